@@ -1,0 +1,11 @@
+"""The wiring: Kedro orchestrates, MLflow tracks, DVC versions. What is wired is the package `unlabeled`."""
+
+import os
+
+# Before any of them is imported: none of our dependencies reports home.
+for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", "KEDRO_DISABLE_TELEMETRY"):
+    os.environ.setdefault(variable, "true")
+# A tracking server that is down should cost seconds, not MLflow's default of minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,0 +1,123 @@
+"""The catalog's kinds of data. A file is written aside and renamed: it is there whole, or as it was before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset
+
+from unlabeled.arrays import ArrayWriter, open_array, replace_file
+from unlabeled.errors import DataError
+
+
+class FileDataset(AbstractDataset):
+    """A file that is replaced as a whole; `read` and `write` say how."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
+        self._filepath, self.metadata = Path(filepath), metadata
+
+    def load(self) -> Any:
+        if not self._filepath.exists():
+            raise DataError(f"{self._filepath} is missing: run the stages before this one, or `dvc pull` it")
+        return self.read(self._filepath)
+
+    def save(self, data: Any) -> None:
+        replace_file(self._filepath, lambda partial: self.write(data, partial))
+
+    def read(self, path: Path) -> Any:
+        raise NotImplementedError
+
+    def write(self, data: Any, path: Path) -> None:
+        raise NotImplementedError
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class JsonDataset(FileDataset):
+    """Dicts and lists, readable by people."""
+
+    def read(self, path: Path) -> Any:
+        return json.loads(path.read_text())
+
+    def write(self, data: Any, path: Path) -> None:
+        path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+class ParquetDataset(FileDataset):
+    """A DataFrame."""
+
+    def read(self, path: Path) -> pd.DataFrame:
+        return pd.read_parquet(path)
+
+    def write(self, data: pd.DataFrame, path: Path) -> None:
+        data.to_parquet(path, index=False)
+
+
+class CsvDataset(FileDataset):
+    """A DataFrame that people open."""
+
+    def read(self, path: Path) -> pd.DataFrame:
+        return pd.read_csv(path)
+
+    def write(self, data: pd.DataFrame, path: Path) -> None:
+        data.to_csv(path, index=False)
+
+
+class ArrayDataset(FileDataset):
+    """A memory-mapped `.npy` file; one that its stage has already written here, a chunk at a time, is left as it is."""
+
+    def read(self, path: Path) -> np.ndarray:
+        return open_array(path)
+
+    def save(self, data: np.ndarray) -> None:
+        if isinstance(data, np.memmap) and Path(data.filename) == self._filepath:
+            return
+        with ArrayWriter(self._filepath, data.shape[1:], data.dtype) as writer:
+            writer.append(data)
+
+
+class EncoderDataset(FileDataset):
+    """An encoder: `encoder.safetensors` in the architecture's own keys, and `encoder.json` to rebuild it."""
+
+    def read(self, path: Path) -> Any:
+        from unlabeled.encoders import ImageEncoder  # imports torch
+
+        return ImageEncoder.load(path)
+
+    def save(self, data: Any) -> None:
+        data.save(self._filepath)
+
+
+class ProbeDataset(FileDataset):
+    """A linear probe as safetensors; an empty file stands for none, where there were no labels."""
+
+    def read(self, path: Path) -> Any:
+        from unlabeled.probe import LinearProbe  # imports torch
+
+        return LinearProbe.load(path) if path.stat().st_size else []
+
+    def write(self, data: Any, path: Path) -> None:
+        data.save(path) if data else path.touch()
+
+
+class FolderDataset(AbstractDataset):
+    """A folder, given to a stage that writes arrays or checkpoints there while it runs."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
+        self._folder, self.metadata = Path(filepath), metadata
+
+    def load(self) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    def save(self, data: None) -> None:
+        raise DataError(f"{self._folder} is a folder to work in, not an output")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._folder)}

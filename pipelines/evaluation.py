@@ -1,0 +1,57 @@
+"""Stage 4: what the encoder is worth, beside honest baselines."""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.config import Evaluation
+
+
+def evaluate(
+    encoder: Any,
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    history: pd.DataFrame,
+    run: dict[str, str],
+    seed: int,
+    config: Evaluation,
+) -> dict[str, Any]:
+    from unlabeled.evaluate import evaluate  # imports torch
+
+    metrics, features, probe = evaluate(encoder, images, manifest, config)
+    last = history.iloc[-1]
+    metrics |= {"images_per_second": float(last.images_per_second), "seconds": float(last.seconds)}
+    metrics |= {"data_digest": summary["data_digest"], "seed": seed}
+    mlflow.log_metrics(dict(_numbers(metrics)))
+    return {"metrics": metrics, "features": features, "probe": probe}
+
+
+def _numbers(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """Nested metrics as flat names; MLflow takes no % in them."""
+    flat = []
+    for name, value in metrics.items():
+        name = prefix + str(name).replace("%", "pct")
+        if isinstance(value, dict):
+            flat += _numbers(value, name + ".")
+        elif isinstance(value, float):
+            flat.append((name, value))
+    return flat
+
+
+def create_pipeline() -> Pipeline:
+    inputs = {name: name for name in ("encoder", "images", "manifest", "summary", "history", "run")}
+    return Pipeline(
+        [
+            node(
+                evaluate,
+                inputs={**inputs, "seed": "params:pretraining.seed", "config": "params:evaluation"},
+                outputs={name: name for name in ("metrics", "features", "probe")},
+                name="evaluation",
+                tags="evaluation",
+            )
+        ]
+    )

@@ -1,0 +1,163 @@
+"""What surrounds a run: one at a time in a project, tracked in MLflow with all that is needed to repeat it."""
+
+import copy
+import logging
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import mlflow
+from filelock import FileLock, Timeout
+from kedro.framework.hooks import hook_impl
+from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from pydantic import BaseModel
+
+from pipelines.git import git_state
+from pipelines.parameters import METHODS
+from unlabeled.errors import UnlabeledError
+
+logger = logging.getLogger(__name__)
+
+TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
+"""Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
+ARTIFACTS = ("summary", "quarantine", "history", "metrics")
+"""Outputs that are small, and that people open from a run's page."""
+
+
+class ProjectHook(MlflowHook):
+    """kedro-mlflow's hook, with the project's lock, its tags, and typed parameters logged key by key."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        config = copy.deepcopy(context.config_loader["mlflow"])
+        server = config.setdefault("server", {})
+        uri = TRACKING_URI or server.get("mlflow_tracking_uri") or "sqlite:///mlflow.db"
+        if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+            uri = f"sqlite:///{context.project_path / uri.removeprefix('sqlite:///')}"
+        server["mlflow_tracking_uri"] = uri
+        if not uri.startswith("sqlite:"):
+            _stop_if_down(uri)
+            config["tracking"]["experiment"].pop("create_experiment_kwargs", None)
+        context.config_loader["mlflow"] = config
+        super().after_context_created(context=context)
+        self._project = Path(context.project_path)
+
+    @hook_impl
+    def after_catalog_created(self, catalog: Any) -> None:
+        self._catalog = catalog
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        self._lock = _lock(self._project)
+        try:
+            git = self._git(pipeline, catalog)
+            _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
+            self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
+            super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+            tags = {"command": shlex.join(["kedro", *sys.argv[1:]]), "hostname": socket.gethostname(), **git}
+            tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
+            mlflow.set_tags(tags)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @hook_impl
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> None:
+        given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
+        flat = dict(pair for name, value in given.items() for pair in _flatten(name, value))
+        try:
+            mlflow.log_params(flat)
+        except MlflowException:  # a stage run again, with other parameters, in the run of its training
+            mlflow.set_tags({f"rerun.{name}": value for name, value in flat.items()})
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
+        if dataset_name == "summary":
+            mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        if dataset_name.rpartition(".")[2] in ARTIFACTS:
+            mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        self._lock.release()
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        mlflow.set_tag("error", str(error)[:500])
+        super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
+        self._lock.release()
+
+    def _git(self, pipeline: Any, catalog: Any) -> dict[str, str]:
+        """Tags of the commit; stops before any work where a version is to be registered that could not be reproduced."""
+        blocks = [name for name in pipeline.inputs() if name.startswith("params:") and name.endswith("registration")]
+        required = any(catalog.load(name).require_git for name in blocks)
+        return git_state(self._project, required)
+
+
+def _lock(project: Path) -> FileLock:
+    (project / "data").mkdir(exist_ok=True)
+    lock = FileLock(project / "data" / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UnlabeledError(
+            f"another run is at work in {project}: wait for it to end, or use a second clone of the project"
+        ) from error
+    return lock
+
+
+def _stop_if_down(uri: str) -> None:
+    address = urlparse(uri)
+    if address.scheme not in ("http", "https"):
+        return
+    try:
+        port = address.port or {"http": 80, "https": 443}[address.scheme]
+        socket.create_connection((address.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise UnlabeledError(
+            f"the MLflow server at {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to track in "
+            f"this project's own mlflow.db"
+        ) from error
+
+
+def _bury_killed_runs(project: Path, experiment: str) -> None:
+    """Runs of this project that still call themselves running were killed: whoever holds the lock knows."""
+    client = MlflowClient()
+    mine = f"tags.hostname = '{socket.gethostname()}' and tags.project_path = '{project.as_posix()}'"
+    for run in client.search_runs([experiment], f"attributes.status = 'RUNNING' and {mine}"):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:
+    """Stages that follow a training, run by themselves, go into the MLflow run of that training; else a new run."""
+    for name in pipeline.inputs():
+        if name.endswith(".run") and catalog.exists(name):
+            run_id = catalog.load(name)["run_id"]
+            try:
+                MlflowClient().get_run(run_id)
+            except MlflowException:  # trained elsewhere, and pulled with DVC
+                return None
+            return run_id
+    return None
+
+
+def _flatten(name: str, value: Any) -> list[tuple[str, Any]]:
+    """Parameters as dotted names, without the method's: those of two methods can be compared."""
+    head, _, tail = name.partition(".")
+    if head in METHODS:
+        name = tail
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _flatten(f"{name}.{key}", item)]
+    return [(name, value)]

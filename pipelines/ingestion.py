@@ -1,0 +1,29 @@
+"""Stage 1: any source to one uint8 array and a manifest."""
+
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.config import Ingestion
+
+
+def ingest(config: Ingestion, folder: Path) -> dict[str, Any]:
+    from unlabeled.ingest import ingest  # numpy, pandas and Pillow: not needed to list pipelines
+
+    return vars(ingest(config, folder))
+
+
+def create_pipeline() -> Pipeline:
+    outputs = ("images", "manifest", "quarantine", "summary")
+    return Pipeline(
+        [
+            node(
+                ingest,
+                inputs={"config": "params:ingestion", "folder": "ingestion_folder"},
+                outputs={name: name for name in outputs},
+                name="ingestion",
+                tags="ingestion",
+            )
+        ]
+    )

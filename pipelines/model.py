@@ -1,0 +1,38 @@
+"""The registered model: images in, embeddings and, where there was a probe, class probabilities out.
+
+MLflow stores this file itself and runs it to load the model ("models from code"), with a copy of the package `unlabeled`
+beside it: nothing is unpickled, and the project need not be installed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class EncoderModel(PythonModel):
+    """`predict` takes uint8 images (N, C, H, W) and gives `embedding` (N, D) and `probability` (N, classes), float32."""
+
+    def load_context(self, context: Any) -> None:
+        from unlabeled.encoders import load_encoder
+        from unlabeled.probe import LinearProbe
+
+        folder = Path(context.artifacts["model"])
+        self.encoder = load_encoder(folder)
+        probe = folder / "probe.safetensors"
+        self.probe = LinearProbe.load(probe) if probe.exists() else None
+        self.classes = json.loads((folder / "classes.json").read_text())
+
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+        embedding = self.encoder.embed(np.asarray(model_input))
+        if self.probe is None:
+            return {"embedding": embedding}
+        logits = self.probe.logits(embedding)
+        odds = np.exp(logits - logits.max(1, keepdims=True))
+        return {"embedding": embedding, "probability": (odds / odds.sum(1, keepdims=True)).astype(np.float32)}
+
+
+set_model(EncoderModel())

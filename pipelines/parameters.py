@@ -1,0 +1,39 @@
+"""How parameters come together: the stage's block, then the method's own, then `--params`, which beat both."""
+
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+
+from unlabeled.errors import ConfigError
+
+METHODS = ("byol",)
+"""The pipelines; a copy of `unlabeled.methods.METHODS` that costs no import of torch (a test keeps them equal)."""
+PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
+"""The blocks that a method may change for itself under its own name."""
+
+
+class MethodConfigLoader(OmegaConfigLoader):
+    """Completes `<method>.<block>` from `<block>`, so that `params:byol.pretraining` holds all of its parameters."""
+
+    def __getitem__(self, key: str) -> Any:
+        config = super().__getitem__(key)
+        if key != "parameters":
+            return config
+        given = self.runtime_params or {}
+        for method in METHODS:
+            own, own_given = config.get(method) or {}, given.get(method) or {}
+            layers = {b: (config.get(b), own.get(b), given.get(b), own_given.get(b)) for b in PER_METHOD}
+            config = {**config, method: {**own, **{block: _merge(block, *parts) for block, parts in layers.items()}}}
+        return config
+
+
+def _merge(block: str, *layers: Any) -> dict[str, Any]:
+    """Later layers win, key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        if not isinstance(layer, dict | None):
+            raise ConfigError(f"{block}: received {layer!r}, expected a block of parameters such as {block}.KEY=VALUE")
+        for key, value in (layer or {}).items():
+            nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = _merge(f"{block}.{key}", merged[key], value) if nested else value
+    return merged

@@ -1,0 +1,23 @@
+"""The pipelines by name: one a method, all on the same ingestion and the same cached crops."""
+
+from kedro.pipeline import Pipeline
+
+from pipelines import augmentation, evaluation, ingestion, pretraining, registration
+from pipelines.parameters import METHODS
+
+SHARED = {"images", "manifest", "summary", "views"}
+
+
+def method_pipeline(method: str) -> Pipeline:
+    """The five stages of a method; the last three read and write under its own name."""
+    own = pretraining.create_pipeline(method) + evaluation.create_pipeline() + registration.create_pipeline()
+    return (
+        ingestion.create_pipeline()
+        + augmentation.create_pipeline()
+        + Pipeline(own, namespace=method, inputs=SHARED, tags=method, prefix_datasets_with_namespace=True)
+    )
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    pipelines = {method: method_pipeline(method) for method in METHODS}
+    return {**pipelines, "ingestion": ingestion.create_pipeline(), "__default__": pipelines["byol"]}

@@ -1,0 +1,109 @@
+"""Stage 5: a version in the registry, and the question whether it is the new champion."""
+
+import json
+import logging
+import shutil
+import tempfile
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+
+import unlabeled
+from pipelines.promotion import judge, protocol_digest
+from unlabeled.config import Evaluation, Pretraining, Registration
+
+logger = logging.getLogger(__name__)
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "rich", "safetensors", "torch", "torchvision")
+"""What the registered model needs, and no more; pinned to what it was made with."""
+COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command")
+EXAMPLES = 2
+
+
+def register(
+    encoder: Any,
+    probe: Any,
+    metrics: dict[str, Any],
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    run: dict[str, str],
+    pretraining: Pretraining,
+    evaluation: Evaluation,
+    config: Registration,
+) -> dict[str, Any]:
+    """Adds a version with the alias `challenger`, and `champion` where it has earned it."""
+    name = config.model_name or f"unlabeled-{summary['source']}"
+    client = MlflowClient()
+    number = _log_model(name, encoder, probe, images, summary)
+    tags = {
+        "data_digest": summary["data_digest"],
+        "protocol": protocol_digest(evaluation),
+        "seed": pretraining.seed,
+        "training_run": run["run_id"],
+        "unlabeled": unlabeled.__version__,
+        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
+    }
+    tags |= {key: value for key, value in mlflow.active_run().data.tags.items() if key in COPIED_TAGS}
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
+    promoted, reason = judge(client, name, metrics, images, manifest, tags, pretraining, evaluation, config)
+    client.set_model_version_tag(name, number, "decision", reason)
+    client.set_registered_model_alias(name, "challenger", number)
+    if promoted:
+        client.set_registered_model_alias(name, "champion", number)
+    logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
+    return {"name": name, "version": number, "champion": promoted, "reason": reason}
+
+
+def _log_model(name: str, encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
+    """Logs a model that loads without this project, and returns the number of its version."""
+    example = np.array(images[:EXAMPLES])
+    outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
+    if probe:
+        outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
+    # Any number of images of any height and width.
+    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
+    with tempfile.TemporaryDirectory() as folder:
+        files, code = Path(folder, "model"), Path(folder, "code", "unlabeled")
+        encoder.save(files / "encoder.safetensors")
+        if probe:
+            probe.save(files / "probe.safetensors")
+        classes = [summary["classes"][target] for target in probe.classes] if probe else []
+        (files / "classes.json").write_text(json.dumps(classes))
+        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        info = mlflow.pyfunc.log_model(
+            name="encoder",
+            python_model=str(Path(__file__).with_name("model.py")),
+            artifacts={"model": str(files)},
+            code_paths=[str(code)],
+            signature=ModelSignature(inputs=inputs, outputs=Schema(outputs)),
+            input_example=example,
+            pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
+            registered_model_name=name,
+        )
+    return str(info.registered_model_version)
+
+
+def create_pipeline() -> Pipeline:
+    inputs = {name: name for name in ("encoder", "probe", "metrics", "images", "manifest", "summary", "run")}
+    parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
+    return Pipeline(
+        [
+            node(
+                register,
+                inputs={**inputs, **parameters, "config": "params:registration"},
+                outputs="version",
+                name="registration",
+                tags="registration",
+            )
+        ]
+    )

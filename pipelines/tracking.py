@@ -1,0 +1,45 @@
+"""Metrics on their way to MLflow while a training runs."""
+
+import logging
+import time
+from typing import Any
+
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from requests.exceptions import RequestException
+
+logger = logging.getLogger(__name__)
+
+
+class LiveMetrics:
+    """Called like `mlflow.log_metrics(metrics, step)`; sends what has come together every few seconds, and at the end.
+
+    A server that does not answer delays metrics, and neither stops the training nor loses them.
+    """
+
+    def __init__(self, run_id: str, every_seconds: float = 3.0):
+        self._client, self._run_id, self._every = MlflowClient(), run_id, every_seconds
+        self._waiting: list[Metric] = []
+        self._sent = time.monotonic()
+
+    def __call__(self, metrics: dict[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(name, float(value), now, step) for name, value in metrics.items() if value is not None]
+        if time.monotonic() - self._sent >= self._every:
+            self.send()
+
+    def send(self) -> None:
+        self._sent = time.monotonic()
+        try:
+            for start in range(0, len(self._waiting), 1000):  # the most that MLflow takes at once
+                self._client.log_batch(self._run_id, metrics=self._waiting[start : start + 1000])
+            self._waiting = []
+        except (MlflowException, RequestException) as error:
+            logger.warning("MLflow did not take the metrics, which are kept and sent again: %s", error)
+
+    def __enter__(self) -> "LiveMetrics":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.send()

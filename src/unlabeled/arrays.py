@@ -1,0 +1,72 @@
+"""Arrays larger than memory: `.npy` files written a chunk at a time, under another name until they are complete."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+PARTIAL = ".partial"
+
+
+class ArrayWriter:
+    """Writes rows to `<path>.partial`, and renames it to `path` once the block is left without an error.
+
+    Args:
+        path: The `.npy` file to leave behind.
+        row_shape: The shape of one row.
+        dtype: Of the array.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: Any = np.uint8):
+        self.path, self.row_shape, self.dtype, self.rows = Path(path), tuple(row_shape), np.dtype(dtype), 0
+        self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}{PARTIAL}")
+
+    def __enter__(self) -> "ArrayWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._partial.open("wb")
+        self._write_header()
+        return self
+
+    def append(self, chunk: np.ndarray) -> None:
+        """Adds rows, an array of shape (n, *row_shape)."""
+        if chunk.shape[1:] != self.row_shape:
+            raise ValueError(f"rows of shape {chunk.shape[1:]} do not fit an array of {self.row_shape}")
+        np.ascontiguousarray(chunk, dtype=self.dtype).tofile(self._file)
+        self.rows += len(chunk)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.seek(0)
+                    self._write_header()  # numpy leaves room in it for the first axis to grow
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+            if kind is None:
+                os.replace(self._partial, self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _write_header(self) -> None:
+        shape = (self.rows, *self.row_shape)
+        header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(self._file, header)
+
+
+def open_array(path: Path) -> np.ndarray:
+    """A read-only memory map of a `.npy` file; nothing is read until it is used."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def replace_file(path: Path, write: Any) -> None:
+    """Calls `write(partial)` with a path beside `path`, then renames: a reader finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays last: pandas and matplotlib choose the format by it.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,157 @@
+"""Random views, a batch at a time and on the device: pure functions of (images, recipe, generator).
+
+Every resampling is two small matrix products an image, `rows @ image @ columns`: an antialiased crop and a Gaussian blur
+differ only in the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a rotation
+about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is SimCLR's and
+BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at their end.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from unlabeled.config import Augmentation
+
+LUMA = (0.299, 0.587, 0.114)
+YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+
+
+def crop_boxes(count: int, height: int, width: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draws boxes of a random area and aspect ratio inside an image; a box that would stick out is narrowed to fit.
+
+    Returns:
+        Tensor of shape (count, 4), float32: top, left, height, width in pixels, not rounded.
+    """
+    draw = torch.rand(4, count, generator=generator, device=generator.device)
+    low, high = recipe.crop_scale
+    area = (low + (high - low) * draw[0]) * height * width
+    low, high = map(math.log, recipe.crop_ratio)
+    ratio = torch.exp(low + (high - low) * draw[1])
+    crop_height = (area / ratio).sqrt().clamp(max=height)
+    crop_width = (area * ratio).sqrt().clamp(max=width)
+    return torch.stack([draw[2] * (height - crop_height), draw[3] * (width - crop_width), crop_height, crop_width], 1)
+
+
+def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cuts a box out of each image and scales it to a square, antialiased like Pillow's BILINEAR.
+
+    Args:
+        images: Shape (..., C, H, W), float, any range.
+        boxes: Shape (..., 4): top, left, height, width in pixels; leading dimensions broadcast with those of `images`.
+        size: Pixels a side of the result.
+
+    Returns:
+        Tensor of shape (..., C, size, size), float, in the range of `images`.
+    """
+    top, left, height, width = boxes[..., None, None, None].unbind(-4)
+    rows = _triangle_weights(top, height, images.shape[-2], size)
+    columns = _triangle_weights(left, width, images.shape[-1], size)
+    return rows @ (images @ columns.transpose(-1, -2))
+
+
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of images (B, C, H, W) with a sigma each, shape (B,), in pixels; a sigma near 0 changes nothing."""
+    rows = _gaussian_weights(sigma, images.shape[-2])
+    columns = _gaussian_weights(sigma, images.shape[-1])
+    return rows @ images @ columns.transpose(-1, -2)
+
+
+def colour_matrices(means: Tensor, recipe: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draws each image's brightness, contrast, saturation, hue and grayscale as one affine map of its colours.
+
+    Args:
+        means: Shape (B, C): the mean of each channel, in [0, 1]; contrast is around their luma.
+
+    Returns:
+        Matrix of shape (B, C, C) and offset of shape (B, C, 1): `matrix @ colours + offset`. Saturation, hue and grayscale
+        need C = 3 and are left out otherwise.
+    """
+    count, channels = means.shape
+    device = means.device
+    draw = torch.rand(6, count, 1, 1, generator=generator, device=device)
+    jittered = draw[0] < recipe.jitter
+
+    def around(centre: float, spread: float, uniform: Tensor) -> Tensor:
+        return torch.where(jittered, centre + spread * (2 * uniform - 1), centre)
+
+    identity = torch.eye(channels, device=device)
+    luma = torch.tensor(LUMA, device=device) if channels == 3 else torch.full((channels,), 1 / channels, device=device)
+    to_grey = luma.expand(channels, channels)
+
+    matrix = around(1, recipe.brightness, draw[1]) * identity
+    contrast = around(1, recipe.contrast, draw[2])
+    offset = (1 - contrast) * (to_grey @ matrix @ means.unsqueeze(-1))
+    matrix = contrast * matrix
+    if channels == 3:
+        saturation = around(1, recipe.saturation, draw[3])
+        hue = _hue_rotations(around(0, recipe.hue, draw[4]).flatten())
+        greyed = draw[5] < recipe.gray
+        colour = torch.where(greyed, to_grey, hue @ (saturation * identity + (1 - saturation) * to_grey))
+        matrix, offset = colour @ matrix, colour @ offset
+    return matrix, offset
+
+
+def finish(views: Tensor, count: int, recipe: Augmentation, generator: torch.Generator, mean: Tensor, std: Tensor) -> Tensor:
+    """What is drawn afresh at each use of a crop: flip, colour, blur, solarize; then normalised.
+
+    Args:
+        views: Shape (V·B, C, h, w), view by view; uint8, or float in [0, 255].
+        count: V.
+        mean, std: Shape (C,), of the data scaled to [0, 1].
+
+    Returns:
+        Tensor like `views`, float32, channels_last, zero mean and unit variance over the data.
+    """
+    device, n = views.device, len(views)
+    draw = torch.rand(4, n, 1, 1, 1, generator=generator, device=device)
+    views = torch.where(draw[0] < recipe.flip, views.flip(-1), views) if recipe.flip else views
+    views = views.float()
+    matrix, offset = colour_matrices(views.mean((2, 3)) / 255, recipe, generator)
+    views = torch.baddbmm(offset, matrix / 255, views.flatten(2)).clamp_(0, 1).unflatten(2, views.shape[2:])
+    if any(recipe.blur):
+        low, high = recipe.blur_sigma
+        blurred = draw[1] < _per_view(recipe.blur, count, n, device)
+        views = blur(views, torch.where(blurred, low + (high - low) * draw[2], 1e-3).flatten())
+    if any(recipe.solarize):
+        solarized = draw[3] < _per_view(recipe.solarize, count, n, device)
+        views = torch.where(solarized & (views >= 0.5), 1 - views, views)
+    return normalise(views, mean, std)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] to zero mean and unit variance a channel, in channels_last."""
+    images = (images - mean[:, None, None]) / std[:, None, None]
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _per_view(probabilities: tuple[float, ...], count: int, n: int, device: torch.device) -> Tensor:
+    """The probability of each of n = count · B rows, shape (n, 1, 1, 1)."""
+    repeated = [*probabilities, *[probabilities[-1]] * count][:count]
+    return torch.tensor(repeated, device=device).repeat_interleave(n // count)[:, None, None, None]
+
+
+def _triangle_weights(start: Tensor, length: Tensor, taps: int, size: int) -> Tensor:
+    """Matrix (..., size, taps): how much each of `taps` pixels adds to each output; the triangle widens as it shrinks."""
+    step = length / size
+    centres = start + (torch.arange(size, device=start.device)[:, None] + 0.5) * step
+    distance = (torch.arange(taps, device=start.device) + 0.5 - centres).abs()
+    weights = (1 - distance / step.clamp(min=1)).clamp_(min=0)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _gaussian_weights(sigma: Tensor, taps: int) -> Tensor:
+    """Matrices (B, 1, taps, taps): each output is a mean of its neighbours, those outside the image left out."""
+    distance = torch.arange(taps, device=sigma.device)
+    distance = (distance[:, None] - distance).square()
+    weights = torch.exp(-distance / (2 * sigma[:, None, None].square()))
+    return (weights / weights.sum(-1, keepdim=True)).unsqueeze(1)
+
+
+def _hue_rotations(turns: Tensor) -> Tensor:
+    """Matrices (B, 3, 3) that turn colours about the grey axis, keeping luma."""
+    cos, sin = torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).unflatten(1, (3, 3))
+    to_yiq = torch.tensor(YIQ, device=turns.device)
+    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq

@@ -1,0 +1,186 @@
+"""The five blocks of `parameters.yml`, one a stage. Kedro builds them and refuses unknown keys, wrong types and ranges.
+
+They live together, and apart from the functions that use them, so that a command line starts without importing torch.
+"""
+
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unlabeled.errors import ConfigError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
+"""A probability for each view of a step; the last one holds for all further views."""
+
+
+class Block(BaseModel):
+    """A frozen block of parameters. Raises ConfigError: the key, what was received, what is allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    block: ClassVar[str]
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> "Block":
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise ConfigError("; ".join(cls._sentence(e) for e in error.errors())) from error
+
+    @classmethod
+    def _sentence(cls, error: Any) -> str:
+        # Branches of a union name themselves in `loc`: only the keys that a user wrote are worth repeating.
+        path = [str(part) for part in error["loc"] if str(part) in cls.model_fields or isinstance(part, int)]
+        key = ".".join([cls.block, *(path or map(str, error["loc"]))])
+        if error["type"] == "extra_forbidden":
+            name = str(error["loc"][-1])
+            close = get_close_matches(name, cls.model_fields, n=1)
+            hint = f"did you mean {cls.block}.{close[0]}?" if close else f"choose from {', '.join(cls.model_fields)}"
+            return f"{key} is not a parameter: {hint}"
+        expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        return f"{key}: received {error['input']!r}, expected {expected}"
+
+
+class Ingestion(Block):
+    """Where images come from, and how they are decoded and split."""
+
+    block: ClassVar[str] = "ingestion"
+    source: Literal["digits", "torchvision", "image_folder", "parquet"] = "digits"
+    path: str | None = None
+    """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`), a download folder (`torchvision`)."""
+    dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
+    """Which of torchvision's data sets, where `source` is `torchvision`."""
+    image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: what the first
+    images have, at most 96."""
+    channels: Literal[1, 3] | None = None
+    """None: 1 where the first images are all grey, else 3."""
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+    """Of the images that come without an official test split."""
+    max_quarantined: Fraction = 0.05
+    max_pixels: Count = 100_000_000
+    """Larger images are taken for decompression bombs and quarantined."""
+    rare_labels: Literal["refuse", "drop"] = "refuse"
+    """A class with one image: stop, or keep the image without its label."""
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> "Ingestion":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction below 1, so that images are left to train on")
+        if self.source in ("image_folder", "parquet") and not self.path:
+            raise ValueError(f"ingestion.path to be set for the source {self.source}")
+        return self
+
+
+class Augmentation(Block):
+    """The recipe of a view. The crop is cached; all else is drawn afresh at each use."""
+
+    block: ClassVar[str] = "augmentation"
+    views: Annotated[int, Field(ge=2, le=1024)] | Literal["fresh"] = 16
+    """K crops cached an image, or `fresh`: crop anew at each use. Two views a step need K ≥ 2."""
+    crop_size: Annotated[int, Field(ge=4)] | None = None
+    """Pixels a side of a view; None: that of the image."""
+    crop_scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.08, 1.0)
+    """Share of the image's area that a crop covers."""
+    crop_ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (3 / 4, 4 / 3)
+    """Width over height of a crop."""
+    flip: Probability = 0.5
+    jitter: Probability = 0.8
+    """Chance that brightness, contrast, saturation and hue are jittered at all."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.4
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.4
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Turns around the colour circle."""
+    gray: Probability = 0.2
+    blur: PerView = (0.0,)
+    blur_sigma: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.1, 2.0)
+    """Pixels."""
+    solarize: PerView = (0.0, 0.2)
+    seed: int = 0
+    """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "Augmentation":
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"augmentation.{name} to be [low, high], low first")
+        if self.crop_scale[1] > 1:
+            raise ValueError("augmentation.crop_scale to end at 1 or below")
+        return self
+
+
+class Pretraining(Block):
+    """The loop: what is trained, for how long, with what."""
+
+    block: ClassVar[str] = "pretraining"
+    encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
+    method: dict[str, Any] = Field(default_factory=dict)
+    """The paper's constants, passed to the method by name."""
+    epochs: Count = 100
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    optimizer: Literal["sgd", "adamw", "lars"] = "adamw"
+    learning_rate: Positive = 2e-3
+    """At its peak, for this batch size: nothing is scaled behind your back."""
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Not applied to biases and normalisation."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 5
+    clip_gradient: Positive | None = None
+    """Largest global norm of the gradient; None: not clipped."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 where the hardware has it."""
+    compile: bool = False
+    """torch.compile: worth its tens of seconds on long GPU runs only."""
+    monitor_every: Count = 10
+    """Epochs between looks at kNN accuracy and collapse."""
+    min_embedding_std: Annotated[float, Field(ge=0)] = 0.05
+    """Below it the run has collapsed (1: spread as evenly as noise; 0: every image has the same embedding)."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> "Pretraining":
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"pretraining.warmup_epochs below pretraining.epochs ({self.epochs})")
+        return self
+
+
+class Evaluation(Block):
+    """The pinned protocol: tagged on every registered version, so that two numbers are known to be comparable."""
+
+    block: ClassVar[str] = "evaluation"
+    knn_k: Count = 20
+    knn_temperature: Positive = 0.1
+    shots: Annotated[tuple[Count, ...], Field(strict=False)] = (1, 5, 10)
+    """Labels a class."""
+    fractions: Annotated[tuple[Probability, ...], Field(strict=False)] = (0.01, 0.1)
+    """Shares of the labelled training images."""
+    draws: Count = 10
+    regularisation: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    """C of the logistic regression; the validation split chooses."""
+    few_label_regularisation: Positive = 1.0
+    max_iterations: Count = 200
+    pca_dims: Count = 128
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Registration(Block):
+    """The registry."""
+
+    block: ClassVar[str] = "registration"
+    model_name: Annotated[str, Field(min_length=1)] | None = None
+    """None: `unlabeled-<source>`."""
+    metric: Literal["linear_probe_accuracy", "knn_accuracy"] = "linear_probe_accuracy"
+    """What a challenger has to beat the champion at."""
+    min_gain: Annotated[float, Field(ge=0)] = 0.0
+    """How much better it has to be; a tie keeps the champion."""
+    require_git: bool = True
+    """Refuse to run outside a git repository: a version without its commit cannot be reproduced."""

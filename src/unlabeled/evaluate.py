@@ -1,0 +1,103 @@
+"""One encoder beside raw pixels, PCA and a network that has learned nothing."""
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlabeled import health
+from unlabeled.config import Evaluation
+from unlabeled.encoders import ImageEncoder
+from unlabeled.probe import Labels, LinearProbe, measure
+from unlabeled.progress import bar
+
+logger = logging.getLogger(__name__)
+
+PIXEL_SIDE = 32
+"""Larger images are averaged down to at most this for the baselines on pixels: 3,072 numbers an RGB image."""
+
+
+def evaluate(
+    encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
+    """Measures an encoder and its baselines.
+
+    Args:
+        images: uint8 of shape (N, C, H, W).
+        manifest: Its columns `target` and `split` are used.
+
+    Returns:
+        Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is one.
+    """
+    features = encoder.embed(images)
+    train = features[(manifest.split == "train").to_numpy()]
+    metrics: dict[str, Any] = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}, "baselines": {}}
+    probe, labels = None, Labels.of(manifest)
+    if labels.suffice():
+        candidates = {"encoder": lambda: features} | _baselines(encoder, images, manifest, config)
+        with bar("probing", len(candidates), "kinds of features") as progress:
+            for name, compute in candidates.items():
+                numbers, fitted = measure(compute(), labels, config)
+                if name == "encoder":
+                    metrics, probe = metrics | numbers, fitted
+                else:
+                    metrics["baselines"][name] = numbers
+                progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
+        _tell(metrics)
+    else:
+        logger.info("too few labels to probe with: the accuracies are left out, and the encoder is kept all the same")
+    tensor = torch.from_numpy(train)
+    metrics |= {
+        "embedding_std": health.embedding_std(tensor),
+        "rankme": health.rankme(tensor),
+        "uniformity": health.uniformity(tensor),
+    }
+    return metrics, features, probe
+
+
+def _baselines(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Any]:
+    pixels = _pixels(images)
+
+    def random_encoder() -> np.ndarray:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            untrained = ImageEncoder(encoder.architecture, encoder.channels, encoder.image_size, encoder.normalisation)
+        untrained.network.to(next(encoder.network.parameters()).device)
+        return untrained.embed(images)
+
+    def pca() -> np.ndarray:
+        from sklearn.decomposition import PCA  # a second to import
+
+        train = pixels[(manifest.split == "train").to_numpy()]
+        dims = min(config.pca_dims, *train.shape)
+        return PCA(dims, random_state=config.seed).fit(train).transform(pixels).astype(np.float32)
+
+    return {"raw_input": lambda: pixels, "random_encoder": random_encoder, "pca": pca}
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1] as float32 rows, of at most 32 × 32 × C."""
+    factor = math.ceil(images.shape[-1] / PIXEL_SIDE)
+    side = images.shape[-1] // factor
+    rows = np.empty((len(images), images.shape[1] * side * side), np.float32)
+    for start in range(0, len(images), 1024):
+        chunk = images[start : start + 1024, :, : side * factor, : side * factor].astype(np.float32) / 255
+        chunk = chunk.reshape(*chunk.shape[:2], side, factor, side, factor).mean((3, 5))
+        rows[start : start + 1024] = chunk.reshape(len(chunk), -1)
+    return rows
+
+
+def _tell(metrics: dict[str, Any]) -> None:
+    few = next(iter(metrics["few_label"]), None)
+    for name, numbers in {"encoder": metrics, **metrics["baselines"]}.items():
+        note = f", {few} label(s) a class {numbers['few_label'][few]['mean']:.1%}" if few else ""
+        logger.info(
+            "%-14s linear probe %.1f %%, kNN %.1f %%%s",
+            name,
+            100 * numbers["linear_probe_accuracy"],
+            100 * numbers["knn_accuracy"],
+            note,
+        )

@@ -1,0 +1,261 @@
+"""Ingestion: any source to one memory-mapped uint8 array and a manifest, in memory that does not grow with the images."""
+
+import hashlib
+import logging
+import os
+import re
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from unlabeled.arrays import ArrayWriter, open_array, replace_file
+from unlabeled.config import Ingestion
+from unlabeled.decode import Decoded, Undecodable, decode
+from unlabeled.errors import DataError
+from unlabeled.progress import bar
+from unlabeled.sources import Item, open_source
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16
+"""Images a thread decodes before it hands them over."""
+SAMPLE = 64
+"""Images looked at to choose a size and a number of channels where the user chose none."""
+LARGEST_CHOSEN_SIZE = 96
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ingestion leaves.
+
+    Attributes:
+        images: Memory map, uint8, shape (N, C, H, W).
+        manifest: One row an image: path, sha256, width, height, label (None: unlabelled), target (-1: unlabelled), split
+            (train, validation, test, or excluded: a copy of a test image).
+        quarantine: path and reason of what could not be used.
+        summary: Counts, classes, mean and std of each channel, the digest of the data.
+    """
+
+    images: np.ndarray
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def ingest(config: Ingestion, folder: Path) -> Ingested:
+    """Reads, decodes, hashes and splits a source; writes `images.npy` into `folder`.
+
+    Raises:
+        DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
+    """
+    began = time.perf_counter()
+    source = open_source(config)
+    sample = list(islice(source.items, SAMPLE))
+    size, channels = _choose_shape(sample, config)
+    records, rejects, moments = [], [], _Moments(channels)
+    with (
+        warnings.catch_warnings(),
+        ArrayWriter(folder / "images.npy", (channels, size, size)) as writer,
+        bar("ingesting", source.total, "images") as progress,
+    ):
+        Image.MAX_IMAGE_PIXELS = config.max_pixels
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for batch in _decode_all(chain(sample, source.items), size, channels):
+            kept = []
+            for item, digest, result in batch:
+                if isinstance(result, str):
+                    rejects.append({"path": item.path, "reason": result})
+                    continue
+                split = item.split if item.split in ("validation", "test") else _split(digest, item.split, config)
+                records.append((item.path, digest, result.width, result.height, item.label, split))
+                kept.append(result.pixels)
+                if split != "test":
+                    moments.add(result.pixels)
+            if kept:
+                writer.append(np.stack(kept))
+            progress.advance(len(batch))
+        quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
+        _stop_if_damaged(quarantine, source.total, config, folder)
+        manifest = pd.DataFrame(records, columns=["path", "sha256", "width", "height", "label", "split"])
+        manifest, classes = _settle(manifest, config)
+    seconds = time.perf_counter() - began
+    summary = _summary(manifest, quarantine, classes, config, size, channels) | moments.mean_and_std()
+    summary |= {"seconds": round(seconds, 2), "images_per_second": round(len(manifest) / seconds, 1)}
+    _tell(summary)
+    return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
+
+
+def _choose_shape(sample: list[Item], config: Ingestion) -> tuple[int, int]:
+    """The size and channels asked for; else the size that the sample's images have, at most 96, and 1 if all are grey."""
+    shapes = [shape for item in sample if (shape := _peek(item))]
+    size, channels = config.image_size, config.channels
+    if size is None:
+        sides = [min(width, height) for width, height, _ in shapes]
+        size = max(4, min(int(np.median(sides)), LARGEST_CHOSEN_SIZE)) if sides else LARGEST_CHOSEN_SIZE
+    if channels is None:
+        channels = 1 if shapes and all(grey for *_, grey in shapes) else 3
+    return size, channels
+
+
+def _peek(item: Item) -> tuple[int, int, bool] | None:
+    """Width, height and whether it is grey, from the header alone."""
+    if isinstance(item.content, np.ndarray):
+        return item.content.shape[1], item.content.shape[0], item.content.ndim == 2
+    try:
+        content = _read(item.content)
+        with Image.open(BytesIO(content)) as image:
+            return *image.size, image.mode in ("1", "L", "I", "I;16", "I;16B", "I;16L")
+    except Exception:  # whatever is wrong with it, `decode` says so
+        return None
+
+
+def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
+    if content is None:
+        raise Undecodable("listed, but the file is missing")
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+Outcome = tuple[Item, str, Decoded | str]
+"""An item, the sha256 of its content, and its pixels or why there are none."""
+
+
+def _decode_all(items: Iterator[Item], size: int, channels: int) -> Iterator[list[Outcome]]:
+    """Decodes on every core, in order, with a bounded number of images under way."""
+    workers = os.cpu_count() or 1
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        while batch := list(islice(items, BATCH)):
+            waiting.append(pool.submit(_decode_batch, batch, size, channels))
+            if len(waiting) > 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _decode_batch(items: list[Item], size: int, channels: int) -> list[Outcome]:
+    return [_decode_one(item, size, channels) for item in items]
+
+
+def _decode_one(item: Item, size: int, channels: int) -> Outcome:
+    try:
+        content = _read(item.content)
+        digest = hashlib.sha256(np.ascontiguousarray(content) if isinstance(content, np.ndarray) else content).hexdigest()
+        return item, digest, decode(content, size, channels)
+    except (Undecodable, OSError) as error:
+        return item, "", str(error)
+
+
+def _split(digest: str, official: str | None, config: Ingestion) -> str:
+    """By the content alone: it stays where it is when data are added, and copies of an image land on one side."""
+    position = int(digest[:13], 16) / 16**13
+    if position < config.validation_fraction:
+        return "validation"
+    if official is None and position < config.validation_fraction + config.test_fraction:
+        return "test"
+    return "train"
+
+
+def _stop_if_damaged(quarantine: pd.DataFrame, total: int, config: Ingestion, folder: Path) -> None:
+    if len(quarantine) <= config.max_quarantined * total:
+        return
+    path = folder / "quarantine.csv"
+    replace_file(path, lambda partial: quarantine.to_csv(partial, index=False))
+    first = quarantine.iloc[0]
+    raise DataError(
+        f"{len(quarantine)} of {total} images cannot be used (the first, {first.path}: {first.reason}), more than "
+        f"ingestion.max_quarantined={config.max_quarantined:g} allows: see {path}"
+    )
+
+
+def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, list[str]]:
+    """Numbers the classes, keeps copies of test images out of training, and stops where too little is left."""
+    if len(manifest) < 2:
+        raise DataError(f"found {len(manifest)} image: at least two are needed to learn what tells images apart")
+    in_test = manifest.sha256.isin(manifest.sha256[manifest.split == "test"])
+    manifest.loc[in_test & (manifest.split != "test"), "split"] = "excluded"
+    counts = manifest.label.value_counts()
+    rare = sorted(counts.index[counts < 2])
+    if rare and config.rare_labels == "refuse":
+        raise DataError(
+            f"the class {rare[0]!r} has one image, and needs two to be learned and tested: add images, or keep such "
+            f"images without their label with ingestion.rare_labels=drop"
+        )
+    manifest.loc[manifest.label.isin(rare), "label"] = None
+    classes = sorted(manifest.label.dropna().unique(), key=_naturally)
+    numbers = {label: number for number, label in enumerate(classes)}
+    manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
+    if not (manifest.split == "train").any():
+        raise DataError(
+            f"none of the {len(manifest)} images falls into the train split: add images, or lower "
+            f"ingestion.test_fraction and ingestion.validation_fraction"
+        )
+    return manifest, classes
+
+
+def _naturally(label: str) -> list[tuple[int, int | str]]:
+    """Sorts 2 before 10."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", label) if part]
+
+
+class _Moments:
+    """Mean and variance of each channel, summed as images pass by, in integers and so exactly."""
+
+    def __init__(self, channels: int):
+        self.count = 0
+        self.sums = np.zeros((2, channels), np.int64)
+
+    def add(self, pixels: np.ndarray) -> None:
+        flat = pixels.reshape(len(pixels), -1).astype(np.int64)
+        self.count += flat.shape[1]
+        self.sums += np.stack([flat.sum(1), np.einsum("cp,cp->c", flat, flat)])
+
+    def mean_and_std(self) -> dict[str, list[float]]:
+        mean, square = self.sums / max(1, self.count)
+        std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
+        return {"mean": [round(m / 255, 6) for m in mean], "std": [round(s / 255, 6) for s in std]}
+
+
+def _summary(
+    manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, size: int, channels: int
+) -> dict[str, Any]:
+    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
+    digest = hashlib.sha256("\n".join([f"{channels}x{size}x{size}", *lines]).encode()).hexdigest()
+    return {
+        "source": config.dataset if config.source == "torchvision" else config.source,
+        "images": len(manifest),
+        "labelled": int((manifest.target >= 0).sum()),
+        "quarantined": len(quarantine),
+        "duplicates": int(manifest.sha256.duplicated().sum()),
+        "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
+        "classes": classes,
+        "channels": channels,
+        "image_size": size,
+        "data_digest": digest[:16],
+    }
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
+    logger.info(
+        "%s: %s images of %d×%d in %s classes (%s); %d quarantined, %d copies; %s images/s",
+        summary["source"],
+        f"{summary['images']:,}",
+        summary["image_size"],
+        summary["image_size"],
+        len(summary["classes"]) or "no",
+        splits,
+        summary["quarantined"],
+        summary["duplicates"],
+        f"{summary['images_per_second']:,.0f}",
+    )

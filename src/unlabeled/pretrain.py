@@ -1,0 +1,140 @@
+"""From ingested images to a trained encoder: builds the method, its views and its monitor, and runs the loop."""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlabeled import health
+from unlabeled.config import Augmentation, Evaluation, Pretraining
+from unlabeled.encoders import ImageEncoder, Normalisation, build_encoder
+from unlabeled.errors import ConfigError, TrainingError
+from unlabeled.methods import METHODS, Method
+from unlabeled.probe import Labels, knn_accuracy
+from unlabeled.train import Monitor, Report, choose_device, pretrain
+from unlabeled.views import Views
+
+WATCHED = 2048
+"""Images at most of each split that the monitor embeds."""
+
+
+def pretrain_encoder(
+    method: str,
+    images: np.ndarray,
+    views: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    config: Pretraining,
+    recipe: Augmentation,
+    *,
+    resume: Path | None = None,
+    report: Report | None = None,
+) -> tuple[ImageEncoder, list[dict[str, float]]]:
+    """Trains the method of that name on the train split.
+
+    Args:
+        images: uint8 of shape (N, C, H, W); read where views are cropped afresh, and by the monitor.
+        views: uint8 of shape (N, K, C, h, w).
+        manifest: Its `split` says what to train on; its `target` serves the kNN monitor alone.
+        summary: Of ingestion: `mean`, `std` and `data_digest`.
+        resume: See `train.pretrain`.
+
+    Returns:
+        The encoder, and a row of metrics an epoch.
+
+    Raises:
+        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+    """
+    rows = np.flatnonzero(manifest.split == "train")
+    if config.batch_size > len(rows):
+        raise TrainingError(
+            f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} images to train on: "
+            f"lower it, or add images"
+        )
+    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    device = choose_device(config.device)
+    channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        network = build_encoder(config.encoder, channels, size)
+        model = _build_method(method, network, config)
+    encoder = ImageEncoder(config.encoder, channels, size, normalisation, network)
+    supply = Views(
+        images if recipe.views == "fresh" else _checked(views, recipe, images),
+        rows,
+        recipe,
+        normalisation,
+        count=model.views,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+    )
+    history = pretrain(
+        model,
+        supply,
+        config,
+        resume=resume,
+        fingerprint=_fingerprint(method, summary, config, recipe),
+        monitor=_monitor(encoder, images, manifest),
+        report=report,
+    )
+    return encoder, history
+
+
+def _build_method(name: str, network: torch.nn.Module, config: Pretraining) -> Method:
+    constants = inspect.signature(METHODS[name]).parameters
+    unknown = sorted(config.method.keys() - constants.keys() | config.method.keys() & {"encoder"})
+    if unknown:
+        allowed = ", ".join(constant for constant in constants if constant != "encoder")
+        raise ConfigError(f"pretraining.method.{unknown[0]} is not a constant of {name}: choose from {allowed}")
+    try:
+        return METHODS[name](network, **config.method)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"pretraining.method: {error}") from error
+
+
+def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
+    size = recipe.crop_size or images.shape[-1]
+    expected = (len(images), recipe.views, images.shape[1], size, size)
+    if views.shape != expected:
+        raise TrainingError(
+            f"the cached views have the shape {views.shape}, and the parameters ask for {expected}: run the stage "
+            f"augmentation again"
+        )
+    return views
+
+
+def _fingerprint(method: str, summary: dict[str, Any], config: Pretraining, recipe: Augmentation) -> str:
+    """Of all that decides the weights, so that nothing is resumed that would end in others."""
+    what = {
+        "method": method,
+        "data": summary["data_digest"],
+        "torch": torch.__version__,
+        "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
+        "recipe": recipe.model_dump(),
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
+    """kNN accuracy on the validation split, and the health of the embedding of a fixed sample."""
+    sampled = manifest.groupby("split").head(WATCHED).index.to_numpy()
+    labels, pixels = Labels.of(manifest.iloc[sampled]), images[sampled]
+    train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
+    can_vote = len(labels.validation) > 0 and len(labels.train) > 0
+    protocol = Evaluation()
+
+    def watch(method: Method) -> dict[str, float]:
+        features = encoder.embed(pixels)
+        embedding = torch.from_numpy(features[train])
+        measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
+        if can_vote:
+            measured["knn_accuracy"] = knn_accuracy(features, labels, protocol, on="validation")
+        return measured
+
+    return watch

@@ -1,0 +1,178 @@
+"""What features are worth: linear probe, kNN and few labels, by one pinned protocol.
+
+Features are standardised on the training split. The linear probe is a logistic regression (L-BFGS) whose regularisation
+the validation split chooses; test is scored once. kNN votes by cosine similarity, weighted exp(similarity / temperature)
+as in arXiv:1805.01978. Few-label probes learn from a handful of labels, with one fixed regularisation, over several draws.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch.nn import functional as F
+
+from unlabeled.config import Evaluation
+
+KNN_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes of the N images as int64, -1 where unlabelled, and the rows of each split that have a label."""
+
+    targets: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, manifest) -> "Labels":
+        targets, split = manifest.target.to_numpy(), manifest.split.to_numpy()
+        return cls(targets, *(np.flatnonzero((split == s) & (targets >= 0)) for s in ("train", "validation", "test")))
+
+    def suffice(self) -> bool:
+        """Whether there are two classes to learn, and something to test on."""
+        return len(self.test) > 0 and len(np.unique(self.targets[self.train])) > 1
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Logits of raw features: `features @ weight.T + bias`, of shape (N, classes). The standardisation is folded in.
+
+    Attributes:
+        classes: The target that each row of `weight` stands for.
+        regularisation: The C that was chosen.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    classes: np.ndarray
+    regularisation: float
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Targets of features (N, D), int64 of shape (N,)."""
+        return self.classes[self.logits(features).argmax(1)]
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        return features @ self.weight.T + self.bias
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file of `weight`, `bias` and `classes`."""
+        arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
+        save_file(arrays, path, metadata={"regularisation": repr(self.regularisation)})
+
+    @classmethod
+    def load(cls, path: Path) -> "LinearProbe":
+        """Reads what `save` wrote."""
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in ("weight", "bias", "classes")}
+            return cls(**arrays, regularisation=float(file.metadata()["regularisation"]))
+
+
+def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -> LinearProbe:
+    """The probe of the regularisation that does best on the validation split; the middle one where that is empty."""
+    mean, std = _moments(features[labels.train])
+    train = (features[labels.train] - mean) / std
+    candidates = sorted(config.regularisation)
+    if not len(labels.validation):
+        candidates = [candidates[len(candidates) // 2]]
+    best, best_accuracy, classifier = None, -1.0, None
+    for regularisation in candidates:
+        # From strong to weak, each starts at the solution before it.
+        classifier = _logistic_regression(train, labels.targets[labels.train], regularisation, config, classifier)
+        probe = _fold(classifier, mean, std, regularisation)
+        accuracy = _accuracy(probe.predict(features[labels.validation]), labels.targets[labels.validation])
+        if accuracy > best_accuracy:
+            best, best_accuracy = probe, accuracy
+    return best
+
+
+def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> float:
+    """Accuracy on the split `on` of a vote of the nearest training images."""
+    queries = getattr(labels, on)
+    bank = F.normalize(torch.from_numpy(features[labels.train]), dim=1)
+    targets = torch.from_numpy(labels.targets)
+    k, classes = min(config.knn_k, len(bank)), int(targets.max()) + 1
+    right = 0
+    for start in range(0, len(queries), KNN_CHUNK):
+        rows = queries[start : start + KNN_CHUNK]
+        similarity, nearest = (F.normalize(torch.from_numpy(features[rows]), dim=1) @ bank.T).topk(k)
+        votes = torch.zeros(len(rows), classes)
+        votes.scatter_add_(1, targets[labels.train][nearest], (similarity / config.knn_temperature).exp())
+        right += int((votes.argmax(1) == targets[rows]).sum())
+    return right / len(queries) if len(queries) else float("nan")
+
+
+def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over draws of test accuracy, by labels a class ("1") and by share of labels ("1%")."""
+    mean, std = _moments(features[labels.train])  # standardising needs no labels
+    standardised = (features - mean) / std
+    targets = labels.targets
+    results = {}
+    for setting in [*config.shots, *config.fractions]:
+        accuracies = []
+        for draw in range(config.draws):
+            rows = _draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
+            classifier = _logistic_regression(standardised[rows], targets[rows], config.few_label_regularisation, config)
+            accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
+        name = str(setting) if isinstance(setting, int) else f"{100 * setting:g}%"
+        spread = float(np.std(accuracies, ddof=1)) if config.draws > 1 else 0.0
+        results[name] = {"mean": float(np.mean(accuracies)), "std": spread}
+    return results
+
+
+def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[dict[str, Any], LinearProbe]:
+    """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
+    probe = fit_linear_probe(features, labels, config)
+    return {
+        "linear_probe_accuracy": _accuracy(probe.predict(features[labels.test]), labels.targets[labels.test]),
+        "knn_accuracy": knn_accuracy(features, labels, config),
+        "few_label": few_label_accuracy(features, labels, config),
+    }, probe
+
+
+def _draw_labels(targets: np.ndarray, train: np.ndarray, setting: int | float, generator: np.random.Generator) -> np.ndarray:
+    """Rows of `setting` labels a class (all, where a class has fewer), or of a share of them, with two classes at least."""
+    shuffled = generator.permutation(train)
+    by_class = [shuffled[targets[shuffled] == label] for label in np.unique(targets[train])]
+    if isinstance(setting, int):
+        return np.concatenate([rows[:setting] for rows in by_class])
+    rows = shuffled[: max(1, round(setting * len(train)))]
+    if len(np.unique(targets[rows])) < 2:
+        rows = np.unique([*rows, by_class[0][0], by_class[1][0]])
+    return rows
+
+
+def _logistic_regression(features, targets, regularisation: float, config: Evaluation, start=None):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression  # a second to import
+
+    classifier = LogisticRegression(C=regularisation, max_iter=config.max_iterations, warm_start=True)
+    if start is not None:
+        classifier.coef_, classifier.intercept_ = start.coef_.copy(), start.intercept_.copy()
+    with warnings.catch_warnings():
+        # The iterations are part of the protocol: a probe that has not converged by then is scored as it is.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return classifier.fit(features, targets)
+
+
+def _fold(classifier, mean: np.ndarray, std: np.ndarray, regularisation: float) -> LinearProbe:
+    coefficients, intercepts = classifier.coef_, classifier.intercept_
+    if len(coefficients) == 1:  # scikit-learn gives two classes one row
+        coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.array([-1, 1]) * intercepts / 2
+    weight = (coefficients / std).astype(np.float32)
+    bias = (intercepts - weight @ mean).astype(np.float32)
+    return LinearProbe(weight, bias, classifier.classes_, regularisation)
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return features.mean(0), features.std(0) + 1e-6
+
+
+def _accuracy(predictions: np.ndarray, targets: np.ndarray) -> float:
+    return float((predictions == targets).mean()) if len(targets) else float("nan")

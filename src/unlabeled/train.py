@@ -1,0 +1,178 @@
+"""The training loop: one for every method, and it knows none of them by name."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unlabeled import checkpoint
+from unlabeled.config import Pretraining
+from unlabeled.errors import TrainingError
+from unlabeled.methods import Method
+from unlabeled.optimizers import build_optimizer, learning_rate
+from unlabeled.progress import bar
+from unlabeled.views import Views, step_seed
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, float], int], None]
+Monitor = Callable[[Method], dict[str, float]]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto`: CUDA, else Apple's MPS, else the CPU. Raises TrainingError where it is missing."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise TrainingError(f"pretraining.device: received {name!r}, which this machine does not have; use auto or cpu")
+    return torch.device(name)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is fast there, not merely emulated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def pretrain(
+    method: Method,
+    views: Views,
+    config: Pretraining,
+    *,
+    resume: Path | None = None,
+    fingerprint: str = "",
+    monitor: Monitor | None = None,
+    report: Report | None = None,
+) -> list[dict[str, float]]:
+    """Trains `method` in place on batches of `views`.
+
+    Args:
+        resume: Checkpoint to go on from and to leave; None: neither. It goes away once the training is complete.
+        fingerprint: Of all that decides the weights; a checkpoint with another one is not resumed.
+        monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched.
+        report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
+            training's earlier epochs first.
+
+    Returns:
+        A row of metrics for each epoch, counted from 1.
+
+    Raises:
+        TrainingError: The loss is not finite, or the embedding has collapsed.
+    """
+    device, per_epoch = views.device, views.steps_per_epoch
+    steps, warmup = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
+    look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
+
+    method.to(device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(method, config)
+    forward = torch.compile(method) if config.compile else method
+    state = _resumed(resume, fingerprint, method, optimizer)
+    step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
+    for row in history if report else []:
+        report(_measured(row), row["epoch"])
+    began = saved = time.perf_counter()
+
+    with (
+        bar("pretraining", config.epochs, "epochs", done=step // per_epoch) as progress,
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
+        while step < steps:
+            rate = learning_rate(step, steps, warmup, config.learning_rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(step_seed(config.seed, 2, step))  # for a method that draws: masks, dropout
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = forward(views.batch(step))
+            loss.backward()
+            if config.clip_gradient:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_gradient)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            method.after_step(step / steps)
+
+            pending.append(loss.detach())
+            if len(pending) == look_every or step % per_epoch == 0:
+                losses += torch.stack(pending).tolist()
+                _stop_if_not_finite(losses, step, rate)
+                pending.clear()
+            now = time.perf_counter()
+            if step % per_epoch == 0:
+                epoch, spent = step // per_epoch, spent + now - began
+                row = {"epoch": epoch, "loss": sum(losses) / len(losses), "learning_rate": rate}
+                row["images_per_second"] = len(losses) * views.batch_size / spent
+                row["seconds"] = spent + (history[-1]["seconds"] if history else 0.0)
+                if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
+                    row |= monitor(method)
+                    _stop_if_collapsed(row, step, rate, config)
+                history.append(row)
+                if report:
+                    report(_measured(row), epoch)
+                progress.advance(1, _note(row))
+                losses, spent, began = [], 0.0, time.perf_counter()
+            if resume and step < steps and not pending and now - saved >= config.checkpoint_seconds:
+                state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
+                _leave(resume, state, fingerprint, method, optimizer)
+                saved = time.perf_counter()
+    if resume:
+        resume.unlink(missing_ok=True)
+    return history
+
+
+def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> None:
+    weights = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
+    checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint})
+
+
+def _resumed(
+    path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Where to go on from, after putting it into `method` and `optimizer`; the beginning, where there is nothing."""
+    beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0}
+    if path is None or not path.exists():
+        return beginning
+    state = checkpoint.load(path)
+    if state["fingerprint"] != fingerprint:
+        logger.info("the checkpoint %s is of other data or parameters: training from the beginning", path)
+        return beginning
+    method.load_state_dict(state["method"])
+    optimizer.load_state_dict(state["optimizer"])
+    logger.info("resuming after step %d, from %s", state["step"], path)
+    return state
+
+
+def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
+    if math.isfinite(sum(losses)):
+        return
+    back = next(i for i, loss in enumerate(reversed(losses)) if not math.isfinite(loss))
+    raise TrainingError(
+        f"the loss is {losses[-1 - back]} at step {step - back}, at a learning rate of {rate:.2g}: try a tenth of "
+        f"pretraining.learning_rate, a longer pretraining.warmup_epochs, or pretraining.clip_gradient=1"
+    )
+
+
+def _stop_if_collapsed(row: dict[str, float], step: int, rate: float, config: Pretraining) -> None:
+    spread = row.get("embedding_std", 1.0)
+    if spread >= config.min_embedding_std:
+        return
+    raise TrainingError(
+        f"the embedding has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "
+        f"{spread:.3f}, below pretraining.min_embedding_std={config.min_embedding_std:g}; try a lower "
+        f"pretraining.learning_rate, a larger pretraining.batch_size, or a weaker pretraining.weight_decay"
+    )
+
+
+def _measured(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "epoch"}
+
+
+def _note(row: dict[str, float]) -> str:
+    knn = f" · kNN {row['knn_accuracy']:.1%}" if "knn_accuracy" in row else ""
+    return f"· loss {row['loss']:.3f} · {row['images_per_second']:,.0f} images/s{knn}"

@@ -1,0 +1,128 @@
+"""The crop cache, and the batches of views that training draws from it."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled.arrays import ArrayWriter
+from unlabeled.augment import crop_boxes, finish, resample
+from unlabeled.config import Augmentation
+from unlabeled.encoders import Normalisation
+from unlabeled.progress import bar
+
+CHUNK_BYTES = 64 * 2**20
+"""Of floats that a chunk of the cache needs while it is made."""
+
+
+def cache_views(images: np.ndarray, recipe: Augmentation, path: Path) -> Path:
+    """Writes K random resized crops an image to `path`, in memory that does not grow with N.
+
+    Args:
+        images: uint8 of shape (N, C, H, W), any split: row i of the cache is row i of the images.
+        recipe: Its `views` is K; with `fresh` an empty cache is written.
+
+    Returns:
+        `path`, now an uint8 array of shape (N, K, C, h, w).
+    """
+    n, channels, height, width = images.shape
+    size = recipe.crop_size or height
+    count = 0 if recipe.views == "fresh" else recipe.views
+    generator = torch.Generator().manual_seed(recipe.seed)
+    # An image needs its own floats, and K half-finished crops of it at full height.
+    chunk = max(1, CHUNK_BYTES // (4 * channels * height * (width + count * size)))
+    with ArrayWriter(path, (count, channels, size, size)) as writer, bar("caching views", n, "images") as progress:
+        for start in range(0, n if count else 0, chunk):
+            batch = torch.from_numpy(np.array(images[start : start + chunk])).float()
+            boxes = crop_boxes(len(batch) * count, height, width, recipe, generator).unflatten(0, (-1, count))
+            crops = resample(batch[:, None], boxes, size)
+            writer.append(crops.round_().clamp_(0, 255).byte().numpy())
+            progress.advance(len(batch))
+    return path
+
+
+def step_seed(seed: int, *counters: int) -> int:
+    """An independent seed for each (epoch or step): nothing has to be remembered to resume."""
+    return int(np.random.SeedSequence([seed, *counters]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class Views:
+    """Batches of V views an image; batch `step` is a pure function of (seed, step).
+
+    Args:
+        store: uint8, cached crops of shape (N, K, C, h, w), or whole images of shape (N, C, H, W) to crop afresh.
+        rows: Which of the N to train on, int64.
+        recipe: How views are finished, and cropped where they are fresh.
+        normalisation: Of the training images.
+        count: V.
+        batch_size: B; the last, incomplete batch of an epoch is left out.
+        seed: Of everything drawn.
+        device: Where views are finished.
+    """
+
+    def __init__(
+        self,
+        store: np.ndarray,
+        rows: np.ndarray,
+        recipe: Augmentation,
+        normalisation: Normalisation,
+        *,
+        count: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ):
+        self.rows = torch.from_numpy(np.asarray(rows, np.int64))
+        self.recipe, self.count, self.batch_size, self.seed, self.device = recipe, count, batch_size, seed, device
+        self.mean, self.std = normalisation.tensors(device)
+        self.steps_per_epoch = len(rows) // batch_size
+        self._store = _resident(store, device)
+        self._generator = torch.Generator(device)
+        self._order: tuple[int, Tensor] | None = None
+
+    def batch(self, step: int) -> Tensor:
+        """Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last, on the device."""
+        rows = self._rows_of(step)
+        self._generator.manual_seed(step_seed(self.seed, 1, step))
+        views = self._cached(rows) if self._store.ndim == 5 else self._fresh(rows)
+        return finish(views, self.count, self.recipe, self._generator, self.mean, self.std)
+
+    def _rows_of(self, step: int) -> Tensor:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
+            self._order = epoch, self.rows[torch.randperm(len(self.rows), generator=order)]
+        return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _cached(self, rows: Tensor) -> Tensor:
+        """V different ones of the K crops of each image."""
+        draw = torch.rand(len(rows), self._store.shape[1], generator=self._generator, device=self.device)
+        picked = draw.topk(self.count, dim=1).indices.T.flatten()
+        rows = rows.repeat(self.count)
+        where = self._store.device
+        return self._to_device(self._store[rows.to(where), picked.to(where)])
+
+    def _fresh(self, rows: Tensor) -> Tensor:
+        images = self._to_device(self._store[rows.to(self._store.device)]).float()
+        *_, height, width = images.shape
+        boxes = crop_boxes(self.count * len(rows), height, width, self.recipe, self._generator)
+        views = resample(images, boxes.unflatten(0, (self.count, -1)), self.recipe.crop_size or height)
+        return views.flatten(0, 1)
+
+    def _to_device(self, batch: Tensor) -> Tensor:
+        if self.device.type == "cuda" and batch.device.type == "cpu":
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True)
+
+
+def _resident(store: np.ndarray, device: torch.device) -> Tensor:
+    """The whole array on a GPU where it takes less than a quarter of what is free there, else a view of the memory map."""
+    with warnings.catch_warnings():
+        # The map is read-only and only read from, which torch cannot express.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensor = torch.from_numpy(store)
+    if device.type == "cuda" and tensor.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
+        return tensor.to(device)
+    return tensor
