@@ -18,6 +18,11 @@ class FileDataset(AbstractDataset):
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
         self._filepath, self.metadata = Path(filepath), metadata
 
+    @property
+    def files(self) -> list[Path]:
+        """All that it leaves on disk."""
+        return [self._filepath]
+
     def load(self) -> Any:
         if not self._filepath.exists():
             raise DataError(f"{self._filepath} is missing: run the stages before this one, or `dvc pull` it")
@@ -84,6 +89,10 @@ class ArrayDataset(FileDataset):
 
 class EncoderDataset(FileDataset):
     """An encoder: `encoder.safetensors` in the architecture's own keys, and `encoder.json` to rebuild it."""
+
+    @property
+    def files(self) -> list[Path]:
+        return [self._filepath, self._filepath.with_suffix(".json")]
 
     def read(self, path: Path) -> Any:
         from unlabeled.encoders import ImageEncoder  # imports torch

@@ -7,14 +7,14 @@ from unlabeled.errors import UnlabeledError
 
 
 def git_state(project: Path, required: bool) -> dict[str, str]:
-    """Tags with the commit and whether the work tree differs from it; none without git.
+    """Tags with the commit and whether the code or the configuration differs from it; none without git.
 
     Raises:
         UnlabeledError: `required`, and there is no commit to name.
     """
     try:
         commit = _git(project, "rev-parse", "HEAD")
-        changed = _git(project, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(project, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!dvc.lock")
     except (OSError, subprocess.CalledProcessError) as error:
         if not required:
             return {}

@@ -23,6 +23,7 @@ from pipelines.parameters import METHODS
 from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
+logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""

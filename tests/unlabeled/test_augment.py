@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest, kstest
 
-from unlabeled.augment import blur, colour_matrices, crop_boxes, finish, normalise, resample
+from unlabeled.augment import _hue_rotations, blur, colour_matrices, crop_boxes, finish, normalise, resample
 from unlabeled.config import Augmentation
 
 PLAIN = {"flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": (0.0,), "solarize": (0.0,)}
@@ -118,11 +118,111 @@ def test_a_hue_shift_keeps_luma_and_changes_colour():
     assert (after - before).abs().amax((1, 2)).min() > 1e-3
 
 
-def test_a_full_turn_of_hue_is_the_identity_and_half_a_turn_is_not():
-    recipe = Augmentation.model_construct(**Augmentation(**PLAIN | {"jitter": 1, "brightness": 0, "contrast": 0, "saturation": 0}).model_dump() | {"hue": 1.0})
+def test_a_full_turn_of_hue_is_the_identity_and_half_a_turn_its_own_inverse():
+    none, half, full = _hue_rotations(torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(none, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(full, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(half @ half, torch.eye(3), atol=1e-5, rtol=0)
+    assert (half - torch.eye(3)).abs().max() > 1
 
-    class Ones(torch.Generator):
-        pass
 
-    matrix, _ = colour_matrices(torch.rand(1, 3), recipe, Ones())
-    assert matrix.shape == (1, 3, 3)
+def test_grayscale_leaves_three_equal_channels_of_luma():
+    images = random_images(4, 3, 6, 6)
+    views = finished(images, gray=1)
+    luma = (torch.tensor([0.299, 0.587, 0.114])[:, None, None] * images / 255).sum(1, keepdim=True)
+    np.testing.assert_allclose(views, luma.expand_as(views), atol=1e-5)
+
+
+@pytest.mark.parametrize("chance", [0.3, 0.8])
+def test_jitter_comes_as_often_as_asked(chance):
+    images = random_images(1000, 1, 3, 3)
+    changed = ((finished(images, jitter=chance) - images / 255).abs().amax((1, 2, 3)) > 1e-4).sum()
+    assert binomtest(int(changed), 1000, chance).pvalue > 1e-3
+
+
+def test_blur_is_a_gaussian_that_leaves_out_what_is_outside():
+    images, sigma = random_images(2, 3, 15, 11) / 255, torch.tensor([0.6, 1.7])
+    for image, s, blurred in zip(images.double(), sigma.tolist(), blur(images, sigma), strict=True):
+        options = {"sigma": (0, s, s), "mode": "constant", "truncate": 30}
+        slow = gaussian_filter(image.numpy(), **options) / gaussian_filter(np.ones(image.shape), **options)
+        np.testing.assert_allclose(blurred, slow, atol=2e-6)
+
+
+def test_blur_keeps_constants_and_the_sum_of_a_dot_far_from_the_edge():
+    sigma = torch.tensor([0.3, 1.0, 2.0])
+    constants, dots = torch.full((3, 1, 9, 9), 0.4), torch.zeros(3, 1, 41, 41)
+    dots[:, :, 20, 20] = 1
+    torch.testing.assert_close(blur(constants, sigma), constants)
+    torch.testing.assert_close(blur(dots, sigma).sum((1, 2, 3)), torch.ones(3))
+    assert blur(dots, sigma)[:, 0, 20, 20].tolist() == sorted(blur(dots, sigma)[:, 0, 20, 20].tolist(), reverse=True)
+
+
+def test_blur_with_hardly_any_sigma_changes_nothing():
+    images = random_images(2, 3, 9, 9) / 255
+    assert torch.equal(blur(images, torch.tensor([1e-3, 1e-2])), images)
+
+
+def test_blur_comes_only_in_the_view_it_is_asked_for():
+    images = random_images(6, 1, 9, 9)
+    first, second = finished(images, views=2, blur=(0, 1), blur_sigma=(1, 1)).chunk(2)
+    np.testing.assert_allclose(first, images[:3] / 255, atol=1e-6)
+    np.testing.assert_allclose(second, blur(images[3:] / 255, torch.ones(3)), atol=1e-6)
+
+
+def test_solarize_comes_only_in_the_view_it_is_asked_for_and_in_all_after():
+    images = random_images(9, 1, 9, 9)
+    plain = (images / 255).numpy()
+    views = finished(images, views=3, solarize=(0, 1)).numpy()
+    np.testing.assert_allclose(views[:3], plain[:3], atol=1e-6)
+    np.testing.assert_allclose(views[3:], np.where(plain >= 0.5, 1 - plain, plain)[3:], atol=1e-6)
+
+
+def test_flip_is_sure_or_never_or_by_halves():
+    images = random_images(1000, 1, 3, 4)
+    mirrored = images.flip(-1) / 255
+    np.testing.assert_allclose(finished(images, flip=1), mirrored, atol=1e-6)
+    np.testing.assert_allclose(finished(images, flip=0), images / 255, atol=1e-6)
+    flipped = ((finished(images, flip=0.5) - mirrored).abs().amax((1, 2, 3)) < 1e-5).sum()
+    assert binomtest(int(flipped), 1000, 0.5).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_views_are_channels_last_float_in_range_whatever_the_channels(channels):
+    everything = {"flip": 0.5, "jitter": 1, "gray": 0.5, "blur": (1,), "solarize": (0.5,)}
+    views = finished(random_images(8, channels, 6, 6), views=2, **everything)
+    assert views.shape == (8, channels, 6, 6) and views.dtype == torch.float32
+    assert views.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= views.min() and views.max() <= 1
+
+
+def test_one_channel_is_jittered_too():
+    images = random_images(8, 1, 6, 6)
+    assert (finished(images, jitter=1) - images / 255).abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_views_follow_from_the_generator_alone():
+    images, recipe = random_images(8, 3, 6, 6), {"flip": 0.5, "solarize": (0, 0.5), "blur": (0.5,)} | COLOURFUL
+    once, again, other = (finished(images, views=2, seed=seed, **recipe) for seed in (1, 1, 2))
+    assert torch.equal(once, again) and not torch.equal(once, other)
+    recipe = Augmentation()
+    assert torch.equal(crop_boxes(9, 8, 8, recipe, seeded(1)), crop_boxes(9, 8, 8, recipe, seeded(1)))
+    assert not torch.equal(crop_boxes(9, 8, 8, recipe, seeded(1)), crop_boxes(9, 8, 8, recipe, seeded(2)))
+
+
+def test_images_of_one_batch_are_jittered_differently():
+    views = finished(random_images(1, 3, 6, 6).expand(5, -1, -1, -1), jitter=1)
+    assert len(torch.unique(views.flatten(1), dim=0)) == 5
+
+
+def test_normalised_data_have_zero_mean_and_unit_variance():
+    images = random_images(50, 3, 8, 8) / 255
+    mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3), unbiased=False)
+    normalised = normalise(images, mean, std)
+    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.var((0, 2, 3), unbiased=False), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_finish_normalises_at_its_end():
+    images, mean, std = random_images(4, 3, 5, 5), torch.tensor([0.2, 0.4, 0.6]), torch.tensor([0.1, 0.2, 0.3])
+    views = finish(images, 2, Augmentation(**PLAIN), seeded(), mean, std)
+    np.testing.assert_allclose(views, normalise(images / 255, mean, std), atol=1e-5)

@@ -1,0 +1,51 @@
+# `make byol` and `make test` need Python 3.11 or newer, make and git; everything else is fetched into .venv.
+# `make <method>` works for every method; further options of `kedro run` go into ARGS.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+METHODS := byol
+
+.PHONY: help setup test lint benchmark lock dvc.yaml clean $(METHODS)
+
+help:
+	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
+	@echo "make test       set up, then the tests"
+	@echo "make benchmark  our loop beside its bare step and lightly's loop"
+	@echo "make setup      the environment alone"
+	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
+
+$(METHODS): $(READY)
+	@$(BIN)/kedro run --pipeline=$@ $(ARGS)
+
+test: $(READY)
+	@$(BIN)/ruff check src pipelines tests benchmarks scripts
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest $(ARGS)
+
+benchmark: $(READY)
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+setup: $(READY)
+
+# Fresh when neither the lock nor the project's metadata changed. uv is taken where it is, or bootstrapped with pip.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d is too old: Unlabeled needs 3.11 or newer (make PYTHON=python3.12)" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Setting up $(VENV): a few GB the first time."
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" && \
+	  uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --all-extras --no-header pyproject.toml -o requirements.lock
+
+dvc.yaml: $(READY)
+	@$(BIN)/python scripts/dvc_yaml.py
+
+clean:
+	@rm -rf $(VENV)

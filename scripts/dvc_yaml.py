@@ -1,0 +1,115 @@
+"""Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, says whether it is up to date.
+
+A stage of DVC is a stage of ours: its dependencies are the data that its nodes read, and every file of code that its module
+imports, directly or not; its parameters are the blocks that its nodes take.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import grimp
+import yaml
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+PROJECT = Path(__file__).resolve().parents[1]
+STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+SHARED = ("ingestion", "augmentation")
+RAW = "data/01_raw"
+HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 where dvc.yaml is out of date")
+    check = parser.parse_args().check
+    path, text = PROJECT / "dvc.yaml", HEADER + yaml.safe_dump(dvc_yaml(), sort_keys=False, width=120)
+    if not check:
+        path.write_text(text)
+    elif not path.exists() or path.read_text() != text:
+        sys.exit("dvc.yaml does not fit the pipelines any more: run `make dvc.yaml`")
+
+
+def dvc_yaml() -> dict[str, Any]:
+    """The content of `dvc.yaml`."""
+    bootstrap_project(PROJECT)
+    from kedro.framework.project import pipelines
+
+    from pipelines.parameters import METHODS
+
+    imports = grimp.build_graph("unlabeled", "pipelines")
+    stages = {}
+    with KedroSession.create(PROJECT) as session:
+        context = session.load_context()
+        for method in METHODS:
+            for stage in STAGES:
+                name = stage if stage in SHARED else f"{stage}-{method}"
+                nodes = pipelines[method].only_nodes_with_tags(stage)
+                stages.setdefault(name, _stage(stage, method, nodes, context.catalog, imports))
+    return {"stages": stages}
+
+
+def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> dict[str, Any]:
+    inputs = [name for name in nodes.inputs() if not name.startswith("params:")]
+    read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
+    outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
+    plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
+    description = {
+        "cmd": f"kedro run --pipelines={method} --tags={stage}",
+        "deps": sorted(read) + _code(f"pipelines.{stage}", method, imports),
+        "params": _parameters(nodes),
+        "outs": sorted(plain),
+    }
+    for name, files in outputs.items():
+        if name.endswith(".metrics"):
+            description["metrics"] = files
+        elif name.endswith(".history"):
+            description["plots"] = [{files[0]: {"x": "epoch", "y": "loss"}}]
+    return description
+
+
+def _files(catalog: Any, name: str) -> list[str]:
+    """The files of a dataset, relative to the project; none for a folder to work in."""
+    return [Path(file).relative_to(PROJECT).as_posix() for file in getattr(catalog[name], "files", [])]
+
+
+def _code(module: str, method: str, imports: Any) -> list[str]:
+    """The files that a module imports, directly or not, without the methods that are not the one."""
+    used = {module, *imports.find_upstream_modules(module)}
+    others = {name for name in used if name.startswith("unlabeled.methods.") and name != f"unlabeled.methods.{method}"}
+    return sorted(_source(name) for name in used - others)
+
+
+def _source(module: str) -> str:
+    path = Path("src" if module.startswith("unlabeled") else ".", *module.split("."))
+    return (path / "__init__.py" if (PROJECT / path).is_dir() else path.with_suffix(".py")).as_posix()
+
+
+def _parameters(nodes: Any) -> list[dict[str, list[str]]]:
+    """The blocks in the base environment's files; a method's own only where it has one."""
+    shared, own = set(), {}
+    for name in (name.removeprefix("params:") for name in nodes.inputs() if name.startswith("params:")):
+        method, _, block = name.partition(".")
+        if _has("parameters.yml", name):
+            shared.add(name)
+            continue
+        shared.add(block)
+        if _has(f"parameters_{method}.yml", name):
+            own.setdefault(f"conf/base/parameters_{method}.yml", set()).add(name)
+    return [{file: sorted(keys)} for file, keys in {"conf/base/parameters.yml": shared, **own}.items()]
+
+
+def _has(file: str, name: str) -> bool:
+    path = PROJECT / "conf/base" / file
+    node: Any = yaml.safe_load(path.read_text()) if path.exists() else {}
+    for key in name.split("."):
+        if not isinstance(node, dict) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+if __name__ == "__main__":
+    main()
