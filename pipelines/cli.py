@@ -1,4 +1,4 @@
-"""`kedro run`, as Kedro has it, but for its errors: what a user can mend is said in one sentence, without a traceback."""
+"""`kedro run`, as Kedro has it, but for its errors: what a user can mend is one sentence, without a traceback."""
 
 import errno
 import logging
@@ -8,10 +8,11 @@ import mlflow
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 from kedro.validation import ParameterValidationError
+from mlflow.exceptions import MlflowException
 
 from unlabeled.errors import UnlabeledError
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Sentence(click.ClickException):
@@ -45,19 +46,23 @@ def run(**options) -> None:
 
 
 def sentence(error: BaseException) -> str | None:
-    """What to tell the user of an error, if it is one that a user can mend; the deepest cause knows best."""
+    """What to tell the user of an error, if it is one that a user can mend."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UnlabeledError):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
-            return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the same command again"
+            return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the command again"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
-            return f"{cause.filename} cannot be written to ({cause.strerror}): change its permissions, or move the project"
+            return (
+                f"{cause.filename} cannot be written to ({cause.strerror}): change its permissions, or move the project"
+            )
         if isinstance(cause, ParameterValidationError):
             lines = str(cause).splitlines()[1:] or [str(cause)]
             return "; ".join(line.removeprefix("- ").partition("': ")[2] or line for line in lines)
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MlflowException):  # its database or its server, and its first line says what of it
+        return f"MLflow could not be used ({str(error).splitlines()[0]}): see to {mlflow.get_tracking_uri()}"
     if isinstance(error, ValueError) and _raised_by_kedro(error):  # an unknown pipeline, node or tag
         return " ".join(str(error).split())
     return None

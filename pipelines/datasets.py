@@ -11,6 +11,9 @@ from kedro.io import AbstractDataset
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.errors import DataError
 
+NO_PROBE: list = []
+"""Stands for a probe where there were no labels: Kedro saves no None."""
+
 
 class FileDataset(AbstractDataset):
     """A file that is replaced as a whole; `read` and `write` say how."""
@@ -109,7 +112,7 @@ class ProbeDataset(FileDataset):
     def read(self, path: Path) -> Any:
         from unlabeled.probe import LinearProbe  # imports torch
 
-        return LinearProbe.load(path) if path.stat().st_size else []
+        return LinearProbe.load(path) if path.stat().st_size else NO_PROBE
 
     def write(self, data: Any, path: Path) -> None:
         data.save(path) if data else path.touch()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.datasets import NO_PROBE
 from unlabeled.config import Evaluation
 
 
@@ -24,10 +25,11 @@ def evaluate(
 
     metrics, features, probe = evaluate(encoder, images, manifest, config)
     last = history.iloc[-1]
-    metrics |= {"images_per_second": float(last.images_per_second), "seconds": float(last.seconds)}
+    # The last epoch's own views are gone by now: the training measured them.
+    metrics |= {key: float(last[key]) for key in ("alignment", "images_per_second", "seconds") if key in last}
     metrics |= {"data_digest": summary["data_digest"], "seed": seed}
     mlflow.log_metrics(dict(_numbers(metrics)))
-    return {"metrics": metrics, "features": features, "probe": probe}
+    return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE}
 
 
 def _numbers(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

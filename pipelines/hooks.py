@@ -42,9 +42,13 @@ class ProjectHook(MlflowHook):
         if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
             uri = f"sqlite:///{context.project_path / uri.removeprefix('sqlite:///')}"
         server["mlflow_tracking_uri"] = uri
-        if not uri.startswith("sqlite:"):
+        experiment = config["tracking"]["experiment"]
+        if uri.startswith("sqlite:"):
+            location = experiment["create_experiment_kwargs"]["artifact_location"]
+            experiment["create_experiment_kwargs"]["artifact_location"] = (context.project_path / location).as_uri()
+        else:  # a server decides for itself
             _stop_if_down(uri)
-            config["tracking"]["experiment"].pop("create_experiment_kwargs", None)
+            experiment.pop("create_experiment_kwargs", None)
         context.config_loader["mlflow"] = config
         super().after_context_created(context=context)
         self._project = Path(context.project_path)
@@ -99,7 +103,7 @@ class ProjectHook(MlflowHook):
         self._lock.release()
 
     def _git(self, pipeline: Any, catalog: Any) -> dict[str, str]:
-        """Tags of the commit; stops before any work where a version is to be registered that could not be reproduced."""
+        """Tags of the commit; stops before any work where a version would be registered that cannot be reproduced."""
         blocks = [name for name in pipeline.inputs() if name.startswith("params:") and name.endswith("registration")]
         required = any(catalog.load(name).require_git for name in blocks)
         return git_state(self._project, required)

@@ -1,7 +1,7 @@
 """The registered model: images in, embeddings and, where there was a probe, class probabilities out.
 
-MLflow stores this file itself and runs it to load the model ("models from code"), with a copy of the package `unlabeled`
-beside it: nothing is unpickled, and the project need not be installed.
+MLflow stores this file itself and runs it to load the model ("models from code"), with a copy of the package
+`unlabeled` beside it: nothing is unpickled, and the project need not be installed.
 """
 
 import json
@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class EncoderModel(PythonModel):
-    """`predict` takes uint8 images (N, C, H, W) and gives `embedding` (N, D) and `probability` (N, classes), float32."""
+    """`predict` takes uint8 images (N, C, H, W) and gives float32 `embedding` (N, D) and `probability` (N, classes)."""
 
     def load_context(self, context: Any) -> None:
         from unlabeled.encoders import load_encoder
@@ -26,7 +26,9 @@ class EncoderModel(PythonModel):
         self.probe = LinearProbe.load(probe) if probe.exists() else None
         self.classes = json.loads((folder / "classes.json").read_text())
 
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
         embedding = self.encoder.embed(np.asarray(model_input))
         if self.probe is None:
             return {"embedding": embedding}

@@ -30,7 +30,15 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         run = mlflow.active_run()
         with LiveMetrics(run.info.run_id) as report:
             encoder, history = pretrain_encoder(
-                method, images, views, manifest, summary, config, recipe, resume=folder / "resume.safetensors", report=report
+                method,
+                images,
+                views,
+                manifest,
+                summary,
+                config,
+                recipe,
+                resume=folder / "resume.safetensors",
+                report=report,
             )
         return {"encoder": encoder, "history": pd.DataFrame(history), "run": {"run_id": run.info.run_id}}
 

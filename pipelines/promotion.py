@@ -58,7 +58,9 @@ def _champion(client: MlflowClient, name: str) -> Any:
         return None
 
 
-def _remeasure(champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation, config: Registration) -> float:
+def _remeasure(
+    champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation, config: Registration
+) -> float:
     from unlabeled.encoders import load_encoder  # imports torch
     from unlabeled.probe import Labels, measure
 

@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
@@ -43,7 +44,6 @@ def register(
     """Adds a version with the alias `challenger`, and `champion` where it has earned it."""
     name = config.model_name or f"unlabeled-{summary['source']}"
     client = MlflowClient()
-    number = _log_model(name, encoder, probe, images, summary)
     tags = {
         "data_digest": summary["data_digest"],
         "protocol": protocol_digest(evaluation),
@@ -52,9 +52,10 @@ def register(
         "unlabeled": unlabeled.__version__,
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
     }
-    tags |= {key: value for key, value in mlflow.active_run().data.tags.items() if key in COPIED_TAGS}
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
+    # Asked for anew: the active run remembers the tags that it was started with.
+    of_run = client.get_run(mlflow.active_run().info.run_id).data.tags
+    tags |= {key: value for key, value in of_run.items() if key in COPIED_TAGS}
+    number = _create_version(client, name, _log_model(encoder, probe, images, summary), tags)
     promoted, reason = judge(client, name, metrics, images, manifest, tags, pretraining, evaluation, config)
     client.set_model_version_tag(name, number, "decision", reason)
     client.set_registered_model_alias(name, "challenger", number)
@@ -64,8 +65,23 @@ def register(
     return {"name": name, "version": number, "champion": promoted, "reason": reason}
 
 
-def _log_model(name: str, encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
-    """Logs a model that loads without this project, and returns the number of its version."""
+def _create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
+    """Registers a logged model with its tags, all at once, and returns the number of its version."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    model = client.get_logged_model(model_id)
+    tags = {key: str(value) for key, value in tags.items()}
+    version = client.create_model_version(
+        name, model.artifact_location, model.source_run_id, tags=tags, model_id=model_id
+    )
+    return str(version.version)
+
+
+def _log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
+    """Logs a model that loads without this project, and returns its id."""
     example = np.array(images[:EXAMPLES])
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
@@ -88,9 +104,8 @@ def _log_model(name: str, encoder: Any, probe: Any, images: np.ndarray, summary:
             signature=ModelSignature(inputs=inputs, outputs=Schema(outputs)),
             input_example=example,
             pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
-            registered_model_name=name,
         )
-    return str(info.registered_model_version)
+    return info.model_id
 
 
 def create_pipeline() -> Pipeline:

@@ -1,7 +1,7 @@
 """Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, says whether it is up to date.
 
-A stage of DVC is a stage of ours: its dependencies are the data that its nodes read, and every file of code that its module
-imports, directly or not; its parameters are the blocks that its nodes take.
+A stage of DVC is a stage of ours: its dependencies are the data that its nodes read, and every file of code that its
+module imports, directly or not; its parameters are the blocks that its nodes take.
 """
 
 import argparse

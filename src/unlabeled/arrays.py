@@ -1,6 +1,8 @@
 """Arrays larger than memory: `.npy` files written a chunk at a time, under another name until they are complete."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ PARTIAL = ".partial"
 
 
 class ArrayWriter:
-    """Writes rows to `<path>.partial`, and renames it to `path` once the block is left without an error.
+    """Writes rows to `<path>.<process>.partial`, and renames it to `path` once the block is left without an error.
 
     Args:
         path: The `.npy` file to leave behind.
         row_shape: The shape of one row.
         dtype: Of the array.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written to; nothing is left behind.
     """
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: Any = np.uint8):
@@ -33,21 +38,26 @@ class ArrayWriter:
         """Adds rows, an array of shape (n, *row_shape)."""
         if chunk.shape[1:] != self.row_shape:
             raise ValueError(f"rows of shape {chunk.shape[1:]} do not fit an array of {self.row_shape}")
-        np.ascontiguousarray(chunk, dtype=self.dtype).tofile(self._file)
+        # Not `tofile`: of a full disk it says neither what happened nor the error's number.
+        self._file.write(np.ascontiguousarray(chunk, dtype=self.dtype).reshape(-1).view(np.uint8))
         self.rows += len(chunk)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
-            with self._file:
-                if kind is None:
-                    self._file.seek(0)
-                    self._write_header()  # numpy leaves room in it for the first axis to grow
-                    self._file.flush()
-                    os.fsync(self._file.fileno())
             if kind is None:
-                os.replace(self._partial, self.path)
+                self._complete()
         finally:
+            with suppress(OSError):  # what could not be flushed was raised before
+                self._file.close()
             self._partial.unlink(missing_ok=True)
+
+    def _complete(self) -> None:
+        self._file.seek(0)
+        self._write_header()  # numpy leaves room in it for the first axis to grow
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._partial.replace(self.path)
 
     def _write_header(self) -> None:
         shape = (self.rows, *self.row_shape)
@@ -60,13 +70,13 @@ def open_array(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def replace_file(path: Path, write: Any) -> None:
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write(partial)` with a path beside `path`, then renames: a reader finds the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays last: pandas and matplotlib choose the format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     try:
         write(partial)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

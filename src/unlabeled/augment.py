@@ -1,9 +1,10 @@
 """Random views, a batch at a time and on the device: pure functions of (images, recipe, generator).
 
-Every resampling is two small matrix products an image, `rows @ image @ columns`: an antialiased crop and a Gaussian blur
-differ only in the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a rotation
-about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is SimCLR's and
-BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at their end.
+Every resampling is two small matrix products an image, `rows @ image @ columns`: an antialiased crop and a Gaussian
+blur differ only in the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
+rotation about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is
+SimCLR's and BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at
+their end.
 """
 
 import math
@@ -64,8 +65,8 @@ def colour_matrices(means: Tensor, recipe: Augmentation, generator: torch.Genera
         means: Shape (B, C): the mean of each channel, in [0, 1]; contrast is around their luma.
 
     Returns:
-        Matrix of shape (B, C, C) and offset of shape (B, C, 1): `matrix @ colours + offset`. Saturation, hue and grayscale
-        need C = 3 and are left out otherwise.
+        Matrix of shape (B, C, C) and offset of shape (B, C, 1): `matrix @ colours + offset`. Saturation, hue and
+        grayscale need C = 3 and are left out otherwise.
     """
     count, channels = means.shape
     device = means.device
@@ -92,7 +93,9 @@ def colour_matrices(means: Tensor, recipe: Augmentation, generator: torch.Genera
     return matrix, offset
 
 
-def finish(views: Tensor, count: int, recipe: Augmentation, generator: torch.Generator, mean: Tensor, std: Tensor) -> Tensor:
+def finish(
+    views: Tensor, count: int, recipe: Augmentation, generator: torch.Generator, mean: Tensor, std: Tensor
+) -> Tensor:
     """What is drawn afresh at each use of a crop: flip, colour, blur, solarize; then normalised.
 
     Args:
@@ -132,7 +135,7 @@ def _per_view(probabilities: tuple[float, ...], count: int, n: int, device: torc
 
 
 def _triangle_weights(start: Tensor, length: Tensor, taps: int, size: int) -> Tensor:
-    """Matrix (..., size, taps): how much each of `taps` pixels adds to each output; the triangle widens as it shrinks."""
+    """Matrix (..., size, taps): the share of each pixel in each output; the triangle widens as the image shrinks."""
     step = length / size
     centres = start + (torch.arange(size, device=start.device)[:, None] + 0.5) * step
     distance = (torch.arange(taps, device=start.device) + 0.5 - centres).abs()

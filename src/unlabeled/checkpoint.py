@@ -27,12 +27,14 @@ def load(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if str(_checksum(tensors)) != header["checksum"]:
             raise ValueError("its checksum does not fit its contents")
         return _put_tensors(json.loads(header["state"]), tensors)
     except Exception as error:  # safetensors raises its own kinds, json others
-        raise TrainingError(f"the checkpoint {path} is damaged ({error}): delete it to train from the beginning") from error
+        raise TrainingError(
+            f"the checkpoint {path} is damaged ({error}): delete it to train from the beginning"
+        ) from error
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

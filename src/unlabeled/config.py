@@ -3,6 +3,7 @@
 They live together, and apart from the functions that use them, so that a command line starts without importing torch.
 """
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,20 +30,27 @@ class Block(BaseModel):
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise ConfigError("; ".join(cls._sentence(e) for e in error.errors())) from error
+            expected: dict[str, list[str]] = {}
+            for each in error.errors():  # several for one key are the branches of a union
+                received, wanted = cls._received_and_expected(each)
+                expected.setdefault(received, []).append(wanted)
+            raise ConfigError("; ".join(start + " or ".join(ends) for start, ends in expected.items())) from error
 
     @classmethod
-    def _sentence(cls, error: Any) -> str:
+    def _received_and_expected(cls, error: Any) -> tuple[str, str]:
+        if error["type"] == "value_error":  # of several keys at once: the validator says what it received
+            return f"{cls.block}: received ", str(error["ctx"]["error"])
         # Branches of a union name themselves in `loc`: only the keys that a user wrote are worth repeating.
         path = [str(part) for part in error["loc"] if str(part) in cls.model_fields or isinstance(part, int)]
         key = ".".join([cls.block, *(path or map(str, error["loc"]))])
         if error["type"] == "extra_forbidden":
-            name = str(error["loc"][-1])
-            close = get_close_matches(name, cls.model_fields, n=1)
+            close = get_close_matches(str(error["loc"][-1]), cls.model_fields, n=1)
             hint = f"did you mean {cls.block}.{close[0]}?" if close else f"choose from {', '.join(cls.model_fields)}"
-            return f"{key} is not a parameter: {hint}"
-        expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        return f"{key}: received {error['input']!r}, expected {expected}"
+            return f"{key} is not a parameter: ", hint
+        if error["type"] == "missing":
+            return f"{key}: received {error['input']!r}, expected ", "one more value"
+        expected = re.sub(r"^\w+ should (be|have) | after validation", "", error["msg"])
+        return f"{key}: received {error['input']!r}, expected ", expected
 
 
 class Ingestion(Block):
@@ -51,9 +59,12 @@ class Ingestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["digits", "torchvision", "image_folder", "parquet"] = "digits"
     path: str | None = None
-    """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`), a download folder (`torchvision`)."""
+    """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`, and `torchvision` where there are
+    some), or the folder to download to (`torchvision`)."""
     dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
     """Which of torchvision's data sets, where `source` is `torchvision`."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
     """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: what the first
     images have, at most 96."""
@@ -71,9 +82,12 @@ class Ingestion(Block):
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
         if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction + test_fraction below 1, so that images are left to train on")
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction:g} and test_fraction={self.test_fraction:g}, expected "
+                f"a sum below 1, so that images are left to train on"
+            )
         if self.source in ("image_folder", "parquet") and not self.path:
-            raise ValueError(f"ingestion.path to be set for the source {self.source}")
+            raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
         return self
 
 
@@ -102,7 +116,7 @@ class Augmentation(Block):
     blur_sigma: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.1, 2.0)
     """Pixels."""
     solarize: PerView = (0.0, 0.2)
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
 
     @model_validator(mode="after")
@@ -110,9 +124,10 @@ class Augmentation(Block):
         for name in ("crop_scale", "crop_ratio", "blur_sigma"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"augmentation.{name} to be [low, high], low first")
-        if self.crop_scale[1] > 1:
-            raise ValueError("augmentation.crop_scale to end at 1 or below")
+                raise ValueError(f"{name}=[{low:g}, {high:g}], expected the lower value first")
+        low, high = self.crop_scale
+        if high > 1:
+            raise ValueError(f"crop_scale=[{low:g}, {high:g}], expected no more than 1, the whole image")
         return self
 
 
@@ -149,7 +164,7 @@ class Pretraining(Block):
     @model_validator(mode="after")
     def _warmup_fits(self) -> "Pretraining":
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"pretraining.warmup_epochs below pretraining.epochs ({self.epochs})")
+            raise ValueError(f"warmup_epochs={self.warmup_epochs:g}, expected fewer than epochs={self.epochs}")
         return self
 
 

@@ -1,31 +1,59 @@
 """One encoded image to one uint8 array, whatever its format, mode, size and orientation."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 SIXTEEN_TO_EIGHT_BIT = 257
 DRAFT = 2
-"""A JPEG is decoded at no less than this many times the wanted size: several times faster, and no worse once resized."""
+"""A JPEG is decoded at no less than this many times the wanted size: several times faster, and no worse resized."""
+UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
 
 
-class Undecodable(ValueError):
+class UndecodableError(ValueError):
     """Why an image goes to quarantine."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels of shape (C, size, size), uint8, and the size in pixels that the image had."""
+    """Pixels of shape (C, size, size), uint8, and the size in pixels that the image had as it was stored."""
 
     pixels: np.ndarray
     width: int
     height: int
 
 
+@contextmanager
+def pixel_limit(pixels: int) -> Iterator[None]:
+    """Within it, Pillow refuses images of more pixels, and keeps quiet of oddities that do no harm. (Process-wide.)"""
+    before = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.MAX_IMAGE_PIXELS = pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
-    """Decodes, turns upright as EXIF says, cuts the centre square and resizes it (antialiased bilinear).
+    """Decodes, cuts the centre square, resizes it (antialiased bilinear) and turns it upright as EXIF says.
 
     The first frame stands for an animation; transparency is laid on white; 16 bits are scaled to 8.
 
@@ -35,41 +63,46 @@ def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
         channels: 1 (luma) or 3 (RGB).
 
     Raises:
-        Undecodable: Empty, truncated, not an image, or larger than `PIL.Image.MAX_IMAGE_PIXELS`.
+        UndecodableError: Empty, truncated, not an image, or larger than the `pixel_limit`.
     """
     if not len(content):
-        raise Undecodable("empty file")
+        raise UndecodableError("empty file")
+    mode = "L" if channels == 1 else "RGB"
     try:
         image = Image.fromarray(content) if isinstance(content, np.ndarray) else Image.open(BytesIO(content))
         width, height = image.size
-        orientation = image.getexif().get(0x0112, 1) if image.format in ("JPEG", "TIFF", "WEBP", "PNG", "MPO") else 1
-        image.draft("L" if channels == 1 else "RGB", (DRAFT * size, DRAFT * size))
-        image = _to_mode(image, "L" if channels == 1 else "RGB")
-        image = _centre_square(image, size)
-        if orientation != 1:  # turning a centred square after resizing is the same, and cheap
-            image.getexif()[0x0112] = orientation
-            image = ImageOps.exif_transpose(image)
+        image.draft(mode, (DRAFT * size, DRAFT * size))
+        image.load()  # which turns a TIFF upright, and no other format
+        orientation = _orientation(image)
+        image = _centre_square(_to_mode(image, mode), size)
+        if orientation in UPRIGHT:  # turning the small square is the same as turning the image, and cheap
+            image = image.transpose(UPRIGHT[orientation])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Undecodable(f"larger than ingestion.max_pixels: {error}") from error
+        raise UndecodableError(f"larger than ingestion.max_pixels={Image.MAX_IMAGE_PIXELS}") from error
     except UnidentifiedImageError as error:
-        raise Undecodable("not an image") from error
+        raise UndecodableError("not an image") from error
     except Exception as error:  # decoders of hostile files raise of every kind
-        raise Undecodable(f"{type(error).__name__}: {error}") from error
+        raise UndecodableError(f"{type(error).__name__}: {error}") from error
     pixels = np.asarray(image)
     return Decoded(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1), width, height)
 
 
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # an image whose EXIF is damaged is a good image
+        return None
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == mode:
-        return image
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.float32)
         image = Image.fromarray((deep / SIXTEEN_TO_EIGHT_BIT).round().clip(0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
     return image.convert(mode)
 
 

@@ -37,11 +37,14 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Sequential):
-    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float."""
+    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float.
 
-    def __init__(self, channels: int, width: int = 48):
+    Its first convolution halves images of 32 pixels and more: a CPU trains it there at four times the speed.
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int = 48):
         super().__init__(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.Conv2d(channels, width, 3, stride=2 if image_size >= 32 else 1, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             Block(width, width, 1),
@@ -76,7 +79,7 @@ def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Modul
         architecture: One of {small_resnet, resnet18, resnet34, resnet50}.
     """
     if architecture == "small_resnet":
-        return SmallResNet(channels)
+        return SmallResNet(channels, image_size)
     return torchvision_resnet(architecture, channels, image_size)
 
 
@@ -94,7 +97,14 @@ class Normalisation:
 class ImageEncoder:
     """A trained network together with the size and the normalisation that it was trained with."""
 
-    def __init__(self, architecture: str, channels: int, image_size: int, normalisation: Normalisation, network: nn.Module | None = None):
+    def __init__(
+        self,
+        architecture: str,
+        channels: int,
+        image_size: int,
+        normalisation: Normalisation,
+        network: nn.Module | None = None,
+    ):
         self.architecture, self.channels, self.image_size = architecture, channels, image_size
         self.normalisation = normalisation
         self.network = network if network is not None else build_encoder(architecture, channels, image_size)
@@ -117,9 +127,8 @@ class ImageEncoder:
             DataError: The array has another type, number of dimensions or of channels.
         """
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != self.channels:
-            raise DataError(
-                f"received images of {images.dtype} with shape {images.shape}, expected uint8 of (N, {self.channels}, H, W)"
-            )
+            expected = f"expected uint8 of (N, {self.channels}, H, W)"
+            raise DataError(f"received images of {images.dtype} with shape {images.shape}, {expected}")
         device = next(self.network.parameters()).device
         mean, std = self.normalisation.tensors(device)
         was_training = self.network.training
@@ -149,7 +158,7 @@ class ImageEncoder:
 
     @classmethod
     def load(cls, path: Path) -> "ImageEncoder":
-        """Reads what `save` wrote. Raises DataError where the two files are missing, damaged or of different networks."""
+        """Reads what `save` wrote. Raises DataError where the files are missing, damaged or of different networks."""
         path = Path(path)
         try:
             spec = json.loads(path.with_suffix(".json").read_text())

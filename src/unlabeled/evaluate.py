@@ -30,7 +30,8 @@ def evaluate(
         manifest: Its columns `target` and `split` are used.
 
     Returns:
-        Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is one.
+        Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
+        one.
     """
     features = encoder.embed(images)
     train = features[(manifest.split == "train").to_numpy()]

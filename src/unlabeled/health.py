@@ -23,7 +23,7 @@ def embedding_std(features: Tensor) -> float:
 
 
 def rankme(features: Tensor, eps: float = 1e-7) -> float:
-    """Effective rank of the features (N, D), in [1, D]: exp of the entropy of the singular values (arXiv:2210.02885)."""
+    """Effective rank of features (N, D), in [1, D]: exp of the entropy of the singular values (arXiv:2210.02885)."""
     singular = torch.linalg.svdvals(_sample(features))
     share = singular / singular.sum().clamp(min=eps) + eps
     return float(torch.exp(-(share * share.log()).sum()))

@@ -1,11 +1,10 @@
-"""Ingestion: any source to one memory-mapped uint8 array and a manifest, in memory that does not grow with the images."""
+"""Ingestion: any source to one memory-mapped uint8 array and a manifest, a few images in memory at a time."""
 
 import hashlib
 import logging
 import os
 import re
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from PIL import Image
 
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.config import Ingestion
-from unlabeled.decode import Decoded, Undecodable, decode
+from unlabeled.decode import Decoded, UndecodableError, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.sources import Item, open_source
@@ -33,6 +32,7 @@ BATCH = 16
 SAMPLE = 64
 """Images looked at to choose a size and a number of channels where the user chose none."""
 LARGEST_CHOSEN_SIZE = 96
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Ingested:
 
     Attributes:
         images: Memory map, uint8, shape (N, C, H, W).
-        manifest: One row an image: path, sha256, width, height, label (None: unlabelled), target (-1: unlabelled), split
-            (train, validation, test, or excluded: a copy of a test image).
+        manifest: One row an image: path, sha256, width, height, label (None: unlabelled), target (-1: unlabelled),
+            split (train, validation, test, or excluded: a copy of an image that is held out).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -61,34 +61,21 @@ def ingest(config: Ingestion, folder: Path) -> Ingested:
     """
     began = time.perf_counter()
     source = open_source(config)
-    sample = list(islice(source.items, SAMPLE))
-    size, channels = _choose_shape(sample, config)
-    records, rejects, moments = [], [], _Moments(channels)
-    with (
-        warnings.catch_warnings(),
-        ArrayWriter(folder / "images.npy", (channels, size, size)) as writer,
-        bar("ingesting", source.total, "images") as progress,
-    ):
-        Image.MAX_IMAGE_PIXELS = config.max_pixels
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for batch in _decode_all(chain(sample, source.items), size, channels):
-            kept = []
-            for item, digest, result in batch:
-                if isinstance(result, str):
-                    rejects.append({"path": item.path, "reason": result})
-                    continue
-                split = item.split if item.split in ("validation", "test") else _split(digest, item.split, config)
-                records.append((item.path, digest, result.width, result.height, item.label, split))
-                kept.append(result.pixels)
-                if split != "test":
-                    moments.add(result.pixels)
-            if kept:
-                writer.append(np.stack(kept))
-            progress.advance(len(batch))
-        quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-        _stop_if_damaged(quarantine, source.total, config, folder)
-        manifest = pd.DataFrame(records, columns=["path", "sha256", "width", "height", "label", "split"])
-        manifest, classes = _settle(manifest, config)
+    with pixel_limit(config.max_pixels):
+        sample = list(islice(source.items, SAMPLE))
+        size, channels = _choose_shape(sample, config)
+        records, rejects, moments = [], [], _Moments(channels)
+        with (
+            ArrayWriter(folder / "images.npy", (channels, size, size)) as writer,
+            bar("ingesting", source.total, "images") as progress,
+        ):
+            for batch in _decode_all(chain(sample, source.items), size, channels, config.fraction):
+                _keep(batch, config, records, rejects, moments, writer)
+                progress.advance(len(batch))
+            quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
+            _stop_if_damaged(quarantine, source.total, config, folder)
+            manifest = pd.DataFrame(records, columns=["path", "sha256", "width", "height", "label", "split"])
+            manifest, classes = _settle(manifest, config)
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | moments.mean_and_std()
     summary |= {"seconds": round(seconds, 2), "images_per_second": round(len(manifest) / seconds, 1)}
@@ -96,8 +83,31 @@ def ingest(config: Ingestion, folder: Path) -> Ingested:
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
 
+def _keep(
+    batch: list["Outcome"],
+    config: Ingestion,
+    records: list[tuple],
+    rejects: list[tuple[str, str]],
+    moments: "_Moments",
+    writer: ArrayWriter,
+) -> None:
+    """Writes the good images of a batch, and notes down what is known of the good and the bad."""
+    rejects += [(item.path, result) for item, _, result in batch if isinstance(result, str)]
+    good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
+    if not good:
+        return
+    pixels = np.stack([result.pixels for *_, result in good])
+    splits = [_split(digest, item.split, config) for item, digest, _ in good]
+    records += [
+        (item.path, digest, result.width, result.height, item.label, split)
+        for (item, digest, result), split in zip(good, splits, strict=True)
+    ]
+    moments.add(pixels[np.array(splits) != "test"])
+    writer.append(pixels)
+
+
 def _choose_shape(sample: list[Item], config: Ingestion) -> tuple[int, int]:
-    """The size and channels asked for; else the size that the sample's images have, at most 96, and 1 if all are grey."""
+    """The size and channels asked for; else the sample's usual size, at most 96, and 1 channel if all are grey."""
     shapes = [shape for item in sample if (shape := _peek(item))]
     size, channels = config.image_size, config.channels
     if size is None:
@@ -113,8 +123,7 @@ def _peek(item: Item) -> tuple[int, int, bool] | None:
     if isinstance(item.content, np.ndarray):
         return item.content.shape[1], item.content.shape[0], item.content.ndim == 2
     try:
-        content = _read(item.content)
-        with Image.open(BytesIO(content)) as image:
+        with Image.open(BytesIO(_read(item.content))) as image:
             return *image.size, image.mode in ("1", "L", "I", "I;16", "I;16B", "I;16L")
     except Exception:  # whatever is wrong with it, `decode` says so
         return None
@@ -122,48 +131,56 @@ def _peek(item: Item) -> tuple[int, int, bool] | None:
 
 def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
     if content is None:
-        raise Undecodable("listed, but the file is missing")
+        raise UndecodableError("listed, but the file is missing")
     return content.read_bytes() if isinstance(content, Path) else content
 
 
-Outcome = tuple[Item, str, Decoded | str]
-"""An item, the sha256 of its content, and its pixels or why there are none."""
+Outcome = tuple[Item, str, Decoded | str | None]
+"""An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
 
-def _decode_all(items: Iterator[Item], size: int, channels: int) -> Iterator[list[Outcome]]:
+def _decode_all(items: Iterator[Item], size: int, channels: int, fraction: float) -> Iterator[list[Outcome]]:
     """Decodes on every core, in order, with a bounded number of images under way."""
     workers = os.cpu_count() or 1
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(_decode_batch, batch, size, channels))
+            waiting.append(pool.submit(_decode_batch, batch, size, channels, fraction))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _decode_batch(items: list[Item], size: int, channels: int) -> list[Outcome]:
-    return [_decode_one(item, size, channels) for item in items]
+def _decode_batch(items: list[Item], size: int, channels: int, fraction: float) -> list[Outcome]:
+    return [_decode_one(item, size, channels, fraction) for item in items]
 
 
-def _decode_one(item: Item, size: int, channels: int) -> Outcome:
+def _decode_one(item: Item, size: int, channels: int, fraction: float) -> Outcome:
     try:
         content = _read(item.content)
-        digest = hashlib.sha256(np.ascontiguousarray(content) if isinstance(content, np.ndarray) else content).hexdigest()
-        return item, digest, decode(content, size, channels)
-    except (Undecodable, OSError) as error:
+        digest = hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
+        left_out = item.split not in HELD_OUT and _position(digest[13:26]) >= fraction
+        return item, digest, None if left_out else decode(content, size, channels)
+    except (UndecodableError, OSError) as error:
         return item, "", str(error)
 
 
 def _split(digest: str, official: str | None, config: Ingestion) -> str:
     """By the content alone: it stays where it is when data are added, and copies of an image land on one side."""
-    position = int(digest[:13], 16) / 16**13
+    if official in HELD_OUT:
+        return official
+    position = _position(digest[:13])
     if position < config.validation_fraction:
         return "validation"
     if official is None and position < config.validation_fraction + config.test_fraction:
         return "test"
     return "train"
+
+
+def _position(digits: str) -> float:
+    """Where a part of a digest lies between the first and the last there is, in [0, 1)."""
+    return int(digits, 16) / 16 ** len(digits)
 
 
 def _stop_if_damaged(quarantine: pd.DataFrame, total: int, config: Ingestion, folder: Path) -> None:
@@ -181,9 +198,10 @@ def _stop_if_damaged(quarantine: pd.DataFrame, total: int, config: Ingestion, fo
 def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, list[str]]:
     """Numbers the classes, keeps copies of test images out of training, and stops where too little is left."""
     if len(manifest) < 2:
-        raise DataError(f"found {len(manifest)} image: at least two are needed to learn what tells images apart")
-    in_test = manifest.sha256.isin(manifest.sha256[manifest.split == "test"])
-    manifest.loc[in_test & (manifest.split != "test"), "split"] = "excluded"
+        raise DataError(f"found {len(manifest) or 'no'} image, and needs two at least to learn what tells them apart")
+    for held_out, others in (("test", ["train", "validation"]), ("validation", ["train"])):
+        copies = manifest.sha256.isin(manifest.sha256[manifest.split == held_out])
+        manifest.loc[copies & manifest.split.isin(others), "split"] = "excluded"
     counts = manifest.label.value_counts()
     rare = sorted(counts.index[counts < 2])
     if rare and config.rare_labels == "refuse":
@@ -197,7 +215,7 @@ def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, li
     manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
     if not (manifest.split == "train").any():
         raise DataError(
-            f"none of the {len(manifest)} images falls into the train split: add images, or lower "
+            f"none of the {len(manifest)} images falls into the train split: add images to train on, or lower "
             f"ingestion.test_fraction and ingestion.validation_fraction"
         )
     return manifest, classes
@@ -205,7 +223,10 @@ def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, li
 
 def _naturally(label: str) -> list[tuple[int, int | str]]:
     """Sorts 2 before 10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", label) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", label) if part]
+
+
+LEVELS = np.arange(256)
 
 
 class _Moments:
@@ -216,9 +237,11 @@ class _Moments:
         self.sums = np.zeros((2, channels), np.int64)
 
     def add(self, pixels: np.ndarray) -> None:
-        flat = pixels.reshape(len(pixels), -1).astype(np.int64)
-        self.count += flat.shape[1]
-        self.sums += np.stack([flat.sum(1), np.einsum("cp,cp->c", flat, flat)])
+        """Adds images, an array of shape (n, C, H, W), uint8."""
+        for channel, values in enumerate(pixels.swapaxes(0, 1)):
+            counts = np.bincount(values.ravel(), minlength=256)
+            self.sums[:, channel] += counts @ LEVELS, counts @ LEVELS**2
+        self.count += pixels.size // pixels.shape[1]
 
     def mean_and_std(self) -> dict[str, list[float]]:
         mean, square = self.sums / max(1, self.count)

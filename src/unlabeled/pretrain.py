@@ -79,8 +79,8 @@ def pretrain_encoder(
         supply,
         config,
         resume=resume,
-        fingerprint=_fingerprint(method, summary, config, recipe),
-        monitor=_monitor(encoder, images, manifest),
+        fingerprint=_fingerprint(method, manifest, summary, config, recipe),
+        monitor=_monitor(encoder, images, manifest, supply),
         report=report,
     )
     return encoder, history
@@ -109,11 +109,14 @@ def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.
     return views
 
 
-def _fingerprint(method: str, summary: dict[str, Any], config: Pretraining, recipe: Augmentation) -> str:
+def _fingerprint(
+    method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
+) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
     what = {
         "method": method,
         "data": summary["data_digest"],
+        "order": hashlib.sha256("".join(manifest.sha256).encode()).hexdigest(),
         "torch": torch.__version__,
         "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
         "recipe": recipe.model_dump(),
@@ -121,8 +124,8 @@ def _fingerprint(method: str, summary: dict[str, Any], config: Pretraining, reci
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
-    """kNN accuracy on the validation split, and the health of the embedding of a fixed sample."""
+def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
+    """kNN accuracy on the validation split, and the health of the embedding of a fixed sample and of its views."""
     sampled = manifest.groupby("split").head(WATCHED).index.to_numpy()
     labels, pixels = Labels.of(manifest.iloc[sampled]), images[sampled]
     train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
@@ -135,6 +138,18 @@ def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame) 
         measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
         if can_vote:
             measured["knn_accuracy"] = knn_accuracy(features, labels, protocol, on="validation")
+        if views.count > 1:
+            first, second, *_ = _features_of_views(encoder.network, views)
+            measured["alignment"] = health.alignment(first, second)
         return measured
 
     return watch
+
+
+@torch.no_grad()
+def _features_of_views(network: torch.nn.Module, views: Views) -> tuple[torch.Tensor, ...]:
+    """Of the first step's views, each (B, D); the network in eval mode."""
+    network.eval()
+    features = network(views.batch(0))
+    network.train()
+    return features.float().cpu().chunk(views.count)

@@ -1,8 +1,9 @@
 """What features are worth: linear probe, kNN and few labels, by one pinned protocol.
 
-Features are standardised on the training split. The linear probe is a logistic regression (L-BFGS) whose regularisation
-the validation split chooses; test is scored once. kNN votes by cosine similarity, weighted exp(similarity / temperature)
-as in arXiv:1805.01978. Few-label probes learn from a handful of labels, with one fixed regularisation, over several draws.
+Features are standardised on the training split. The linear probe is a logistic regression (L-BFGS) whose
+regularisation the validation split chooses; test is scored once. kNN votes by cosine similarity, weighted
+exp(similarity / temperature) as in arXiv:1805.01978. Few-label probes learn from a handful of labels, with one fixed
+regularisation, over several draws.
 """
 
 import warnings
@@ -14,11 +15,15 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
 from unlabeled.config import Evaluation
 
-KNN_CHUNK = 2048
+KNN_CELLS = 2**26
+"""Of the matrix of similarities, in memory at a time."""
+SMALL_PROBLEM = 2**22
+"""Numbers in a problem below which the threads of BLAS wait for each other longer than they work."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Labels:
 
     @classmethod
     def of(cls, manifest) -> "Labels":
-        targets, split = manifest.target.to_numpy(), manifest.split.to_numpy()
+        targets, split = manifest.target.to_numpy(copy=True), manifest.split.to_numpy()
         return cls(targets, *(np.flatnonzero((split == s) & (targets >= 0)) for s in ("train", "validation", "test")))
 
     def suffice(self) -> bool:
@@ -82,13 +87,14 @@ def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -
     if not len(labels.validation):
         candidates = [candidates[len(candidates) // 2]]
     best, best_accuracy, classifier = None, -1.0, None
-    for regularisation in candidates:
-        # From strong to weak, each starts at the solution before it.
-        classifier = _logistic_regression(train, labels.targets[labels.train], regularisation, config, classifier)
-        probe = _fold(classifier, mean, std, regularisation)
-        accuracy = _accuracy(probe.predict(features[labels.validation]), labels.targets[labels.validation])
-        if accuracy > best_accuracy:
-            best, best_accuracy = probe, accuracy
+    with threadpool_limits(1 if train.size < SMALL_PROBLEM else None):
+        for regularisation in candidates:
+            # From strong to weak, each starts at the solution before it.
+            classifier = _logistic_regression(train, labels.targets[labels.train], regularisation, config, classifier)
+            probe = _fold(classifier, mean, std, regularisation)
+            accuracy = _accuracy(probe.predict(features[labels.validation]), labels.targets[labels.validation])
+            if accuracy > best_accuracy:
+                best, best_accuracy = probe, accuracy
     return best
 
 
@@ -98,9 +104,9 @@ def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: s
     bank = F.normalize(torch.from_numpy(features[labels.train]), dim=1)
     targets = torch.from_numpy(labels.targets)
     k, classes = min(config.knn_k, len(bank)), int(targets.max()) + 1
-    right = 0
-    for start in range(0, len(queries), KNN_CHUNK):
-        rows = queries[start : start + KNN_CHUNK]
+    right, chunk = 0, max(1, KNN_CELLS // len(bank))
+    for start in range(0, len(queries), chunk):
+        rows = queries[start : start + chunk]
         similarity, nearest = (F.normalize(torch.from_numpy(features[rows]), dim=1) @ bank.T).topk(k)
         votes = torch.zeros(len(rows), classes)
         votes.scatter_add_(1, targets[labels.train][nearest], (similarity / config.knn_temperature).exp())
@@ -109,20 +115,21 @@ def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: s
 
 
 def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over draws of test accuracy, by labels a class ("1") and by share of labels ("1%")."""
+    """Mean and std over draws of test accuracy, by labels a class ("1") and by share of the labels ("1%")."""
     mean, std = _moments(features[labels.train])  # standardising needs no labels
     standardised = (features - mean) / std
-    targets = labels.targets
-    results = {}
-    for setting in [*config.shots, *config.fractions]:
-        accuracies = []
-        for draw in range(config.draws):
-            rows = _draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
-            classifier = _logistic_regression(standardised[rows], targets[rows], config.few_label_regularisation, config)
-            accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
-        name = str(setting) if isinstance(setting, int) else f"{100 * setting:g}%"
-        spread = float(np.std(accuracies, ddof=1)) if config.draws > 1 else 0.0
-        results[name] = {"mean": float(np.mean(accuracies)), "std": spread}
+    targets, results = labels.targets, {}
+    with threadpool_limits(1):
+        for setting in [*config.shots, *config.fractions]:
+            accuracies = []
+            for draw in range(config.draws):
+                rows = _draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
+                few = standardised[rows], targets[rows]
+                classifier = _logistic_regression(*few, config.few_label_regularisation, config)
+                accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
+            name = str(setting) if isinstance(setting, int) else f"{100 * setting:g}%"
+            spread = float(np.std(accuracies, ddof=1)) if config.draws > 1 else 0.0
+            results[name] = {"mean": float(np.mean(accuracies)), "std": spread}
     return results
 
 
@@ -136,8 +143,10 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[d
     }, probe
 
 
-def _draw_labels(targets: np.ndarray, train: np.ndarray, setting: int | float, generator: np.random.Generator) -> np.ndarray:
-    """Rows of `setting` labels a class (all, where a class has fewer), or of a share of them, with two classes at least."""
+def _draw_labels(
+    targets: np.ndarray, train: np.ndarray, setting: int | float, generator: np.random.Generator
+) -> np.ndarray:
+    """Rows of `setting` labels a class (all, where it has fewer), or of a share of them, with two classes at least."""
     shuffled = generator.permutation(train)
     by_class = [shuffled[targets[shuffled] == label] for label in np.unique(targets[train])]
     if isinstance(setting, int):

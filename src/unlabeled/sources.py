@@ -4,21 +4,39 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
 
-NOT_IMAGES = ("metadata.csv",)
-NOT_IMAGE_ENDINGS = (".dvc", ".gitignore", ".gitkeep")
-SPLITS = {"train": "train", "training": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation"}
-TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion_mnist": "FashionMNIST", "stl10": "STL10", "svhn": "SVHN"}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NOT_IMAGES = (".dvc", "metadata.csv")
+"""How the names of files end that stand beside images."""
+SPLITS = {"train": "train", "training": "train", "test": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "validation"
+)
+TORCHVISION = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "fashion_mnist": "FashionMNIST",
+    "stl10": "STL10",
+    "svhn": "SVHN",
+}
 UNLABELLED = -1
 """What stands for no label among integers, as in STL-10 and on the Hugging Face Hub."""
+DOWNLOAD_TIMEOUT = 30
+"""Seconds without a byte after which a download is given up; urllib waits for ever."""
+ROWS = 64
+"""Of a Parquet file, in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +68,16 @@ def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     if config.source == "digits":
         return _digits()
-    if config.source == "torchvision":
-        return _torchvision(config)
-    path = Path(config.path)
+    path = Path(config.path or "data/01_raw").expanduser()
+    if config.source == "torchvision" and not _holds_parquet(path):
+        return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
     return _image_folder(path) if config.source == "image_folder" else _parquet(path)
+
+
+def _holds_parquet(path: Path) -> bool:
+    return path.suffix == ".parquet" or any(path.glob("*.parquet"))
 
 
 def _digits() -> Source:
@@ -67,10 +89,10 @@ def _digits() -> Source:
     return Source(items, len(images))
 
 
-def _torchvision(config: Ingestion) -> Source:
+def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    name, folder = config.dataset, Path(config.path or "data/01_raw") / config.dataset
+    folder = path / name
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
     if name == "svhn":
@@ -78,11 +100,12 @@ def _torchvision(config: Ingestion) -> Source:
     elif name == "stl10":
         splits = {"train": {"split": "train+unlabeled"}, "test": {"split": "test"}}
     try:
-        parts = {split: kind(folder, download=True, **options) for split, options in splits.items()}
+        with _download_timeout():
+            parts = {split: kind(folder, download=True, **options) for split, options in splits.items()}
     except Exception as error:  # urllib, ssl, tarfile and torchvision's own
         raise DataError(
-            f"{name} could not be downloaded to {folder} ({error}): put torchvision's files there, or read the images "
-            f"from Parquet with ingestion.source=parquet and ingestion.path"
+            f"{name} could not be downloaded to {folder} ({' '.join(str(error).split())}): put torchvision's files "
+            f"there, or read the images from Parquet with ingestion.source=parquet and ingestion.path"
         ) from error
 
     def items() -> Iterator[Item]:
@@ -92,106 +115,169 @@ def _torchvision(config: Ingestion) -> Source:
             for i, (image, label) in enumerate(zip(part.data, labels, strict=True)):
                 image = np.asarray(image)
                 image = image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
-                yield Item(f"{name}/{split}/{i}", image, _class_name(int(label), names), split)
+                path = f"{name}/{split}/{i}"
+                yield Item(path, image, _class_name(int(label), names, path), split)
 
     return Source(items(), sum(map(len, parts.values())))
+
+
+@contextmanager
+def _download_timeout() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _image_folder(root: Path) -> Source:
     if not root.is_dir():
         raise DataError(f"ingestion.path: {root} is a file, expected a folder of images")
-    files = [
-        Path(folder, name)
-        for folder, folders, names in os.walk(root)
-        for name in names
-        if name not in NOT_IMAGES and not name.startswith(".") and not name.endswith(NOT_IMAGE_ENDINGS)
-    ]
-    files.sort()
+    names = sorted(_file_names(root))
     metadata = root / "metadata.csv"
-    items = _with_metadata(root, files, metadata) if metadata.exists() else _with_folder_names(root, files)
-    if not items:
+    rows = _read_metadata(metadata) if metadata.exists() else None
+    if not names and not rows:
         raise DataError(f"ingestion.path: {root} holds no files")
-    return Source(iter(items), len(items))
+    if rows is None:
+        return Source(_with_folder_names(root, names), len(names))
+    return Source(_with_metadata(root, names, rows), len(rows.keys() | set(names)))
 
 
-def _with_folder_names(root: Path, files: list[Path]) -> list[Item]:
-    parts = [file.relative_to(root).parts[:-1] for file in files]
-    by_split = bool(parts) and all(folders and folders[0].lower() in SPLITS for folders in parts)
-    items = []
-    for file, folders in zip(files, parts, strict=True):
-        split = SPLITS[folders[0].lower()] if by_split else None
-        classes = folders[1:] if by_split else folders
-        items.append(Item(str(file.relative_to(root)), file, classes[0] if classes else None, split))
-    return items
+def _file_names(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and not name.endswith(NOT_IMAGES):
+                yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _with_metadata(root: Path, files: list[Path], metadata: Path) -> list[Item]:
+def _refuse(error: OSError) -> None:
+    raise DataError(f"ingestion.path: {error.filename} cannot be read ({error.strerror})") from error
+
+
+def _with_folder_names(root: Path, names: list[str]) -> Iterator[Item]:
+    first = {name.split("/")[0].lower() if "/" in name else None for name in names}
+    by_split = first <= SPLITS.keys()
+    official = _official(SPLITS[folder] for folder in first) if by_split else {}
+    for name in names:
+        folders = name.split("/")[:-1]
+        split = official.get(SPLITS[folders.pop(0).lower()]) if by_split else None
+        yield Item(name, root / name, folders[0] if folders else None, split)
+
+
+def _official(splits: Iterable[str | None]) -> dict[str, str]:
+    """The splits to keep as they are. Without a test split `train` is not among them: a test is cut from it."""
+    found = {split: split for split in splits if split}
+    return found if "test" in found else {split: split for split in found if split != "train"}
+
+
+def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a metadata.csv by their file_name."""
     try:
-        with metadata.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns, rows = reader.fieldnames or [], list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{metadata} is not a CSV file in UTF-8 ({error})") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from error
     if "file_name" not in columns:
-        raise DataError(f"{metadata} has the columns {', '.join(columns) or '(none)'}, expected file_name, and label if any")
-    known = {row["file_name"]: row for row in rows}
-    there = {file.relative_to(root).as_posix(): file for file in files}
-    missing = [Item(name, None) for name in sorted(known.keys() - there.keys())]
-    return missing + [
-        Item(name, file, (known.get(name) or {}).get("label") or None, SPLITS.get((known.get(name) or {}).get("split") or ""))
-        for name, file in there.items()
-    ]
+        raise DataError(f"{path} has the columns {', '.join(columns) or '(none)'}, expected file_name (and label)")
+    return {PurePosixPath(row["file_name"] or "").as_posix(): row for row in rows}
+
+
+def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]]) -> Iterator[Item]:
+    splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
+    official = _official(splits.values())
+    for name in sorted(rows.keys() - set(names)):
+        yield Item(name, None)
+    for name in names:
+        yield Item(name, root / name, rows.get(name, {}).get("label") or None, official.get(splits.get(name)))
 
 
 def _parquet(path: Path) -> Source:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise DataError(f"ingestion.path: {path} holds no .parquet files")
-    try:
-        tables = [pq.ParquetFile(file) for file in files]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"ingestion.path: a file of {path} is not Parquet ({error})") from error
+    root = path if path.is_dir() else path.parent
+    names = [file.relative_to(root).as_posix() for file in files]
+    official = _official(map(_split_in_name, names))
+    total = 0
+    for file in files:
+        with _readable(file):
+            metadata = pq.read_metadata(file)
+        _parquet_columns(file, metadata.schema.to_arrow_schema())
+        total += metadata.num_rows
 
     def items() -> Iterator[Item]:
-        for file, table in zip(files, tables, strict=True):
-            image_column, label_column, names = _parquet_columns(file, table.schema_arrow)
-            split = _split_in_name(file.stem)
-            number = 0
-            for batch in table.iter_batches(256, columns=[image_column, *([label_column] if label_column else [])]):
-                for row in batch.to_pylist():
-                    image = row[image_column] or {}
-                    content = image.get("bytes") or (file.parent / image["path"] if image.get("path") else None)
-                    label = row[label_column] if label_column else None
-                    label = _class_name(label, names) if isinstance(label, int) else label
-                    yield Item(f"{file.name}/{number}", content, label, split)
-                    number += 1
+        for file, name in zip(files, names, strict=True):
+            yield from _parquet_rows(file, name, official.get(_split_in_name(name)))
 
-    return Source(items(), sum(table.metadata.num_rows for table in tables))
+    return Source(items(), total)
 
 
-def _parquet_columns(file: Path, schema) -> tuple[str, str | None, list[str] | None]:
+def _parquet_rows(file: Path, name: str, split: str | None) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    # The buffer makes pyarrow read a few pages at a time, instead of a row group, which may be the whole file.
+    with _readable(file), pq.ParquetFile(file, buffer_size=1 << 20) as table:
+        image_column, label_column, names = _parquet_columns(file, table.schema_arrow)
+        for batch in table.iter_batches(ROWS, columns=[image_column, *([label_column] if label_column else [])]):
+            for row in batch.to_pylist():
+                image, label, path = row[image_column] or {}, row.get(label_column), f"{name}/{number}"
+                content = image.get("bytes")
+                if not content and image.get("path"):
+                    content = file.parent / image["path"]
+                label = _class_name(label, names, path) if isinstance(label, int) else label or None
+                yield Item(path, content, label, split)
+                number += 1
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
+
+
+def _parquet_columns(file: Path, schema: "pa.Schema") -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
     import pyarrow as pa
 
     images = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     if not images:
-        raise DataError(f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with `bytes`")
+        raise DataError(
+            f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with `bytes`"
+        )
     label = "label" if "label" in schema.names else None
+    if label and not _names_a_class(schema.field(label).type):
+        raise DataError(f"{file}: received labels of type {schema.field(label).type}, expected integers or strings")
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return images[0], label, features.get(label, {}).get("names")
+    return "image" if "image" in images else images[0], label, features.get(label, {}).get("names")
 
 
-def _split_in_name(stem: str) -> str | None:
-    return next((SPLITS[word] for word in re.split(r"[^a-z]+", stem.lower()) if word in SPLITS), None)
+def _names_a_class(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
-def _class_name(label: int | None, names: list[str] | None) -> str | None:
-    if label is None or label == UNLABELLED:
+def _split_in_name(name: str) -> str | None:
+    """The split that a path names, as in `train-00000-of-00002.parquet` and `default/train/0000.parquet`."""
+    return next((SPLITS[word] for word in reversed(re.split(r"[^a-z]+", name.lower())) if word in SPLITS), None)
+
+
+def _class_name(label: int, names: list[str] | None, path: str) -> str | None:
+    if label == UNLABELLED:
         return None
     if label < 0 or (names and label >= len(names)):
-        most = f"{len(names) - 1}, the last of the {len(names)} classes that the data name" if names else "any larger number"
-        raise DataError(f"received the label {label}, expected {UNLABELLED} (no label) or 0 to {most}")
+        most = f"{len(names) - 1}, the last of the {len(names)} classes that the data name" if names else "more"
+        raise DataError(f"{path}: received the label {label}, expected {UNLABELLED} (no label) or 0 to {most}")
     return names[label] if names else str(label)

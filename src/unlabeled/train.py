@@ -24,7 +24,7 @@ Monitor = Callable[[Method], dict[str, float]]
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto`: CUDA, else Apple's MPS, else the CPU. Raises TrainingError where it is missing."""
+    """The device of that name; `auto`: CUDA, else MPS, else the CPU. Raises TrainingError where it is missing."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, there in available.items() if there)
@@ -126,14 +126,14 @@ def pretrain(
     return history
 
 
-def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> None:
+def _leave(
+    path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: torch.optim.Optimizer
+) -> None:
     weights = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
     checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint})
 
 
-def _resumed(
-    path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Where to go on from, after putting it into `method` and `optimizer`; the beginning, where there is nothing."""
     beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0}
     if path is None or not path.exists():
@@ -144,8 +144,17 @@ def _resumed(
         return beginning
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
+    _lay_out_like_parameters(optimizer)
     logger.info("resuming after step %d, from %s", state["step"], path)
     return state
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Fused optimizers walk through memory: a moment has to lie there in its parameter's order, channels_last too."""
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, torch.Tensor) and moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:

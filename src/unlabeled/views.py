@@ -118,7 +118,7 @@ class Views:
 
 
 def _resident(store: np.ndarray, device: torch.device) -> Tensor:
-    """The whole array on a GPU where it takes less than a quarter of what is free there, else a view of the memory map."""
+    """The array on a GPU where it takes less than a quarter of what is free there, else a view of the memory map."""
     with warnings.catch_warnings():
         # The map is read-only and only read from, which torch cannot express.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

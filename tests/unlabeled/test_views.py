@@ -68,7 +68,9 @@ def test_row_i_of_the_cache_is_image_i_however_many_chunks_it_takes(tmp_path, mo
 
 def test_the_cache_follows_from_its_seed(tmp_path):
     recipes = [Augmentation(views=4, seed=seed) for seed in (1, 1, 2)]
-    once, again, other = (cache_views(images_of(5), r, tmp_path / f"{i}.npy").read_bytes() for i, r in enumerate(recipes))
+    once, again, other = (
+        cache_views(images_of(5), r, tmp_path / f"{i}.npy").read_bytes() for i, r in enumerate(recipes)
+    )
     assert once == again and once != other
 
 
@@ -81,14 +83,15 @@ MEMORY = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
+import unlabeled.views
 from unlabeled.config import Augmentation
-from unlabeled.views import cache_views
 
+unlabeled.views.CHUNK_BYTES = 2**22
 image = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
 peaks = []
-for n in (500, 4000):
+for n in (200, 1500):
     images = np.broadcast_to(image, (n, 3, 64, 64))
-    cache_views(images, Augmentation(views=8, crop_size=32), Path(sys.argv[1]))
+    unlabeled.views.cache_views(images, Augmentation(views=8, crop_size=48), Path(sys.argv[1]))
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(json.dumps(peaks))
 """
@@ -98,8 +101,8 @@ def test_the_cache_is_made_in_memory_that_does_not_grow_with_n(tmp_path):
     path = tmp_path / "views.npy"
     done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
     few, many = json.loads(done.stdout)
-    assert path.stat().st_size > 90e6
-    assert (many - few) * 1024 < 25e6
+    assert path.stat().st_size > 80e6
+    assert (many - few) * 1024 < 30e6
 
 
 def test_a_batch_is_a_pure_function_of_the_step():

@@ -1,11 +1,11 @@
-"""BYOL: predict, from one view of an image, the embedding that a slowly moving copy of the network gives the other view.
+"""BYOL: from one view of an image, predict the embedding that a slowly moving copy of the network gives the other.
 
     L = mean over images of ‖q̄(z₁) − z̄′₂‖² + ‖q̄(z₂) − z̄′₁‖²,   ξ ← τξ + (1 − τ)θ,   τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2
 
-with the predictor q on the online side only, no gradient into the target ξ, and bars for L2 normalisation (Grill et al.
-2020, arXiv:2006.07733, equations 2 and 3, section 3.3). Both views go through a network as one batch, so that BatchNorm
-normalises over both; the paper's code takes one view at a time. The target stays in train mode and normalises by its own
-batch, as there; the average covers its parameters, and its running statistics are its own.
+with the predictor q on the online side only, no gradient into the target ξ, and bars for L2 normalisation (Grill et
+al. 2020, arXiv:2006.07733, equations 2 and 3, section 3.3). Both views go through a network as one batch, so that
+BatchNorm normalises over both; the paper's code takes one view at a time. The target stays in train mode and
+normalises by its own batch, as there; the average covers its parameters, and its running statistics are its own.
 """
 
 import math
@@ -35,7 +35,9 @@ def cosine_momentum(start: float, progress: float) -> float:
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
+    )
 
 
 class BYOL(nn.Module):
@@ -48,7 +50,9 @@ class BYOL(nn.Module):
 
     views = 2
 
-    def __init__(self, encoder: nn.Module, *, hidden_dim: int = 4096, projection_dim: int = 256, momentum: float = 0.996):
+    def __init__(
+        self, encoder: nn.Module, *, hidden_dim: int = 4096, projection_dim: int = 256, momentum: float = 0.996
+    ):
         super().__init__()
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum: received {momentum}, expected 0 to 1")

@@ -18,7 +18,7 @@ def seeded(seed=0):
 
 def method(momentum=0.9, width=4):
     torch.manual_seed(0)
-    return BYOL(SmallResNet(1, width), hidden_dim=16, projection_dim=8, momentum=momentum)
+    return BYOL(SmallResNet(1, 8, width), hidden_dim=16, projection_dim=8, momentum=momentum)
 
 
 def linear_method(momentum=0.9):
@@ -35,7 +35,7 @@ def slow_mlp(inputs, layers):
     hidden = np.array([[float(np.dot(unit, row)) for unit in first.weight.detach().numpy()] for row in inputs])
     for j in range(hidden.shape[1]):
         mean, variance = hidden[:, j].mean(), ((hidden[:, j] - hidden[:, j].mean()) ** 2).mean()
-        scale, shift = float(norm.weight[j]), float(norm.bias[j])
+        scale, shift = norm.weight[j].item(), norm.bias[j].item()
         hidden[:, j] = [max(0.0, (h - mean) / math.sqrt(variance + norm.eps) * scale + shift) for h in hidden[:, j]]
     return hidden @ last.weight.detach().numpy().T + last.bias.detach().numpy()
 
@@ -180,4 +180,4 @@ def test_momentum_rises_from_its_start_to_one():
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
 def test_a_momentum_that_is_no_average_is_refused(momentum):
     with pytest.raises(ValueError, match=f"momentum: received {momentum}, expected 0 to 1"):
-        BYOL(SmallResNet(1, 4), momentum=momentum)
+        BYOL(SmallResNet(1, 8, 4), momentum=momentum)

@@ -1,0 +1,146 @@
+"""Real projects in temporary folders: Kedro, MLflow on SQLite, DVC and git, none of them mocked."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
+
+from pipelines.cli import cli
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of its own classes, on import
+    import kedro_mlflow.framework.hooks  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("conf", "pyproject.toml", "dvc.yaml", ".dvcignore", ".gitignore", ".telemetry")
+LINKED = ("pipelines", "src", "scripts")
+QUICK = {
+    "ingestion": {"fraction": 0.3},
+    "augmentation": {"views": 4},
+    "pretraining": {"epochs": 2, "warmup_epochs": 1, "checkpoint_seconds": 0},
+    "evaluation": {"draws": 2, "shots": [1, 5], "fractions": [0.1], "regularisation": [0.01, 0.1]},
+}
+"""Changes to the default parameters: the same chain in seconds."""
+GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+
+
+def pytest_itemcollected(item):
+    """Warnings of our own code are errors here too; those that Kedro, MLflow and DVC cause each other are not ours."""
+    item.add_marker(pytest.mark.filterwarnings("ignore:::(?!unlabeled|pipelines)"))
+
+
+class Project:
+    """A project of its own. `kedro` runs a command in this process, `shell` any command in another."""
+
+    root = ROOT
+    """Of the repository that is tested."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def kedro(self, *arguments: str):
+        """The result of `kedro run` and these arguments: `exit_code` and `output`."""
+        before = Path.cwd()
+        os.chdir(self.path)
+        try:
+            bootstrap_project(self.path)
+            return CliRunner().invoke(cli, ["run", *arguments])
+        finally:
+            os.chdir(before)
+            while mlflow.active_run():
+                mlflow.end_run()
+
+    def shell(self, *command: str, **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(command, cwd=self.path, env=self.environment(**variables), capture_output=True, text=True)
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Starts a command without waiting for its end."""
+        silent = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.path, env=self.environment(), **silent)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        binaries = Path(sys.executable).parent
+        return {**inherited, "PATH": f"{binaries}{os.pathsep}{inherited['PATH']}", **variables}
+
+    def client(self) -> mlflow.MlflowClient:
+        uri = f"sqlite:///{self.path / 'mlflow.db'}"
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def runs(self):
+        """MLflow's runs, the latest first."""
+        experiment = self.client().get_experiment_by_name("unlabeled")
+        return self.client().search_runs([experiment.experiment_id])
+
+    def files(self) -> dict[str, bytes]:
+        """What every file of data holds, by name."""
+        files = sorted(path for path in (self.path / "data").rglob("*") if path.is_file() and path.name != ".lock")
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in files}
+
+    def commit(self, message: str) -> str:
+        """Commits all that git does not ignore; the names of the files in the commit."""
+        for command in (["add", "-A"], ["commit", "-q", "-m", message]):
+            subprocess.run([*GIT, *command], cwd=self.path, check=True)
+        show = ["git", "show", "--name-only", "--format="]
+        return subprocess.run(show, cwd=self.path, check=True, capture_output=True, text=True).stdout
+
+    def set(self, **blocks: dict) -> None:
+        """Changes keys of conf/base/parameters.yml."""
+        path = self.path / "conf/base/parameters.yml"
+        parameters = yaml.safe_load(path.read_text())
+        for block, values in blocks.items():
+            parameters[block].update(values)
+        path.write_text(yaml.safe_dump(parameters))
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory):
+    """An empty MLflow database: migrating a new one takes seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_project(database):
+    """A function that makes a project of quick parameters, in which nothing has run."""
+    return lambda path: _make_project(path, database)
+
+
+def _make_project(path: Path, database: Path) -> Project:
+    path.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        shutil.copytree(source, path / name) if source.is_dir() else shutil.copy(source, path / name)
+    for name in LINKED:
+        (path / name).symlink_to(ROOT / name)
+    (path / "data/01_raw").mkdir(parents=True)
+    shutil.copy(database, path / "mlflow.db")
+    project = Project(path)
+    project.set(**QUICK)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=path, check=True)
+    project.commit("a project")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path, make_project):
+    """A project in which nothing has run."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, make_project):
+    """A project in which BYOL has run once; a test leaves the files of its data as they are."""
+    project = make_project(tmp_path_factory.mktemp("trained") / "project")
+    result = project.kedro("--pipeline=byol")
+    assert result.exit_code == 0, result.output
+    return project

@@ -1,0 +1,238 @@
+"""What goes wrong through no fault of the code ends in one sentence, and leaves every file whole or as it was."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+RUN = ("kedro", "run", "--pipeline=byol")
+
+
+def params(**values):
+    return "--params=" + ",".join(f"{key.replace('__', '.')}={value}" for key, value in values.items())
+
+
+def sentence(result):
+    """The one sentence that a run ends in."""
+    *before, last = result.output.strip().splitlines()
+    assert result.exit_code == 1 and "Traceback" not in result.output, result.output
+    assert last.startswith("Error: ") and not any("Error" in line for line in before)
+    return last.removeprefix("Error: ")
+
+
+def write_images(folder, count, size=12, start=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(start)
+    for i in range(start, start + count):
+        Image.fromarray(generator.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    "changed, expected",
+    [
+        ({"ingestion__source": "flickr"}, "ingestion.source: received 'flickr', expected 'digits', 'torchvision'"),
+        ({"ingestion__soruce": "digits"}, "ingestion.soruce is not a parameter: did you mean ingestion.source?"),
+        ({"ingestion__source": "image_folder"}, "expected ingestion.path to be set"),
+        ({"ingestion__source": "parquet", "ingestion__path": "/no/such"}, "ingestion.path: /no/such does not exist"),
+        ({"ingestion__image_size": 0}, "ingestion.image_size: received 0, expected greater than or equal to 4"),
+        (
+            {"ingestion__validation_fraction": "many"},
+            "ingestion.validation_fraction: received 'many', expected a valid",
+        ),
+        ({"augmentation__views": 1}, "augmentation.views: received 1, expected greater than or equal to 2"),
+        ({"augmentation__crop_size": 0}, "augmentation.crop_size: received 0, expected greater"),
+        ({"augmentation__flip": 2}, "augmentation.flip: received 2, expected less than or equal to 1"),
+        ({"pretraining__epochs": "abc"}, "pretraining.epochs: received 'abc', expected a valid integer"),
+        ({"pretraining__epochs": -1}, "pretraining.epochs: received -1, expected greater than or equal to 1"),
+        ({"pretraining__epcohs": 3}, "pretraining.epcohs is not a parameter: did you mean pretraining.epochs?"),
+        ({"byol__pretraining__epcohs": 3}, "pretraining.epcohs is not a parameter"),
+        ({"pretraining": 3}, "pretraining: received 3, expected a block of parameters"),
+        ({"pretraining__method__momentun": 0.9}, "pretraining.method.momentun is not a constant of byol"),
+        ({"pretraining__method__momentum": 2}, "momentum: received 2, expected 0 to 1"),
+        ({"pretraining__batch_size": 100000}, "pretraining.batch_size: received 100000, but there are"),
+        ({"pretraining__device": "cuda"}, "pretraining.device: received 'cuda', which this machine does not have"),
+        ({"pretraining__optimizer": "adagrad"}, "pretraining.optimizer: received 'adagrad', expected 'sgd', 'adamw'"),
+        ({"pretraining__learning_rate": 1e9, "pretraining__optimizer": "sgd"}, "the loss is nan at step"),
+        ({"evaluation__draws": 0}, "evaluation.draws: received 0"),
+        ({"registration__metric": "beauty"}, "registration.metric: received 'beauty'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected(project, changed, expected):
+    import torch
+
+    if changed.get("pretraining__device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has the device that has to be missing")
+    assert expected in sentence(project.kedro("--pipeline=byol", params(**changed)))
+    assert not [name for name in project.files() if "partial" in name or "encoder" in name]
+
+
+def test_parameters_are_checked_before_any_work(project):
+    sentence(project.kedro("--pipeline=byol", params(registration__metric="beauty")))
+    assert not project.files()
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (["--pipeline=boyl"], "byol"),
+        (["--nodes=probing"], "probing"),
+        (["--pipeline=byol", "--tags=cooking"], "no nodes after applying all provided filters"),
+        (["--pipeline=byol", "--from-nodes=evaluation"], "byol.evaluation"),
+    ],
+)
+def test_a_name_that_kedro_does_not_know_is_said_in_one_sentence(project, options, expected):
+    assert expected in sentence(project.kedro(*options))
+
+
+def folder_of_images(path):
+    return {"ingestion__source": "image_folder", "ingestion__path": path, "ingestion__fraction": 1.0}
+
+
+def test_an_empty_folder(project, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert "holds no files" in sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
+
+
+def test_a_single_image(project, tmp_path):
+    write_images(tmp_path / "photos", 1)
+    assert "found 1 image" in sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
+
+
+def test_a_class_with_one_image(project, tmp_path):
+    write_images(tmp_path / "photos/cats", 20)
+    write_images(tmp_path / "photos/dogs", 1, start=20)
+    assert "the class 'dogs' has one image" in sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
+
+
+def test_more_damaged_images_than_allowed_stop_the_run_and_are_listed(project, tmp_path):
+    write_images(tmp_path / "photos", 10)
+    (tmp_path / "photos/torn.png").write_bytes((tmp_path / "photos/0.png").read_bytes()[:100])
+    message = sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
+    assert "1 of 11 images cannot be used (the first, torn.png: " in message and "max_quarantined=0.05" in message
+    assert list(project.files()) == ["data/02_intermediate/quarantine.csv"]
+    assert list(pd.read_csv(project.path / "data/02_intermediate/quarantine.csv").path) == ["torn.png"]
+
+
+def test_labels_outside_the_range_of_their_names(project, tmp_path):
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write_images(tmp_path, 1)
+    image = {"bytes": (tmp_path / "0.png").read_bytes(), "path": None}
+    features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pa.table({"image": [image, image], "label": [0, 2]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "a.parquet")
+    given = {"ingestion__source": "parquet", "ingestion__path": tmp_path / "a.parquet"}
+    assert "received the label 2, expected -1 (no label) or 0 to 1" in sentence(project.kedro(params(**given)))
+
+
+def test_a_failed_run_is_failed_in_mlflow_with_its_sentence(project):
+    message = sentence(project.kedro(params(pretraining__batch_size=100000)))
+    (run,) = project.runs()
+    assert run.info.status == "FAILED" and message[:60] in run.data.tags["error"]
+
+
+def test_a_missing_input_of_a_later_stage(project):
+    message = sentence(project.kedro("--tags=pretraining"))
+    assert "is missing: run the stages before this one" in message
+
+
+def test_a_corrupted_checkpoint(trained, project):
+    assert project.kedro("--tags=ingestion").exit_code == 0 and project.kedro("--tags=augmentation").exit_code == 0
+    checkpoint = project.path / "data/06_models/byol/resume.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"not a checkpoint")
+    assert "resume.safetensors is damaged" in sentence(project.kedro("--tags=pretraining"))
+    assert checkpoint.read_bytes() == b"not a checkpoint"
+    checkpoint.unlink()
+    assert project.kedro("--tags=pretraining").exit_code == 0
+
+
+LIMITED = """
+import resource, sys
+from kedro.framework.cli.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000,) * 2)  # a file that would grow beyond it fails as on a full disk
+sys.argv = ["kedro", "run", "--pipeline=byol", "--tags=augmentation"]
+main()
+"""
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_partial_ones(project):
+    assert project.kedro("--to-nodes=augmentation", params(augmentation__views=2)).exit_code == 0
+    before = project.files()
+    project.set(augmentation={"views": 512})
+    result = project.shell(sys.executable, "-c", LIMITED)
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "Error: the disk is full" in result.stderr
+    assert project.files() == before
+
+
+def test_a_read_only_folder(project):
+    folder = project.path / "data/02_intermediate"
+    if os.geteuid() == 0:  # for whom only the kernel's own folders are read-only
+        if not Path("/sys/kernel").is_dir():
+            pytest.skip("no folder here is read-only for root")
+        folder.symlink_to("/sys/kernel")
+    else:
+        folder.mkdir()
+        folder.chmod(0o500)
+    assert "cannot be written to" in sentence(project.kedro("--tags=ingestion"))
+
+
+def test_no_git(project):
+    (project.path / ".git").rename(project.path / "git-elsewhere")
+    message = sentence(project.kedro("--pipeline=byol"))
+    assert "cannot name the commit" in message and "registration.require_git=false" in message
+    assert not project.files()
+    assert project.kedro("--pipeline=byol", params(registration__require_git="false")).exit_code == 0
+
+
+def test_a_tracking_server_that_is_down(project):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+        began = time.monotonic()
+        result = project.shell(*RUN, MLFLOW_TRACKING_URI=uri)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert f"Error: the MLflow server at {uri} does not answer" in result.stderr
+    assert time.monotonic() - began < 60 and not project.files()
+
+
+def wait_for(condition, process, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_two_runs_at_once_do_not_meet(project):
+    project.set(pretraining={"epochs": 30})
+    first = project.start(*RUN)
+    wait_for((project.path / "data/06_models/byol").exists, first)
+    assert "another run is at work" in sentence(project.kedro("--pipeline=byol"))
+    output, _ = first.communicate()
+    assert first.returncode == 0, output
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(trained, project):
+    checkpoint = project.path / "data/06_models/byol/resume.safetensors"
+    process = project.start(*RUN)
+    wait_for(checkpoint.exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (project.path / "data/06_models/byol/encoder.safetensors").exists()
+    result = project.kedro("--pipeline=byol")
+    assert result.exit_code == 0 and "resuming after step" in result.output
+    name = "data/06_models/byol/encoder.safetensors"
+    assert project.files()[name] == trained.files()[name] and not checkpoint.exists()
+    assert [run.info.status for run in project.runs()] == ["FINISHED", "KILLED"]

@@ -1,0 +1,74 @@
+import pytest
+import yaml
+
+from pipelines.parameters import METHODS, PER_METHOD, MethodConfigLoader
+from pipelines.settings import CONFIG_LOADER_ARGS
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
+from unlabeled.errors import ConfigError
+
+BLOCKS = {block.block: block for block in (Ingestion, Augmentation, Pretraining, Evaluation, Registration)}
+
+
+@pytest.fixture
+def parameters(tmp_path):
+    """A function from the contents of configuration files, and what `--params` gives, to the parameters."""
+
+    def load(files, env="local", **given):
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(yaml.safe_dump(content))
+        (tmp_path / env).mkdir(exist_ok=True)
+        loader = MethodConfigLoader(str(tmp_path), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+        return loader["parameters"]
+
+    return load
+
+
+SHARED = {"pretraining": {"epochs": 10, "seed": 1, "method": {"a": 1, "b": 1}}}
+OWN = {"byol": {"pretraining": {"epochs": 20, "method": {"b": 2}}}}
+BASE = {"base/parameters.yml": SHARED, "base/parameters_byol.yml": OWN}
+
+
+def test_a_method_has_the_stages_block_and_its_own_changes(parameters):
+    assert parameters(BASE)["byol"]["pretraining"] == {"epochs": 20, "seed": 1, "method": {"a": 1, "b": 2}}
+    assert parameters(BASE)["pretraining"] == SHARED["pretraining"]
+
+
+def test_an_environment_beats_the_base_in_either_place(parameters):
+    files = BASE | {"small/parameters.yml": {"pretraining": {"seed": 5}}}
+    assert parameters(files, "small")["byol"]["pretraining"] == {"epochs": 20, "seed": 5, "method": {"a": 1, "b": 2}}
+    files |= {"small/parameters_byol.yml": {"byol": {"pretraining": {"epochs": 3}}}}
+    assert parameters(files, "small")["byol"]["pretraining"]["epochs"] == 3
+
+
+def test_given_parameters_beat_all_and_a_methods_own_beat_the_stages(parameters):
+    assert parameters(BASE, pretraining={"epochs": 7})["byol"]["pretraining"]["epochs"] == 7
+    both = parameters(BASE, pretraining={"epochs": 7}, byol={"pretraining": {"epochs": 8}})
+    assert both["byol"]["pretraining"]["epochs"] == 8 and both["pretraining"]["epochs"] == 7
+
+
+def test_a_nested_key_leaves_its_neighbours(parameters):
+    assert parameters(BASE, pretraining={"method": {"b": 9}})["byol"]["pretraining"]["method"] == {"a": 1, "b": 9}
+
+
+def test_a_block_has_to_be_a_block(parameters):
+    with pytest.raises(ConfigError, match="pretraining: received 3, expected a block"):
+        parameters(BASE, pretraining=3)
+
+
+def test_the_methods_are_the_packages():
+    from unlabeled.methods import METHODS as BUILT
+
+    assert tuple(BUILT) == METHODS
+
+
+@pytest.mark.parametrize("env", ["base", "cifar10", "photos"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_environment_of_the_project_is_valid(request, env, method):
+    conf = request.config.rootpath / "conf"
+    given = {"ingestion": {"path": "/somewhere"}}
+    loader = MethodConfigLoader(str(conf), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    parameters = loader["parameters"]
+    BLOCKS["ingestion"].model_validate(parameters["ingestion"])
+    for block in PER_METHOD:
+        BLOCKS[block].model_validate(parameters[method][block])

@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pytest
+
+LOAD = """
+import sys
+import mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/unlabeled-digits@champion")
+np.savez(sys.argv[3], **model.predict(np.load(sys.argv[2])))
+"""
+
+
+@pytest.fixture(scope="module")
+def version(trained):
+    return trained.client().get_model_version_by_alias("unlabeled-digits", "champion")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    return mlflow.pyfunc.load_model("models:/unlabeled-digits@champion")
+
+
+def test_a_clean_process_gets_the_embeddings_of_the_training_process_exactly(trained, tmp_path):
+    images = trained.path / "data/02_intermediate/images.npy"
+    command = [sys.executable, "-c", LOAD, f"sqlite:///{trained.path / 'mlflow.db'}", images, tmp_path / "out.npz"]
+    subprocess.run(command, cwd=tmp_path, env=trained.environment(), check=True, capture_output=True)
+    features = np.load(trained.path / "data/04_feature/byol.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["embedding"], features)
+
+
+def test_the_version_says_what_it_was_made_from(trained, version):
+    metrics = json.loads((trained.path / "data/08_reporting/byol/metrics.json").read_text())
+    assert version.tags["data_digest"] == metrics["data_digest"] and version.tags["seed"] == "0"
+    assert len(version.tags["mlflow.source.git.commit"]) == 40 and len(version.tags["protocol"]) == 16
+    assert float(version.tags["linear_probe_accuracy"]) == metrics["linear_probe_accuracy"]
+    assert version.tags["decision"] == "there was no champion" and version.run_id == version.tags["training_run"]
+
+
+def test_the_first_version_is_challenger_and_champion(trained, version):
+    assert set(trained.client().get_model_version("unlabeled-digits", "1").aliases) == {"challenger", "champion"}
+    assert version.version == 1
+
+
+def test_the_model_has_a_signature_and_an_example_it_can_answer(model):
+    assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability"]
+    answer = model.predict(model.input_example)
+    assert answer["embedding"].shape == (2, 192) and answer["probability"].shape == (2, 10)
+
+
+def test_probabilities_are_the_linear_probes(trained, model):
+    images = np.load(trained.path / "data/02_intermediate/images.npy")[:50]
+    probability = model.predict(images)["probability"]
+    np.testing.assert_allclose(probability.sum(1), 1, atol=1e-5)
+    from pipelines.datasets import ProbeDataset
+
+    probe = ProbeDataset(str(trained.path / "data/06_models/byol/probe.safetensors")).load()
+    features = np.load(trained.path / "data/04_feature/byol.npy")[:50]
+    np.testing.assert_array_equal(probability.argmax(1), probe.logits(features).argmax(1))
+
+
+def test_images_of_another_size_are_resampled(model):
+    assert model.predict(np.zeros((3, 1, 20, 30), np.uint8))["embedding"].shape == (3, 192)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 1, 8, 8), np.float32)])
+def test_images_of_other_channels_or_types_are_refused(model, images):
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        model.predict(images)
+
+
+def test_nothing_in_the_model_is_a_pickle(trained, version):
+    folder = mlflow.artifacts.download_artifacts(
+        f"models:/unlabeled-digits/{version.version}", tracking_uri=f"sqlite:///{trained.path / 'mlflow.db'}"
+    )
+    from pathlib import Path
+
+    endings = {path.suffix for path in Path(folder).rglob("*") if path.is_file()}
+    assert endings <= {"", ".json", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
+
+
+def test_a_run_that_is_no_better_leaves_the_champion(project):
+    assert project.kedro("--pipeline=byol").exit_code == 0
+    result = project.kedro("--pipeline=byol", "--tags=registration")
+    assert result.exit_code == 0 and "version 2 is a challenger" in result.output
+    client = project.client()
+    assert client.get_model_version_by_alias("unlabeled-digits", "champion").version == 1
+    assert client.get_model_version_by_alias("unlabeled-digits", "challenger").version == 2
+
+
+def test_a_name_of_ones_own(project):
+    assert project.kedro("--params=registration.model_name=mine").exit_code == 0
+    assert project.client().get_model_version_by_alias("mine", "champion").version == 1

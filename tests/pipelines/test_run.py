@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from unlabeled.encoders import load_encoder
+
+STAGES = {
+    "data/02_intermediate/images.npy",
+    "data/02_intermediate/manifest.parquet",
+    "data/02_intermediate/quarantine.csv",
+    "data/02_intermediate/summary.json",
+    "data/04_feature/byol.npy",
+    "data/05_model_input/crops/views.npy",
+    "data/06_models/byol/encoder.json",
+    "data/06_models/byol/encoder.safetensors",
+    "data/06_models/byol/probe.safetensors",
+    "data/06_models/byol/run.json",
+    "data/06_models/byol/version.json",
+    "data/08_reporting/byol/history.csv",
+    "data/08_reporting/byol/metrics.json",
+}
+
+
+def load_json(project, name):
+    return json.loads((project.path / name).read_text())
+
+
+def test_a_run_leaves_what_each_stage_promises_and_nothing_else(trained):
+    assert set(trained.files()) == STAGES
+
+
+def test_metrics_have_the_keys_that_others_read(trained):
+    metrics = load_json(trained, "data/08_reporting/byol/metrics.json")
+    measured = {"linear_probe_accuracy", "knn_accuracy", "few_label"}
+    health = {"embedding_std", "rankme", "uniformity", "alignment"}
+    assert metrics.keys() == measured | health | {"baselines", "images_per_second", "seconds", "data_digest", "seed"}
+    assert metrics["baselines"].keys() == {"raw_input", "random_encoder", "pca"}
+    assert all(baseline.keys() == measured for baseline in metrics["baselines"].values())
+    assert all(draws.keys() == {"mean", "std"} for draws in metrics["few_label"].values())
+    assert metrics["few_label"].keys() == {"1", "5", "10%"} and metrics["data_digest"] and metrics["seed"] == 0
+
+
+def test_mlflow_has_the_run_with_its_parameters_metrics_and_tags(trained):
+    run = trained.runs()[-1]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["pretraining.epochs"] == "2" and run.data.params["ingestion.source"] == "digits"
+    assert run.data.params["pretraining.method.momentum"] and run.data.params["augmentation.crop_scale"]
+    metrics = load_json(trained, "data/08_reporting/byol/metrics.json")
+    assert run.data.metrics["linear_probe_accuracy"] == metrics["linear_probe_accuracy"]
+    assert run.data.metrics["few_label.10pct.mean"] == metrics["few_label"]["10%"]["mean"]
+    assert run.data.tags["method"] == "byol" and run.data.tags["data_digest"] == metrics["data_digest"]
+    assert len(run.data.tags["mlflow.source.git.commit"]) == 40 and run.data.tags["git_dirty"] == "false"
+
+
+def test_mlflow_has_the_curve_epoch_by_epoch_and_the_files_people_open(trained):
+    run = trained.runs()[-1].info.run_id
+    history = pd.read_csv(trained.path / "data/08_reporting/byol/history.csv")
+    losses = trained.client().get_metric_history(run, "loss")
+    assert [(m.step, m.value) for m in losses] == list(zip(history.epoch, history.loss, strict=True))
+    artifacts = {artifact.path for artifact in trained.client().list_artifacts(run)}
+    assert artifacts >= {"history.csv", "metrics.json", "summary.json", "quarantine.csv"}
+
+
+def test_features_are_the_encoders_of_the_unaugmented_images(trained):
+    images = np.load(trained.path / "data/02_intermediate/images.npy")
+    features = np.load(trained.path / "data/04_feature/byol.npy")
+    np.testing.assert_array_equal(load_encoder(trained.path / "data/06_models/byol").embed(images), features)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, project):
+    name = "data/06_models/byol/encoder.safetensors"
+    assert project.kedro().exit_code == 0  # without a name: BYOL
+    assert project.files()[name] == trained.files()[name]
+    assert project.kedro("--params=byol.pretraining.seed=1", "--to-nodes=byol.pretraining").exit_code == 0
+    assert project.files()[name] != trained.files()[name]
+
+
+def test_stages_can_be_run_one_by_one_and_end_up_in_the_run_of_their_training(project):
+    for tag in ("ingestion", "augmentation", "pretraining", "evaluation", "registration"):
+        result = project.kedro("--pipeline=byol", f"--tags={tag}")
+        assert result.exit_code == 0, result.output
+    training, *earlier = project.runs()
+    assert len(earlier) == 2
+    assert {"loss", "linear_probe_accuracy"} <= training.data.metrics.keys()
+    assert project.client().get_model_version_by_alias("unlabeled-digits", "champion").run_id == training.info.run_id
+
+
+@pytest.mark.parametrize(
+    "options", [["--from-nodes=byol.evaluation"], ["--nodes=byol.evaluation,byol.registration"], ["--tags=evaluation"]]
+)
+def test_a_part_of_the_chain_leaves_the_weights_alone(trained, options):
+    before = trained.files()
+    result = trained.kedro("--pipeline=byol", *options)
+    assert result.exit_code == 0, result.output
+    changed = {name for name, content in trained.files().items() if content != before[name]}
+    assert changed <= {"data/06_models/byol/version.json"}
+    assert trained.runs()[0].info.run_id == load_json(trained, "data/06_models/byol/run.json")["run_id"]
+
+
+def test_params_reach_into_a_methods_own_block_and_beat_it(project):
+    params = "pretraining.epochs=3,pretraining.method.momentum=0.5,"
+    params += "byol.pretraining.epochs=1,byol.pretraining.warmup_epochs=0"
+    assert project.kedro("--pipeline=byol", "--to-nodes=byol.pretraining", f"--params={params}").exit_code == 0
+    logged = project.runs()[0].data.params
+    assert logged["pretraining.epochs"] == "1" and logged["pretraining.method.momentum"] == "0.5"
+    assert logged["pretraining.method.hidden_dim"] == "512"  # what was not named stays
+
+
+def test_an_environment_changes_single_keys(project):
+    (project.path / "conf/small").mkdir()
+    (project.path / "conf/small/parameters.yml").write_text(
+        "pretraining: {encoder: resnet18, epochs: 1, warmup_epochs: 0}"
+    )
+    options = ["--env=small", "--params=ingestion.fraction=0.1", "--to-nodes=byol.pretraining"]
+    assert project.kedro(*options).exit_code == 0
+    weights = load_file(project.path / "data/06_models/byol/encoder.safetensors")
+    assert "layer4.1.conv2.weight" in weights
+    assert project.runs()[0].data.params["pretraining.batch_size"] == "64"
+
+
+def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    params = f"ingestion.source=image_folder,ingestion.path={tmp_path / 'photos'},ingestion.fraction=1.0"
+    result = project.kedro(f"--params={params}")
+    assert result.exit_code == 0, result.output
+    metrics = load_json(project, "data/08_reporting/byol/metrics.json")
+    assert metrics["linear_probe_accuracy"] is None and metrics["rankme"] > 1
+    assert project.client().get_model_version_by_alias("unlabeled-image_folder", "champion").version == 1
