@@ -1,7 +1,7 @@
 """Random views, a batch at a time and on the device: pure functions of (images, recipe, generator).
 
-Every resampling is two small matrix products an image, `rows @ image @ columns`: an antialiased crop and a Gaussian
-blur differ only in the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
+A crop is two small matrix products an image, `rows @ image @ columns`, and so is a Gaussian blur: they differ only in
+the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
 rotation about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is
 SimCLR's and BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at
 their end.
@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unlabeled.config import Augmentation
 
@@ -49,6 +50,42 @@ def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     rows = _triangle_weights(top, height, images.shape[-2], size)
     columns = _triangle_weights(left, width, images.shape[-1], size)
     return rows @ (images @ columns.transpose(-1, -2))
+
+
+def affine(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+    """Rotates, shears, magnifies and shifts square images (B, C, S, S) about their centres, bilinearly, at random.
+
+    Returns:
+        Tensor like `images`; black (0) where nothing was.
+    """
+    draw = 2 * torch.rand(6, len(images), generator=generator, device=images.device) - 1
+    angle, slope = math.radians(recipe.degrees) * draw[0], torch.tan(math.radians(recipe.shear) * draw[1])
+    low, high = map(math.log, recipe.zoom)
+    width, height = torch.exp(-(low + high) / 2 - (high - low) / 2 * draw[2:4])
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    right, down = 2 * recipe.translate * draw[4:6]  # a side is 2 long for affine_grid
+    # From the place of an output to that of its input: magnified, sheared, rotated, shifted.
+    first = torch.stack([cos * width, (cos * slope - sin) * height, right], 1)
+    second = torch.stack([sin * width, (sin * slope + cos) * height, down], 1)
+    grid = functional.affine_grid(torch.stack([first, second], 1), images.shape, align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def draw_views(images: Tensor, count: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+    """The geometry of `count` views an image: cropped, and moved where the recipe says so.
+
+    Args:
+        images: Shape (B, C, H, W), float in [0, 255].
+
+    Returns:
+        Tensor of shape (B, count, C, size, size), in the same range.
+    """
+    batch, _, height, width = images.shape
+    boxes = crop_boxes(batch * count, height, width, recipe, generator).unflatten(0, (batch, count))
+    views = resample(images[:, None], boxes, recipe.crop_size or height)
+    if recipe.degrees or recipe.translate or recipe.shear or recipe.zoom != (1, 1):
+        views = affine(views.flatten(0, 1), recipe, generator).unflatten(0, (batch, count))
+    return views
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Writes nested dicts and lists of tensors and JSON values; the file is complete or is not there."""
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_take_tensors(state, "", tensors))
-    header = {"state": skeleton, "checksum": str(_checksum(tensors))}
+    header = {"state": skeleton, "checksum": str(_checksum(skeleton, tensors))}
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
 
@@ -28,7 +28,7 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             header = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if str(_checksum(tensors)) != header["checksum"]:
+        if str(_checksum(header["state"], tensors)) != header["checksum"]:
             raise ValueError("its checksum does not fit its contents")
         return _put_tensors(json.loads(header["state"]), tensors)
     except Exception as error:  # safetensors raises its own kinds, json others
@@ -60,8 +60,9 @@ def _put_tensors(node: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    checksum = 0
+def _checksum(skeleton: str, tensors: dict[str, Tensor]) -> int:
+    checksum = zlib.crc32(skeleton.encode())
     for name in sorted(tensors):
+        checksum = zlib.crc32(f"{name} {tensors[name].dtype}".encode(), checksum)
         checksum = zlib.crc32(tensors[name].flatten().view(torch.uint8).numpy(), checksum)
     return checksum

@@ -92,7 +92,7 @@ class Ingestion(Block):
 
 
 class Augmentation(Block):
-    """The recipe of a view. The crop is cached; all else is drawn afresh at each use."""
+    """The recipe of a view. Its geometry (crop and affine) is cached; all else is drawn afresh at each use."""
 
     block: ClassVar[str] = "augmentation"
     views: Annotated[int, Field(ge=2, le=1024)] | Literal["fresh"] = 16
@@ -103,6 +103,14 @@ class Augmentation(Block):
     """Share of the image's area that a crop covers."""
     crop_ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (3 / 4, 4 / 3)
     """Width over height of a crop."""
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotation after the crop, uniform in ± so many degrees. This and the next three are cached with the crop."""
+    translate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Shift after the crop, uniform in ± this share of a side, in either direction; what comes in is black."""
+    zoom: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1.0, 1.0)
+    """Magnification after the crop, log-uniform, of height and width each."""
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    """Horizontal shear after the crop, uniform in ± so many degrees."""
     flip: Probability = 0.5
     jitter: Probability = 0.8
     """Chance that brightness, contrast, saturation and hue are jittered at all."""
@@ -121,7 +129,7 @@ class Augmentation(Block):
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augmentation":
-        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+        for name in ("crop_scale", "crop_ratio", "zoom", "blur_sigma"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}=[{low:g}, {high:g}], expected the lower value first")

@@ -91,7 +91,9 @@ class Normalisation:
     std: tuple[float, ...]
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        return torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
+        """Both as float32, on the device."""
+        mean, std = torch.tensor([self.mean, self.std], dtype=torch.float32, device=device)
+        return mean, std
 
 
 class ImageEncoder:

@@ -92,13 +92,14 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 
 def _tell(metrics: dict[str, Any]) -> None:
-    few = next(iter(metrics["few_label"]), None)
+    few = next(iter(metrics["few_label"]), None)  # the fewest labels
     for name, numbers in {"encoder": metrics, **metrics["baselines"]}.items():
-        note = f", {few} label(s) a class {numbers['few_label'][few]['mean']:.1%}" if few else ""
-        logger.info(
-            "%-14s linear probe %.1f %%, kNN %.1f %%%s",
-            name,
-            100 * numbers["linear_probe_accuracy"],
-            100 * numbers["knn_accuracy"],
-            note,
-        )
+        note = f", {_in_words(few)} {numbers['few_label'][few]['mean']:.1%}" if few else ""
+        linear, knn = numbers["linear_probe_accuracy"], numbers["knn_accuracy"]
+        logger.info(f"{name:14} linear probe {linear:.1%}, kNN {knn:.1%}{note}")
+
+
+def _in_words(setting: str) -> str:
+    if "%" in setting:
+        return f"{setting} of the labels"
+    return "one label a class" if setting == "1" else f"{setting} labels a class"

@@ -246,7 +246,7 @@ class _Moments:
     def mean_and_std(self) -> dict[str, list[float]]:
         mean, square = self.sums / max(1, self.count)
         std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
-        return {"mean": [round(m / 255, 6) for m in mean], "std": [round(s / 255, 6) for s in std]}
+        return {"mean": (mean / 255).round(6).tolist(), "std": (std / 255).round(6).tolist()}
 
 
 def _summary(

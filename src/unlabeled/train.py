@@ -88,8 +88,9 @@ def pretrain(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(step_seed(config.seed, 2, step))  # for a method that draws: masks, dropout
+            batch = views.batch(step)  # in float32
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = forward(views.batch(step))
+                loss = forward(batch)
             loss.backward()
             if config.clip_gradient:
                 torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_gradient)

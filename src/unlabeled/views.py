@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.arrays import ArrayWriter
-from unlabeled.augment import crop_boxes, finish, resample
+from unlabeled.augment import draw_views, finish
 from unlabeled.config import Augmentation
 from unlabeled.encoders import Normalisation
 from unlabeled.progress import bar
@@ -18,7 +18,7 @@ CHUNK_BYTES = 64 * 2**20
 
 
 def cache_views(images: np.ndarray, recipe: Augmentation, path: Path) -> Path:
-    """Writes K random resized crops an image to `path`, in memory that does not grow with N.
+    """Writes K random views an image (resized crops, moved) to `path`, in memory that does not grow with N.
 
     Args:
         images: uint8 of shape (N, C, H, W), any split: row i of the cache is row i of the images.
@@ -36,8 +36,7 @@ def cache_views(images: np.ndarray, recipe: Augmentation, path: Path) -> Path:
     with ArrayWriter(path, (count, channels, size, size)) as writer, bar("caching views", n, "images") as progress:
         for start in range(0, n if count else 0, chunk):
             batch = torch.from_numpy(np.array(images[start : start + chunk])).float()
-            boxes = crop_boxes(len(batch) * count, height, width, recipe, generator).unflatten(0, (-1, count))
-            crops = resample(batch[:, None], boxes, size)
+            crops = draw_views(batch, count, recipe, generator)
             writer.append(crops.round_().clamp_(0, 255).byte().numpy())
             progress.advance(len(batch))
     return path
@@ -106,10 +105,7 @@ class Views:
 
     def _fresh(self, rows: Tensor) -> Tensor:
         images = self._to_device(self._store[rows.to(self._store.device)]).float()
-        *_, height, width = images.shape
-        boxes = crop_boxes(self.count * len(rows), height, width, self.recipe, self._generator)
-        views = resample(images, boxes.unflatten(0, (self.count, -1)), self.recipe.crop_size or height)
-        return views.flatten(0, 1)
+        return draw_views(images, self.count, self.recipe, self._generator).transpose(0, 1).flatten(0, 1)
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self.device.type == "cuda" and batch.device.type == "cpu":

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.stats import binomtest, kstest
 
-from unlabeled.augment import _hue_rotations, blur, colour_matrices, crop_boxes, finish, normalise, resample
+from unlabeled.augment import (
+    _hue_rotations,
+    affine,
+    blur,
+    colour_matrices,
+    crop_boxes,
+    draw_views,
+    finish,
+    normalise,
+    resample,
+)
 from unlabeled.config import Augmentation
 
 PLAIN = {"flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": (0.0,), "solarize": (0.0,)}
@@ -78,6 +88,35 @@ def test_places_are_uniform():
 def test_crop_scale_one_is_the_whole_square():
     boxes = crop_boxes(5, 30, 30, Augmentation(crop_scale=(1, 1), crop_ratio=(1, 1)), seeded())
     torch.testing.assert_close(boxes, torch.tensor([0.0, 0.0, 30.0, 30.0]).expand(5, 4), atol=1e-4, rtol=0)
+
+
+def test_affine_is_the_inverse_map_written_out_pixel_by_pixel():
+    recipe = Augmentation(degrees=40, translate=0.2, zoom=(0.7, 1.6), shear=25)
+    images = random_images(6, 1, 9, 9).float()
+    moved = affine(images, recipe, seeded(3))
+    draw = (2 * torch.rand(6, 6, generator=seeded(3)) - 1).double().numpy()
+    middle, spread = np.log(recipe.zoom).mean(), np.diff(np.log(recipe.zoom)).item() / 2
+    for image, mine, (a, s, x, y, right, down) in zip(images[:, 0].numpy(), moved[:, 0], draw.T, strict=True):
+        angle, slope = math.radians(40 * a), math.tan(math.radians(25 * s))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix = turn @ [[1, slope], [0, 1]] @ np.diag(np.exp([-middle - spread * x, -middle - spread * y]))
+        places = np.stack(np.meshgrid(np.arange(9), np.arange(9)), -1).reshape(-1, 2) - 4  # (x, y) from the centre
+        x_of, y_of = (places @ matrix.T + 9 * 0.2 * np.array([right, down]) + 4).T
+        slow = map_coordinates(image, [y_of, x_of], order=1, mode="grid-constant").reshape(9, 9)
+        np.testing.assert_allclose(mine, slow, atol=1e-2)
+
+
+def test_affine_without_any_range_changes_nothing():
+    images = random_images(3, 3, 8, 8).float()
+    torch.testing.assert_close(affine(images, Augmentation(), seeded()), images, atol=1e-3, rtol=0)
+
+
+def test_views_are_crops_that_are_moved_where_the_recipe_says_so():
+    images, recipe = random_images(4, 1, 12, 12).float(), Augmentation(crop_size=8)
+    boxes = crop_boxes(8, 12, 12, recipe, seeded()).unflatten(0, (4, 2))
+    assert torch.equal(draw_views(images, 2, recipe, seeded()), resample(images[:, None], boxes, 8))
+    moved = draw_views(images, 2, Augmentation(crop_size=8, translate=0.3), seeded())
+    assert moved.shape == (4, 2, 1, 8, 8) and not torch.equal(moved, resample(images[:, None], boxes, 8))
 
 
 def slow_colours(pixels, brightness, contrast, saturation, hue, gray):
