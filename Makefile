@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-METHODS := byol
+METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
 .PHONY: help setup test lint benchmark lock dvc.yaml clean $(METHODS)
 

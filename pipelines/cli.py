@@ -37,7 +37,7 @@ def run(**options) -> None:
         kedro_run.callback(pipeline=None, **options)
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
-        raise Sentence("stopped; the same command goes on from the last checkpoint") from None
+        raise Sentence("stopped; run the command again, and a training goes on from its last checkpoint") from None
     except Exception as error:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
@@ -53,6 +53,8 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the command again"
+        if type(cause).__name__ == "OutOfMemoryError":  # torch's, which is not imported for it
+            return "the device's memory is full: lower pretraining.batch_size"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             return (
                 f"{cause.filename} cannot be written to ({cause.strerror}): change its permissions, or move the project"

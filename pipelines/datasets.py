@@ -84,7 +84,7 @@ class ArrayDataset(FileDataset):
         return open_array(path)
 
     def save(self, data: np.ndarray) -> None:
-        if isinstance(data, np.memmap) and Path(data.filename) == self._filepath:
+        if isinstance(data, np.memmap) and Path(data.filename) == self._filepath.resolve():
             return
         with ArrayWriter(self._filepath, data.shape[1:], data.dtype) as writer:
             writer.append(data)

@@ -17,8 +17,7 @@ def evaluate(
     manifest: pd.DataFrame,
     summary: dict[str, Any],
     history: pd.DataFrame,
-    run: dict[str, str],
-    seed: int,
+    run: dict[str, Any],
     config: Evaluation,
 ) -> dict[str, Any]:
     from unlabeled.evaluate import evaluate  # imports torch
@@ -27,7 +26,7 @@ def evaluate(
     last = history.iloc[-1]
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in ("alignment", "images_per_second", "seconds") if key in last}
-    metrics |= {"data_digest": summary["data_digest"], "seed": seed}
+    metrics |= {"data_digest": summary["data_digest"], "seed": run["seed"]}
     mlflow.log_metrics(dict(_numbers(metrics)))
     return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE}
 
@@ -50,7 +49,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 evaluate,
-                inputs={**inputs, "seed": "params:pretraining.seed", "config": "params:evaluation"},
+                inputs={**inputs, "config": "params:evaluation"},
                 outputs={name: name for name in ("metrics", "features", "probe")},
                 name="evaluation",
                 tags="evaluation",

@@ -14,7 +14,7 @@ def git_state(project: Path, required: bool) -> dict[str, str]:
     """
     try:
         commit = _git(project, "rev-parse", "HEAD")
-        changed = _git(project, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!dvc.lock")
+        changed = _git(project, "status", "--porcelain", "--", ".", ":!data", ":!dvc.lock")
     except (OSError, subprocess.CalledProcessError) as error:
         if not required:
             return {}

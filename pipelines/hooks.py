@@ -61,11 +61,14 @@ class ProjectHook(MlflowHook):
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         self._lock = _lock(self._project)
         try:
+            _sweep(self._project)
             git = self._git(pipeline, catalog)
             _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
             tags = {"command": shlex.join(["kedro", *sys.argv[1:]]), "hostname": socket.gethostname(), **git}
+            if self.mlflow_config.tracking.run.id:  # what made the weights stays on record
+                tags = {f"rerun.{key}": value for key, value in tags.items()}
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
             mlflow.set_tags(tags)
         except BaseException:
@@ -89,7 +92,10 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name.rpartition(".")[2] in ARTIFACTS:
-            mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
+            try:
+                mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
+            except MlflowException as error:  # the file itself is safe
+                logger.warning("MLflow did not take %s: %s", dataset_name, error)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
@@ -121,6 +127,13 @@ def _lock(project: Path) -> FileLock:
     return lock
 
 
+def _sweep(project: Path) -> None:
+    """Removes what killed runs had half written: whoever holds the lock knows that nobody is at it."""
+    for pattern in ("*.partial*", ".*.partial*", ".tmp*"):
+        for path in (project / "data").glob(f"0[2-8]_*/**/{pattern}"):
+            path.unlink(missing_ok=True)
+
+
 def _stop_if_down(uri: str) -> None:
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
@@ -138,9 +151,10 @@ def _stop_if_down(uri: str) -> None:
 def _bury_killed_runs(project: Path, experiment: str) -> None:
     """Runs of this project that still call themselves running were killed: whoever holds the lock knows."""
     client = MlflowClient()
-    mine = f"tags.hostname = '{socket.gethostname()}' and tags.project_path = '{project.as_posix()}'"
-    for run in client.search_runs([experiment], f"attributes.status = 'RUNNING' and {mine}"):
-        client.set_terminated(run.info.run_id, "KILLED")
+    mine = {"hostname": socket.gethostname(), "project_path": project.as_posix()}.items()
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        if mine <= run.data.tags.items():
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:

@@ -40,7 +40,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 resume=folder / "resume.safetensors",
                 report=report,
             )
-        return {"encoder": encoder, "history": pd.DataFrame(history), "run": {"run_id": run.info.run_id}}
+        made = {"run_id": run.info.run_id, "seed": config.seed}
+        return {"encoder": encoder, "run": made, "history": pd.DataFrame(history)}
 
     return pretrain
 
@@ -53,7 +54,7 @@ def create_pipeline(method: str) -> Pipeline:
             node(
                 pretrain_with(method),
                 inputs={**inputs, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "history", "run")},
+                outputs={name: name for name in ("encoder", "run", "history")},
                 name="pretraining",
                 tags="pretraining",
             )

@@ -14,6 +14,9 @@ from mlflow.tracking import MlflowClient
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.errors import UnlabeledError
 
+NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How backends say that a model or its alias is not there; everything else is an outage."""
+
 
 def protocol_digest(evaluation: Evaluation) -> str:
     """Two numbers compare only where this is the same."""
@@ -44,8 +47,10 @@ def judge(
     held = champion.tags.get(config.metric)
     try:
         incumbent = float(held) if same and held else _remeasure(champion, images, manifest, evaluation, config)
-    except (UnlabeledError, MlflowException, OSError) as error:
+    except UnlabeledError as error:  # made for other images than today's
         return True, f"version {champion.version} cannot be measured on today's data ({error})"
+    except (MlflowException, OSError) as error:  # an outage crowns nobody
+        return False, f"version {champion.version} could not be fetched to be measured ({error})"
     where = "" if same else ", measured again on today's data and protocol"
     numbers = f"{config.metric} {score:.4f} against {incumbent:.4f} of version {champion.version}{where}"
     return score > incumbent + config.min_gain, numbers
@@ -54,7 +59,9 @@ def judge(
 def _champion(client: MlflowClient, name: str) -> Any:
     try:
         return client.get_model_version_by_alias(name, "champion")
-    except MlflowException:  # its error codes differ between backends, and all mean that there is none
+    except MlflowException as error:
+        if error.error_code not in NO_SUCH_ALIAS:
+            raise
         return None
 
 

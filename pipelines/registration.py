@@ -18,12 +18,24 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
 import unlabeled
+from pipelines import model
 from pipelines.promotion import judge, protocol_digest
 from unlabeled.config import Evaluation, Pretraining, Registration
 
 logger = logging.getLogger(__name__)
 
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "rich", "safetensors", "torch", "torchvision")
+REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "threadpoolctl",
+    "torch",
+    "torchvision",
+)
 """What the registered model needs, and no more; pinned to what it was made with."""
 COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command")
 EXAMPLES = 2
@@ -36,7 +48,7 @@ def register(
     images: np.ndarray,
     manifest: pd.DataFrame,
     summary: dict[str, Any],
-    run: dict[str, str],
+    run: dict[str, Any],
     pretraining: Pretraining,
     evaluation: Evaluation,
     config: Registration,
@@ -47,7 +59,7 @@ def register(
     tags = {
         "data_digest": summary["data_digest"],
         "protocol": protocol_digest(evaluation),
-        "seed": pretraining.seed,
+        "seed": run["seed"],
         "training_run": run["run_id"],
         "unlabeled": unlabeled.__version__,
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
@@ -72,10 +84,10 @@ def _create_version(client: MlflowClient, name: str, model_id: str, tags: dict[s
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    model = client.get_logged_model(model_id)
+    logged = client.get_logged_model(model_id)
     tags = {key: str(value) for key, value in tags.items()}
     version = client.create_model_version(
-        name, model.artifact_location, model.source_run_id, tags=tags, model_id=model_id
+        name, logged.artifact_location, logged.source_run_id, tags=tags, model_id=model_id
     )
     return str(version.version)
 
@@ -98,7 +110,7 @@ def _log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, 
         shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
         info = mlflow.pyfunc.log_model(
             name="encoder",
-            python_model=str(Path(__file__).with_name("model.py")),
+            python_model=model.__file__,
             artifacts={"model": str(files)},
             code_paths=[str(code)],
             signature=ModelSignature(inputs=inputs, outputs=Schema(outputs)),

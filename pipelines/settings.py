@@ -10,5 +10,8 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": ["mlflow*"]},
-    "merge_strategy": {"parameters": "soft"},  # an environment changes single keys, and does not drop the others
+    "merge_strategy": {
+        "parameters": "soft",
+        "mlflow": "soft",
+    },  # an environment changes single keys, and does not drop the others
 }

@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 class LiveMetrics:
     """Called like `mlflow.log_metrics(metrics, step)`; sends what has come together every few seconds, and at the end.
 
-    A server that does not answer delays metrics, and neither stops the training nor loses them.
+    A server that does not answer delays metrics and does not stop the training; what it has not taken by the end is
+    lost to it, and in the stage's history all the same.
     """
 
     def __init__(self, run_id: str, every_seconds: float = 3.0):

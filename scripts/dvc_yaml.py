@@ -77,7 +77,8 @@ def _files(catalog: Any, name: str) -> list[str]:
 
 def _code(module: str, method: str, imports: Any) -> list[str]:
     """The files that a module imports, directly or not, without the methods that are not the one."""
-    used = {module, *imports.find_upstream_modules(module)}
+    modules = (module, "pipelines.datasets")  # which the catalog names, and no import
+    used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
     others = {name for name in used if name.startswith("unlabeled.methods.") and name != f"unlabeled.methods.{method}"}
     return sorted(_source(name) for name in used - others)
 

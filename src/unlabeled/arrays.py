@@ -1,6 +1,8 @@
 """Arrays larger than memory: `.npy` files written a chunk at a time, under another name until they are complete."""
 
+import errno
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from safetensors import SafetensorError
 
 PARTIAL = ".partial"
+READABLE = 0o644
 
 
 class ArrayWriter:
@@ -77,6 +81,10 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     try:
         write(partial)
+        partial.chmod(READABLE)  # safetensors makes files for their owner alone
         partial.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ their end.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from unlabeled.config import Augmentation
 
 LUMA = (0.299, 0.587, 0.114)
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+FROM_YIQ = tuple(map(tuple, torch.linalg.inv(torch.tensor(YIQ, dtype=torch.float64)).tolist()))
 
 
 def crop_boxes(count: int, height: int, width: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
@@ -114,7 +116,7 @@ def colour_matrices(means: Tensor, recipe: Augmentation, generator: torch.Genera
         return torch.where(jittered, centre + spread * (2 * uniform - 1), centre)
 
     identity = torch.eye(channels, device=device)
-    luma = torch.tensor(LUMA, device=device) if channels == 3 else torch.full((channels,), 1 / channels, device=device)
+    luma = _constant(LUMA, device) if channels == 3 else torch.full((channels,), 1 / channels, device=device)
     to_grey = luma.expand(channels, channels)
 
     matrix = around(1, recipe.brightness, draw[1]) * identity
@@ -165,6 +167,13 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+@cache
+def _constant(values: tuple, device: torch.device) -> Tensor:
+    """Made once on each device: a copy to a GPU would wait for it at each step."""
+    return torch.tensor(values, device=device)
+
+
+@cache
 def _per_view(probabilities: tuple[float, ...], count: int, n: int, device: torch.device) -> Tensor:
     """The probability of each of n = count · B rows, shape (n, 1, 1, 1)."""
     repeated = [*probabilities, *[probabilities[-1]] * count][:count]
@@ -193,5 +202,4 @@ def _hue_rotations(turns: Tensor) -> Tensor:
     cos, sin = torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).unflatten(1, (3, 3))
-    to_yiq = torch.tensor(YIQ, device=turns.device)
-    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq
+    return _constant(FROM_YIQ, turns.device) @ rotation @ _constant(YIQ, turns.device)

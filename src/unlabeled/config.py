@@ -152,9 +152,11 @@ class Pretraining(Block):
     learning_rate: Positive = 2e-3
     """At its peak, for this batch size: nothing is scaled behind your back."""
     momentum: Fraction = 0.9
+    """Of SGD and LARS. (A method's own is in `method`.)"""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Not applied to biases and normalisation."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 5
+    """At most half of the training is warm-up, however short it is."""
     clip_gradient: Positive | None = None
     """Largest global norm of the gradient; None: not clipped."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -168,12 +170,6 @@ class Pretraining(Block):
     min_embedding_std: Annotated[float, Field(ge=0)] = 0.05
     """Below it the run has collapsed (1: spread as evenly as noise; 0: every image has the same embedding)."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
-
-    @model_validator(mode="after")
-    def _warmup_fits(self) -> "Pretraining":
-        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs={self.warmup_epochs:g}, expected fewer than epochs={self.epochs}")
-        return self
 
 
 class Evaluation(Block):

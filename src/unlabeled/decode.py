@@ -83,8 +83,8 @@ def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
         raise UndecodableError("not an image") from error
     except Exception as error:  # decoders of hostile files raise of every kind
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
-    pixels = np.asarray(image)
-    return Decoded(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1), width, height)
+    pixels = np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
+    return Decoded(np.ascontiguousarray(pixels), width, height)
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -103,7 +103,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _centre_square(image: Image.Image, size: int) -> Image.Image:

@@ -14,6 +14,8 @@ from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise, resample
 from unlabeled.errors import DataError
 
+HALVED_FROM = 32
+"""Pixels a side from which the small ResNet halves its input at once."""
 SMALL_STEM_BELOW = 64
 """Pixels a side under which a ResNet starts with a 3×3 convolution and no pooling, as is usual on CIFAR."""
 
@@ -40,11 +42,15 @@ class SmallResNet(nn.Sequential):
     """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float.
 
     Its first convolution halves images of 32 pixels and more: a CPU trains it there at four times the speed.
+
+    Args:
+        width: Channels of the first block; None: 64 below 32 pixels, where channels are cheap, else 48.
     """
 
-    def __init__(self, channels: int, image_size: int, width: int = 48):
+    def __init__(self, channels: int, image_size: int, width: int | None = None):
+        width = width or (64 if image_size < HALVED_FROM else 48)
         super().__init__(
-            nn.Conv2d(channels, width, 3, stride=2 if image_size >= 32 else 1, padding=1, bias=False),
+            nn.Conv2d(channels, width, 3, stride=2 if image_size >= HALVED_FROM else 1, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             Block(width, width, 1),

@@ -30,7 +30,10 @@ class LARS(torch.optim.Optimizer):
             gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
             if ratios:
                 torch._foreach_mul_(gradients, ratios)
-            momenta = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in weights]
+            for p in weights:
+                if not self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            momenta = [self.state[p]["momentum_buffer"] for p in weights]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, gradients)
             torch._foreach_add_(weights, momenta, alpha=-group["lr"])

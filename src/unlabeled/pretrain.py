@@ -50,6 +50,10 @@ def pretrain_encoder(
     Raises:
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
     """
+    if len(manifest) != len(images):
+        raise TrainingError(
+            f"the manifest has {len(manifest)} rows for {len(images)} images: run the stage ingestion again"
+        )
     rows = np.flatnonzero(manifest.split == "train")
     if config.batch_size > len(rows):
         raise TrainingError(
@@ -126,7 +130,7 @@ def _fingerprint(
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
     """kNN accuracy on the validation split, and the health of the embedding of a fixed sample and of its views."""
-    sampled = manifest.groupby("split").head(WATCHED).index.to_numpy()
+    sampled = np.concatenate([_spread(np.flatnonzero(manifest.split == split)) for split in ("train", "validation")])
     labels, pixels = Labels.of(manifest.iloc[sampled]), images[sampled]
     train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
     can_vote = len(labels.validation) > 0 and len(labels.train) > 0
@@ -144,6 +148,11 @@ def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, 
         return measured
 
     return watch
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """At most WATCHED of them, evenly: the first ones of a folder may all be of one class."""
+    return rows[:: max(1, -(-len(rows) // WATCHED))]
 
 
 @torch.no_grad()

@@ -69,6 +69,8 @@ class LinearProbe:
     def save(self, path: Path) -> None:
         """Writes a safetensors file of `weight`, `bias` and `classes`."""
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
+        # safetensors writes memory as it lies there, whatever the strides.
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         save_file(arrays, path, metadata={"regularisation": repr(self.regularisation)})
 
     @classmethod
@@ -93,7 +95,7 @@ def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -
             classifier = _logistic_regression(train, labels.targets[labels.train], regularisation, config, classifier)
             probe = _fold(classifier, mean, std, regularisation)
             accuracy = _accuracy(probe.predict(features[labels.validation]), labels.targets[labels.validation])
-            if accuracy > best_accuracy:
+            if best is None or accuracy > best_accuracy:
                 best, best_accuracy = probe, accuracy
     return best
 
@@ -180,7 +182,9 @@ def _fold(classifier, mean: np.ndarray, std: np.ndarray, regularisation: float) 
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return features.mean(0), features.std(0) + 1e-6
+    mean, std = features.mean(0), features.std(0)
+    constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # up to rounding: it has no say
+    return mean, np.where(constant, 1, std)
 
 
 def _accuracy(predictions: np.ndarray, targets: np.ndarray) -> float:

@@ -31,6 +31,7 @@ TORCHVISION = {
     "stl10": "STL10",
     "svhn": "SVHN",
 }
+LABEL_COLUMNS = ("label", "fine_label")  # the second is CIFAR-100's
 UNLABELLED = -1
 """What stands for no label among integers, as in STL-10 and on the Hugging Face Hub."""
 DOWNLOAD_TIMEOUT = 30
@@ -77,7 +78,7 @@ def open_source(config: Ingestion) -> Source:
 
 
 def _holds_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or any(path.glob("*.parquet"))
+    return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
 
 
 def _digits() -> Source:
@@ -221,8 +222,8 @@ def _parquet_rows(file: Path, name: str, split: str | None) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     number = 0
-    # The buffer makes pyarrow read a few pages at a time, instead of a row group, which may be the whole file.
-    with _readable(file), pq.ParquetFile(file, buffer_size=1 << 20) as table:
+    # So pyarrow reads a page at a time; otherwise a row group, which may be the whole file.
+    with _readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         image_column, label_column, names = _parquet_columns(file, table.schema_arrow)
         for batch in table.iter_batches(ROWS, columns=[image_column, *([label_column] if label_column else [])]):
             for row in batch.to_pylist():
@@ -254,7 +255,7 @@ def _parquet_columns(file: Path, schema: "pa.Schema") -> tuple[str, str | None, 
         raise DataError(
             f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with `bytes`"
         )
-    label = "label" if "label" in schema.names else None
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     if label and not _names_a_class(schema.field(label).type):
         raise DataError(f"{file}: received labels of type {schema.field(label).type}, expected integers or strings")
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})

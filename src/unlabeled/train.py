@@ -66,7 +66,8 @@ def pretrain(
         TrainingError: The loss is not finite, or the embedding has collapsed.
     """
     device, per_epoch = views.device, views.steps_per_epoch
-    steps, warmup = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
+    steps = config.epochs * per_epoch
+    warmup = min(round(config.warmup_epochs * per_epoch), steps // 2)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
     look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
 
@@ -77,10 +78,11 @@ def pretrain(
     step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
+    note = _note(history[-1]) if history else ""
     began = saved = time.perf_counter()
 
     with (
-        bar("pretraining", config.epochs, "epochs", done=step // per_epoch) as progress,
+        bar("pretraining", steps, "steps", done=step) as progress,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
     ):
         while step < steps:
@@ -110,14 +112,16 @@ def pretrain(
                 row = {"epoch": epoch, "loss": sum(losses) / len(losses), "learning_rate": rate}
                 row["images_per_second"] = len(losses) * views.batch_size / spent
                 row["seconds"] = spent + (history[-1]["seconds"] if history else 0.0)
+                note = _note(row)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method)
+                    logger.info("epoch %d of %d%s", epoch, config.epochs, _note(row))
                     _stop_if_collapsed(row, step, rate, config)
                 history.append(row)
                 if report:
                     report(_measured(row), epoch)
-                progress.advance(1, _note(row))
                 losses, spent, began = [], 0.0, time.perf_counter()
+            progress.advance(1, note)
             if resume and step < steps and not pending and now - saved >= config.checkpoint_seconds:
                 state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
                 _leave(resume, state, fingerprint, method, optimizer)
@@ -185,4 +189,4 @@ def _measured(row: dict[str, float]) -> dict[str, float]:
 
 def _note(row: dict[str, float]) -> str:
     knn = f" · kNN {row['knn_accuracy']:.1%}" if "knn_accuracy" in row else ""
-    return f"· loss {row['loss']:.3f} · {row['images_per_second']:,.0f} images/s{knn}"
+    return f" · loss {row['loss']:.3f} · {row['images_per_second']:,.0f} images/s{knn}"

@@ -92,7 +92,8 @@ class Views:
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
-            self._order = epoch, self.rows[torch.randperm(len(self.rows), generator=order)]
+            rows = self.rows[torch.randperm(len(self.rows), generator=order)]
+            self._order = epoch, rows.to(self._store.device)
         return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def _cached(self, rows: Tensor) -> Tensor:
@@ -100,17 +101,16 @@ class Views:
         draw = torch.rand(len(rows), self._store.shape[1], generator=self._generator, device=self.device)
         picked = draw.topk(self.count, dim=1).indices.T.flatten()
         rows = rows.repeat(self.count)
-        where = self._store.device
-        return self._to_device(self._store[rows.to(where), picked.to(where)])
+        return self._to_device(self._store[rows, picked.to(rows.device)])
 
     def _fresh(self, rows: Tensor) -> Tensor:
-        images = self._to_device(self._store[rows.to(self._store.device)]).float()
+        images = self._to_device(self._store[rows]).float()
         return draw_views(images, self.count, self.recipe, self._generator).transpose(0, 1).flatten(0, 1)
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self.device.type == "cuda" and batch.device.type == "cpu":
             batch = batch.pin_memory()
-        return batch.to(self.device, non_blocking=True)
+        return batch.to(self.device, non_blocking=self.device.type == "cuda")  # MPS would read before it is written
 
 
 def _resident(store: np.ndarray, device: torch.device) -> Tensor:

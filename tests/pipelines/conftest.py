@@ -25,7 +25,7 @@ LINKED = ("pipelines", "src", "scripts")
 QUICK = {
     "ingestion": {"fraction": 0.3},
     "augmentation": {"views": 4},
-    "pretraining": {"epochs": 2, "warmup_epochs": 1, "checkpoint_seconds": 0},
+    "pretraining": {"epochs": 2, "warmup_epochs": 1, "checkpoint_seconds": 0, "min_embedding_std": 0},
     "evaluation": {"draws": 2, "shots": [1, 5], "fractions": [0.1], "regularisation": [0.01, 0.1]},
 }
 """Changes to the default parameters: the same chain in seconds."""

@@ -50,7 +50,7 @@ def test_the_first_version_is_challenger_and_champion(trained, version):
 def test_the_model_has_a_signature_and_an_example_it_can_answer(model):
     assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability"]
     answer = model.predict(model.input_example)
-    assert answer["embedding"].shape == (2, 192) and answer["probability"].shape == (2, 10)
+    assert answer["embedding"].shape == (2, 256) and answer["probability"].shape == (2, 10)
 
 
 def test_probabilities_are_the_linear_probes(trained, model):
@@ -65,7 +65,7 @@ def test_probabilities_are_the_linear_probes(trained, model):
 
 
 def test_images_of_another_size_are_resampled(model):
-    assert model.predict(np.zeros((3, 1, 20, 30), np.uint8))["embedding"].shape == (3, 192)
+    assert model.predict(np.zeros((3, 1, 20, 30), np.uint8))["embedding"].shape == (3, 256)
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 1, 8, 8), np.float32)])

@@ -1,0 +1,207 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torchvision import models
+
+from unlabeled.augment import normalise
+from unlabeled.encoders import ImageEncoder, Normalisation, SmallResNet, build_encoder, load_encoder
+from unlabeled.errors import DataError
+
+HALF = {channels: Normalisation((0.5,) * channels, (0.25,) * channels) for channels in (1, 3, 4)}
+
+
+def images_of(n, channels=1, size=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, channels, size, size), dtype=np.uint8)
+
+
+def encoder_of(architecture="small_resnet", channels=1, size=8):
+    """An encoder that has seen some batches, so that its BatchNorms have statistics of their own."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(architecture, channels, size, HALF[channels])
+    for seed in range(3):
+        encoder.network.train()(torch.from_numpy(images_of(8, channels, size, seed)) / 128 - 1)
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a saved encoder, and the encoder."""
+    folder, encoder = tmp_path_factory.mktemp("encoder"), encoder_of()
+    encoder.save(folder / "encoder.safetensors")
+    return folder, encoder
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    """A copy of the saved encoder's files, to be spoiled."""
+    for file in saved[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path / "encoder.safetensors"
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [8, 32, 96])
+@pytest.mark.parametrize("architecture", ["small_resnet", "resnet18"])
+def test_a_network_makes_vectors_of_images_of_any_size_and_channels(architecture, size, channels):
+    network = build_encoder(architecture, channels, size).eval()
+    features = network(torch.rand(2, channels, size, size))
+    assert features.shape == (2, network.feature_dim)
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("architecture, dim", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_resnets_know_their_dimension(architecture, dim):
+    network = build_encoder(architecture, 3, 16).eval()
+    assert network(torch.rand(1, 3, 16, 16)).shape == (1, network.feature_dim) == (1, dim)
+
+
+def test_the_small_resnet_is_as_wide_as_asked():
+    network = SmallResNet(1, 8, width=5)
+    assert network(torch.rand(2, 1, 8, 8)).shape == (2, network.feature_dim) == (2, 20)
+
+
+def test_small_images_keep_their_resolution_in_the_stem():
+    small, large = build_encoder("resnet18", 3, 63), build_encoder("resnet18", 3, 64)
+    assert small.maxpool(small.conv1(torch.rand(1, 3, 63, 63))).shape == (1, 64, 63, 63)
+    assert large.maxpool(large.conv1(torch.rand(1, 3, 64, 64))).shape == (1, 64, 16, 16)
+    assert SmallResNet(1, 31)[0].stride == (1, 1) and SmallResNet(1, 32)[0].stride == (2, 2)
+
+
+def test_a_saved_resnet_of_photos_is_torchvisions_own_without_its_classifier(tmp_path):
+    encoder, theirs = encoder_of("resnet18", 3, 96), models.resnet18()
+    encoder.save(tmp_path / "encoder.safetensors")
+    weights = load_file(tmp_path / "encoder.safetensors")
+    assert theirs.state_dict().keys() - weights.keys() == {"fc.weight", "fc.bias"}
+    theirs.fc = nn.Identity()
+    theirs.load_state_dict(weights, strict=True)
+    images = images_of(4, 3, 96)
+    batch = normalise(torch.from_numpy(images) / 255, *HALF[3].tensors())
+    np.testing.assert_allclose(encoder.embed(images), theirs.eval()(batch).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_resnet_of_small_images_loads_into_torchvisions_with_a_small_stem(tmp_path):
+    encoder, theirs = encoder_of("resnet18", 1, 8), models.resnet18()
+    encoder.save(tmp_path / "encoder.safetensors")
+    theirs.conv1, theirs.maxpool, theirs.fc = nn.Conv2d(1, 64, 3, 1, 1, bias=False), nn.Identity(), nn.Identity()
+    theirs.load_state_dict(load_file(tmp_path / "encoder.safetensors"), strict=True)
+    batch = normalise(torch.from_numpy(images_of(4)) / 255, *HALF[1].tensors())
+    np.testing.assert_allclose(encoder.embed(images_of(4)), theirs.eval()(batch).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture, channels, size", [("small_resnet", 1, 8), ("resnet18", 3, 16)])
+def test_a_loaded_encoder_gives_the_very_same_embeddings(tmp_path, architecture, channels, size):
+    encoder, images = encoder_of(architecture, channels, size), images_of(20, channels, size)
+    encoder.network.to(memory_format=torch.channels_last)  # as training leaves it
+    encoder.save(tmp_path / "encoder.safetensors")
+    loaded = load_encoder(tmp_path)
+    assert np.array_equal(loaded.embed(images), encoder.embed(images))
+    assert loaded.normalisation == encoder.normalisation and not loaded.network.training
+
+
+def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
+    saved[1].save(tmp_path / "encoder.safetensors")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        file.name: file.read_bytes() for file in saved[0].iterdir()
+    }
+
+
+def test_embeddings_are_the_networks_outputs_for_normalised_pixels(saved):
+    images = images_of(5)
+    batch = torch.from_numpy((images / 255 - 0.5) / 0.25).float()
+    features = saved[1].embed(images)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, saved[1].network.eval()(batch).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+def test_embeddings_do_not_depend_on_the_batch_size(saved, batch_size):
+    images = images_of(9)
+    np.testing.assert_allclose(saved[1].embed(images, batch_size), saved[1].embed(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_embedding_changes_nothing_in_the_network(saved, training):
+    network = saved[1].network.train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    saved[1].embed(images_of(5))
+    assert network.training is training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_no_images_have_no_embeddings(saved):
+    assert saved[1].embed(images_of(0)).shape == (0, saved[1].feature_dim)
+
+
+def test_images_of_another_size_are_resampled(saved):
+    plain = np.full((2, 1, 1, 1), 100, np.uint8) * np.ones((1, 1, 13, 21), np.uint8)
+    same = saved[1].embed(plain[:, :, :8, :8])
+    np.testing.assert_allclose(saved[1].embed(plain), same, rtol=1e-3, atol=1e-5)
+    enlarged = images_of(3).repeat(4, axis=2).repeat(4, axis=3)
+    assert saved[1].embed(enlarged).shape == (3, saved[1].feature_dim)
+
+
+def test_a_read_only_memory_map_is_embedded_without_a_warning(saved, tmp_path):
+    np.save(tmp_path / "images.npy", images_of(5))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert np.array_equal(saved[1].embed(mapped), saved[1].embed(images_of(5)))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 3, 8, 8), np.uint8),
+        np.zeros((2, 1, 8, 8), np.float32),
+        np.zeros((1, 8, 8), np.uint8),
+        np.zeros((2, 8, 8, 1), np.uint8),
+    ],
+    ids=["channels", "type", "one image", "channels last"],
+)
+def test_what_are_no_images_is_refused(saved, images):
+    with pytest.raises(DataError, match=r"received images of \w+ with shape \(.*\), expected uint8 of \(N, 1, H, W\)"):
+        saved[1].embed(images)
+
+
+def test_normalisation_is_float32_even_of_whole_numbers():
+    mean, std = Normalisation((0, 0.5, 1), (1, 1, 1)).tensors()
+    assert mean.dtype == std.dtype == torch.float32
+    assert mean.tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-50])])
+def test_missing_and_truncated_files_are_told(copied, suffix, spoil):
+    spoil(copied.with_suffix(suffix))
+    with pytest.raises(DataError, match=r"encoder.safetensors and its .json are not a saved encoder .*train it again"):
+        ImageEncoder.load(copied)
+
+
+@pytest.mark.parametrize("key, value", [("architecture", "resnet18"), ("channels", 3), ("architecture", "perceptron")])
+def test_weights_of_another_network_are_refused(copied, key, value):
+    spec = json.loads(copied.with_suffix(".json").read_text())
+    copied.with_suffix(".json").write_text(json.dumps(spec | {key: value}))
+    with pytest.raises(DataError, match="not a saved encoder"):
+        ImageEncoder.load(copied)
+
+
+def test_no_pickle_is_ever_opened(copied, tmp_path):
+    copied.write_bytes(pickle.dumps(tmp_path))
+    with pytest.raises(DataError, match="not a saved encoder"):
+        ImageEncoder.load(copied)
+    torch.save(encoder_of().network.state_dict(), copied)
+    with pytest.raises(DataError, match="not a saved encoder"):
+        ImageEncoder.load(copied)
+
+
+def test_a_failed_save_leaves_the_old_encoder(copied):
+    before, broken = copied.read_bytes(), encoder_of()
+    broken.network[0].weight = nn.Parameter(broken.network[0].weight.data.to_sparse())  # safetensors cannot hold it
+    with pytest.raises((ValueError, RuntimeError)):
+        broken.save(copied)
+    assert copied.read_bytes() == before
+    assert len(list(copied.parent.iterdir())) == 2

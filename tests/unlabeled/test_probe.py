@@ -1,0 +1,339 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightly.utils.benchmarking import knn_predict
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from unlabeled.config import Evaluation
+from unlabeled.probe import (
+    Labels,
+    LinearProbe,
+    _draw_labels,
+    few_label_accuracy,
+    fit_linear_probe,
+    knn_accuracy,
+    measure,
+)
+
+
+def blobs(n=240, dims=12, classes=4, noise=1.5, seed=0):
+    """Overlapping classes as float32 features (n, dims) of various scales, and their targets."""
+    random = np.random.default_rng(seed)
+    targets = random.permutation(np.arange(n) % classes)
+    features = random.normal(size=(classes, dims))[targets] + noise * random.normal(size=(n, dims))
+    return (features * np.linspace(0.5, 5, dims) + 3).astype(np.float32), targets
+
+
+def labels_of(targets, train=0.5, validation=0.25):
+    """The first half to train on, then a quarter each to validate and to test on."""
+    place = np.arange(len(targets)) / len(targets)
+    split = np.select([place < train, place < train + validation], ["train", "validation"], "test")
+    return Labels.of(pd.DataFrame({"target": targets, "split": split}))
+
+
+def accuracy(probe, features, targets, rows):
+    return (probe.predict(features[rows]) == targets[rows]).mean()
+
+
+def slow_probabilities(features, labels, regularisation):
+    """Logistic regression on standardised features, in float64 by scipy: ½‖W‖² + C Σ cross-entropy, bias free."""
+    features, targets = features.astype(np.float64), labels.targets
+    train, classes = features[labels.train], np.unique(targets[labels.train])
+    x = (features - train.mean(0)) / train.std(0)
+    given, hot = x[labels.train], targets[labels.train][:, None] == classes
+
+    def cost(flat):
+        weight, bias = flat[: -len(classes)].reshape(len(classes), -1), flat[-len(classes) :]
+        logs = log_softmax(given @ weight.T + bias, axis=1)
+        slope = regularisation * (np.exp(logs) - hot)
+        value = (weight**2).sum() / 2 - regularisation * logs[hot].sum()
+        return value, np.concatenate([(weight + slope.T @ given).ravel(), slope.sum(0)])
+
+    start = np.zeros(len(classes) * (x.shape[1] + 1))
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9, "ftol": 1e-15}).x
+    weight, bias = found[: -len(classes)].reshape(len(classes), -1), found[-len(classes) :]
+    return softmax(x @ weight.T + bias, axis=1)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("regularisation", [0.01, 1.0])
+def test_the_probe_is_logistic_regression_as_scipy_finds_it(classes, regularisation):
+    features, targets = blobs(classes=classes)
+    labels = labels_of(targets)
+    probe = fit_linear_probe(features, labels, Evaluation(regularisation=(regularisation,), max_iterations=5000))
+    # Of two classes, only the difference of their weights is regularised.
+    expected = slow_probabilities(features, labels, regularisation / 2 if classes == 2 else regularisation)
+    np.testing.assert_allclose(softmax(probe.logits(features), axis=1), expected, atol=5e-3)
+    assert (probe.predict(features) == expected.argmax(1)).mean() > 0.99
+
+
+def test_two_classes_are_told_apart_by_two_rows_of_weights():
+    features, targets = blobs(classes=2)
+    targets = 3 + 4 * targets  # 3 and 7
+    probe = fit_linear_probe(features, labels_of(targets), Evaluation())
+    assert probe.classes.tolist() == [3, 7] and probe.logits(features).shape == (240, 2)
+    assert accuracy(probe, features, targets, labels_of(targets).test) > 0.8
+
+
+def test_the_probe_classifies_what_is_separable_without_an_error():
+    features, targets = blobs(noise=0.05)
+    labels = labels_of(targets)
+    assert accuracy(fit_linear_probe(features, labels, Evaluation()), features, targets, labels.test) == 1
+
+
+def test_the_validation_split_chooses_the_regularisation():
+    features, targets = blobs(n=120, dims=40, noise=2.0)
+    labels, candidates = labels_of(targets), (1e-4, 1e-2, 1.0, 100.0)
+    alone = {c: fit_linear_probe(features, labels, Evaluation(regularisation=(c,))) for c in candidates}
+    accuracies = {c: accuracy(probe, features, targets, labels.validation) for c, probe in alone.items()}
+    chosen = fit_linear_probe(features, labels, Evaluation(regularisation=candidates))
+    assert len(set(accuracies.values())) > 1
+    assert accuracies[chosen.regularisation] >= max(accuracies.values()) - 1e-9
+
+
+def test_the_order_of_the_candidates_does_not_matter():
+    features, targets = blobs()
+    first, second = (
+        fit_linear_probe(features, labels_of(targets), Evaluation(regularisation=c)) for c in ((1e-2, 1.0), (1.0, 1e-2))
+    )
+    assert np.array_equal(first.weight, second.weight) and first.regularisation == second.regularisation
+
+
+def test_neither_the_labels_nor_the_features_of_test_enter_the_probe():
+    features, targets = blobs()
+    labels, spoiled, shuffled = labels_of(targets), features.copy(), targets.copy()
+    spoiled[labels.test] = np.nan
+    shuffled[labels.test] = np.roll(targets[labels.test], 1)
+    clean = fit_linear_probe(features, labels, Evaluation())
+    other = fit_linear_probe(spoiled, labels_of(shuffled), Evaluation())
+    assert np.array_equal(clean.weight, other.weight) and np.array_equal(clean.bias, other.bias)
+
+
+def test_without_a_validation_split_the_middle_regularisation_is_taken():
+    features, targets = blobs()
+    labels = labels_of(targets, validation=0.0)
+    probe = fit_linear_probe(features, labels, Evaluation(regularisation=(10.0, 1e-3, 0.1)))
+    assert probe.regularisation == 0.1
+    assert accuracy(probe, features, targets, labels.test) > 0.6
+
+
+def test_the_scale_and_the_shift_of_features_do_not_matter():
+    features, targets = blobs()
+    labels, scales = labels_of(targets), np.geomspace(0.1, 100, 12)
+    plain = fit_linear_probe(features, labels, Evaluation())
+    scaled = fit_linear_probe((features * scales - 7).astype(np.float32), labels, Evaluation())
+    moved = scaled.logits((features * scales - 7).astype(np.float32))
+    np.testing.assert_allclose(softmax(moved, 1), softmax(plain.logits(features), 1), atol=2e-2)
+
+
+@pytest.mark.parametrize("later", [5.3, 6.0, -100.0], ids=["the same", "another", "far away"])
+def test_a_dimension_that_is_constant_in_training_has_no_say(later):
+    features, targets = blobs()
+    labels, constant = labels_of(targets), np.full((240, 1), 5.3, np.float32)
+    constant[labels.test] = later
+    plain = fit_linear_probe(features, labels, Evaluation(regularisation=(1.0,)))
+    wider = fit_linear_probe(np.hstack([features, constant]), labels, Evaluation(regularisation=(1.0,)))
+    logits = wider.logits(np.hstack([features, constant])[labels.test])
+    np.testing.assert_allclose(softmax(logits, 1), softmax(plain.logits(features[labels.test]), 1), atol=1e-2)
+
+
+def test_a_probe_of_nothing_but_constants_guesses():
+    _, targets = blobs()
+    probe = fit_linear_probe(np.ones((240, 3), np.float32), labels_of(targets), Evaluation())
+    assert np.isfinite(probe.logits(np.ones((5, 3), np.float32))).all()
+
+
+def test_a_class_that_training_has_never_seen_is_never_right():
+    features, targets = blobs(noise=0.05)
+    labels = labels_of(targets)
+    known = Labels(targets, labels.train[targets[labels.train] != 2], labels.validation, labels.test)
+    metrics, probe = measure(features, known, Evaluation(draws=2))
+    share = (targets[labels.test] != 2).mean()
+    assert probe.classes.tolist() == [0, 1, 3]
+    assert metrics["linear_probe_accuracy"] == metrics["knn_accuracy"] == pytest.approx(share)
+
+
+def test_a_loaded_probe_is_the_saved_one_exactly(tmp_path):
+    features, targets = blobs()
+    probe = fit_linear_probe(features, labels_of(targets + 5), Evaluation())
+    probe.save(tmp_path / "probe.safetensors")
+    loaded = LinearProbe.load(tmp_path / "probe.safetensors")
+    assert np.array_equal(loaded.logits(features), probe.logits(features))
+    assert np.array_equal(loaded.predict(features), probe.predict(features))
+    assert loaded.regularisation == probe.regularisation and set(loaded.classes) == {5, 6, 7, 8}
+
+
+def test_logits_are_a_linear_function_of_raw_features():
+    probe = LinearProbe(np.float32([[1, 2], [0, 1]]), np.float32([0, 3]), np.array([4, 9]), 1.0)
+    features = np.float32([[1, 1], [2, 2]])
+    assert probe.logits(features).tolist() == [[3, 4], [6, 5]]
+    assert probe.predict(features).tolist() == [9, 4]
+
+
+def slow_knn(features, labels, k, temperature):
+    """A vote for one image after another; the class of each test image."""
+    unit = features.astype(np.float64) / np.sqrt((features.astype(np.float64) ** 2).sum(1, keepdims=True))
+    winners = []
+    for row in labels.test:
+        similarities = sorted(
+            ((unit[row] @ unit[other], labels.targets[other]) for other in labels.train), reverse=True
+        )
+        votes = {}
+        for similarity, label in similarities[:k]:
+            votes[label] = votes.get(label, 0) + np.exp(similarity / temperature)
+        winners.append(max(votes, key=votes.get))
+    return np.array(winners)
+
+
+@pytest.mark.parametrize("k, temperature", [(1, 0.1), (7, 0.1), (20, 0.5), (500, 0.07)])
+def test_knn_is_the_slow_loop(k, temperature):
+    features, targets = blobs(noise=3.0)
+    labels = labels_of(targets)
+    expected = (slow_knn(features, labels, k, temperature) == targets[labels.test]).mean()
+    assert knn_accuracy(features, labels, Evaluation(knn_k=k, knn_temperature=temperature)) == pytest.approx(expected)
+
+
+def test_knn_is_lightlys():
+    features, targets = blobs(noise=3.0)
+    labels, unit = labels_of(targets), torch.nn.functional.normalize(torch.from_numpy(features), dim=1)
+    bank, given = unit[labels.train].T, torch.from_numpy(targets[labels.train])
+    theirs = knn_predict(unit[labels.test], bank, given, 4, knn_k=20, knn_t=0.1)[:, 0].numpy()
+    assert knn_accuracy(features, labels, Evaluation()) == pytest.approx((theirs == targets[labels.test]).mean())
+
+
+def test_knn_scores_the_split_it_is_asked_for():
+    features, targets = blobs(noise=0.05)
+    labels, shuffled = labels_of(targets), targets.copy()
+    shuffled[labels.validation] = (targets[labels.validation] + 1) % 4
+    labels = labels_of(shuffled)
+    assert knn_accuracy(features, labels, Evaluation()) == 1
+    assert knn_accuracy(features, labels, Evaluation(), on="validation") == 0
+
+
+def test_knn_of_no_queries_is_not_a_number():
+    features, targets = blobs()
+    assert np.isnan(knn_accuracy(features, labels_of(targets, validation=0.0), Evaluation(), on="validation"))
+
+
+def test_knn_survives_features_of_zero_and_a_tiny_temperature():
+    features, targets = blobs(noise=0.05)
+    features[0] = 0
+    assert knn_accuracy(features, labels_of(targets), Evaluation(knn_temperature=0.005)) > 0.98
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_a_draw_has_so_many_labels_of_each_class(k):
+    targets = blobs()[1]
+    labels = labels_of(targets)
+    draws = [_draw_labels(targets, labels.train, k, np.random.default_rng(seed)) for seed in range(10)]
+    for rows in draws:
+        assert len(set(rows)) == 4 * k and set(rows) <= set(labels.train)
+        assert np.bincount(targets[rows]).tolist() == [k] * 4
+    assert len({tuple(sorted(rows)) for rows in draws}) > 1
+
+
+def test_a_draw_of_more_labels_than_a_class_has_takes_them_all():
+    targets = np.array([0, 0, 1, 1, 1, 1, 1, 2])
+    rows = _draw_labels(targets, np.arange(8), 3, np.random.default_rng(0))
+    assert np.bincount(targets[rows]).tolist() == [2, 3, 1]
+
+
+@pytest.mark.parametrize("share, rows", [(0.1, 12), (0.5, 60), (1.0, 120)])
+def test_a_share_of_the_labels_is_that_share(share, rows):
+    targets = blobs()[1]
+    drawn = _draw_labels(targets, labels_of(targets).train, share, np.random.default_rng(0))
+    assert len(set(drawn)) == rows
+
+
+def test_a_share_has_two_classes_at_least():
+    targets = blobs()[1]
+    for seed in range(20):
+        drawn = _draw_labels(targets, labels_of(targets).train, 0.001, np.random.default_rng(seed))
+        assert len(np.unique(targets[drawn])) >= 2
+
+
+def test_few_labels_are_named_by_their_number_and_by_their_share():
+    features, targets = blobs()
+    config = Evaluation(shots=(1, 5), fractions=(0.01, 0.125), draws=2)
+    few = few_label_accuracy(features, labels_of(targets), config)
+    assert list(few) == ["1", "5", "1%", "12.5%"]
+    assert all(set(each) == {"mean", "std"} and 0 <= each["mean"] <= 1 for each in few.values())
+
+
+def test_few_labels_are_drawn_as_the_seed_says():
+    features, targets = blobs()
+    first, again, other = (
+        few_label_accuracy(features, labels_of(targets), Evaluation(draws=3, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_mean_and_std_are_over_the_draws():
+    features, targets = blobs()
+    one, two = (
+        few_label_accuracy(features, labels_of(targets), Evaluation(shots=(1,), fractions=(), draws=draws))["1"]
+        for draws in (1, 2)
+    )
+    second = 2 * two["mean"] - one["mean"]
+    assert one["std"] == 0
+    assert two["std"] == pytest.approx(abs(one["mean"] - second) / 2**0.5) and two["std"] > 0
+
+
+def test_more_labels_are_better():
+    features, targets = blobs(n=600)
+    few = few_label_accuracy(features, labels_of(targets), Evaluation(shots=(1, 10, 50), fractions=(), draws=5))
+    assert few["1"]["mean"] < few["10"]["mean"] < few["50"]["mean"]
+
+
+def test_unlabelled_images_are_never_used():
+    features, targets = blobs()
+    targets, spoiled = np.where(np.arange(240) % 3 == 0, -1, targets), features.copy()
+    spoiled[targets < 0] = 1e4
+    (clean, probe), (other, same) = (
+        measure(each, labels_of(targets), Evaluation(draws=2)) for each in (features, spoiled)
+    )
+    assert clean == other and np.array_equal(probe.weight, same.weight)
+
+
+def test_a_read_only_memory_map_is_measured_without_a_warning(tmp_path):
+    features, targets = blobs()
+    np.save(tmp_path / "features.npy", features)
+    mapped, config = np.load(tmp_path / "features.npy", mmap_mode="r"), Evaluation(draws=2)
+    assert measure(mapped, labels_of(targets), config)[0] == measure(features, labels_of(targets), config)[0]
+
+
+def test_measuring_leaves_labels_and_features_as_they_were():
+    features, targets = blobs()
+    before = features.copy(), targets.copy()
+    measure(features, labels_of(targets), Evaluation(draws=2))
+    assert np.array_equal(features, before[0]) and np.array_equal(targets, before[1])
+
+
+def test_measure_gives_the_accuracies_of_its_parts():
+    features, targets = blobs()
+    labels, config = labels_of(targets), Evaluation(draws=2)
+    metrics, probe = measure(features, labels, config)
+    assert metrics == {
+        "linear_probe_accuracy": accuracy(probe, features, targets, labels.test),
+        "knn_accuracy": knn_accuracy(features, labels, config),
+        "few_label": few_label_accuracy(features, labels, config),
+    }
+
+
+@pytest.mark.parametrize(
+    "targets, suffice",
+    [([0, 1, 0, 1], True), ([0, 0, 0, 1], False), ([0, 1, -1, -1], False), ([-1] * 4, False)],
+    ids=["two classes", "one class", "nothing to test on", "no labels"],
+)
+def test_labels_suffice_where_there_are_two_classes_and_something_to_test_on(targets, suffice):
+    manifest = pd.DataFrame({"target": targets, "split": ["train", "train", "test", "test"]})
+    assert Labels.of(manifest).suffice() is suffice
+
+
+def test_labels_know_the_labelled_rows_of_each_split():
+    manifest = pd.DataFrame({"target": [3, -1, 0, 1, -1], "split": ["train", "train", "test", "validation", "test"]})
+    labels = Labels.of(manifest.set_index(pd.Index([9, 8, 7, 6, 5])))
+    assert labels.targets.tolist() == [3, -1, 0, 1, -1]
+    assert (labels.train.tolist(), labels.validation.tolist(), labels.test.tolist()) == ([0], [3], [2])
