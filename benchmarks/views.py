@@ -61,12 +61,12 @@ def on_digits(seeds: int, folder: Path):
         for seed in range(seeds):
             config = Pretraining.model_validate(shared["pretraining"] | own | {"seed": seed})
             measured.append(validated(ingested, views, config, recipe))
-        row = {"views": way, "caching_seconds": round(caching, 2), "bytes": int(views.nbytes), "seeds": seeds}
+        numbers = {"views": way, "caching_seconds": round(caching, 2), "bytes": int(views.nbytes), "seeds": seeds}
         for key in measured[0]:
             values = [m[key] for m in measured]
-            row[key] = [round(statistics.mean(values), 4), round(statistics.stdev(values), 4) if seeds > 1 else 0.0]
-        print(row, flush=True)
-        yield row
+            numbers[key] = [round(statistics.mean(values), 4), round(statistics.stdev(values), 4) if seeds > 1 else 0.0]
+        print(numbers, flush=True)
+        yield numbers
 
 
 def validated(ingested: Ingested, views: np.ndarray, config: Pretraining, recipe: Augmentation) -> dict[str, float]:

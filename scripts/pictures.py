@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from matplotlib import pyplot as plt
 from sklearn.manifold import TSNE
 
@@ -47,7 +48,7 @@ def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
     )
     mean, std = encoder.normalisation.tensors()
     views = (finished.batch(0) * std[:, None, None] + mean[:, None, None]).clamp(0, 1).unflatten(0, (FINISHED, SHOWN))
-    order = finished._rows_of(0).tolist()
+    order = finished.rows_of(0).tolist()
     columns = 1 + CACHED + FINISHED
     figure, axes = plt.subplots(SHOWN, columns, figsize=(0.62 * columns, 0.62 * SHOWN + 0.35), layout="compressed")
     for i, row in enumerate(order):
@@ -63,8 +64,6 @@ def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
 
 def recipe() -> Augmentation:
     """That of the base environment."""
-    import yaml
-
     return Augmentation.model_validate(
         yaml.safe_load((PROJECT / "conf/base/parameters.yml").read_text())["augmentation"]
     )

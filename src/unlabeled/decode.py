@@ -12,7 +12,7 @@ from PIL.Image import Transpose
 
 SIXTEEN_TO_EIGHT_BIT = 257
 DRAFT = 2
-"""A JPEG is decoded at no less than this many times the wanted size: several times faster, and no worse resized."""
+"""A JPEG is decoded at no less than this many times the wanted size, which is faster, and no worse resized."""
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,

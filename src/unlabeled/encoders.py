@@ -41,7 +41,7 @@ class Block(nn.Module):
 class SmallResNet(nn.Sequential):
     """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float.
 
-    Its first convolution halves images of 32 pixels and more: a CPU trains it there at four times the speed.
+    Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
 
     Args:
         width: Channels of the first block; None: 64 below 32 pixels, where channels are cheap, else 48.

@@ -83,12 +83,13 @@ class Views:
 
     def batch(self, step: int) -> Tensor:
         """Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last, on the device."""
-        rows = self._rows_of(step)
+        rows = self.rows_of(step)
         self._generator.manual_seed(step_seed(self.seed, 1, step))
         views = self._cached(rows) if self._store.ndim == 5 else self._fresh(rows)
         return finish(views, self.count, self.recipe, self._generator, self.mean, self.std)
 
-    def _rows_of(self, step: int) -> Tensor:
+    def rows_of(self, step: int) -> Tensor:
+        """Which images the batch of a step shows: rows of the store, int64 of shape (B,)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))

@@ -1,5 +1,6 @@
 """Real projects in temporary folders: Kedro, MLflow on SQLite, DVC and git, none of them mocked."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -79,6 +80,10 @@ class Project:
         """MLflow's runs, the latest first."""
         experiment = self.client().get_experiment_by_name("unlabeled")
         return self.client().search_runs([experiment.experiment_id])
+
+    def json(self, name: str):
+        """What a JSON file of the project holds."""
+        return json.loads((self.path / name).read_text())
 
     def files(self) -> dict[str, bytes]:
         """What every file of data holds, by name."""

@@ -51,7 +51,7 @@ def test_a_second_repro_does_nothing(reproduced):
 
 def test_metrics_plots_and_parameters_can_be_looked_at(reproduced):
     shown = json.loads(dvc(reproduced, "metrics", "show", "--json").stdout)
-    metrics = json.loads((reproduced.path / "data/08_reporting/byol/metrics.json").read_text())
+    metrics = reproduced.json("data/08_reporting/byol/metrics.json")
     assert next(iter(shown.values()))["data"]["data/08_reporting/byol/metrics.json"]["data"] == metrics
     dvc(reproduced, "plots", "show", "-o", "plots")
     assert "loss" in (reproduced.path / "plots/index.html").read_text()

@@ -1,5 +1,6 @@
 """What goes wrong through no fault of the code ends in one sentence, and leaves every file whole or as it was."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -121,11 +124,6 @@ def test_more_damaged_images_than_allowed_stop_the_run_and_are_listed(project, t
 
 
 def test_labels_outside_the_range_of_their_names(project, tmp_path):
-    import json
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     write_images(tmp_path, 1)
     image = {"bytes": (tmp_path / "0.png").read_bytes(), "path": None}
     features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}

@@ -1,9 +1,8 @@
 """The gate, on a registry in SQLite with real encoders in it."""
 
-import json
-
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines.promotion import judge, protocol_digest
@@ -17,12 +16,10 @@ PROTOCOL = Evaluation(draws=2, shots=(1, 5), fractions=(0.1,), regularisation=(0
 @pytest.fixture
 def verdict(trained):
     """A function from changed metrics and tags to (promoted, reason), against the champion of the trained project."""
-    import pandas as pd
-
     mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
     images = np.load(trained.path / "data/02_intermediate/images.npy")
     manifest = pd.read_parquet(trained.path / "data/02_intermediate/manifest.parquet")
-    measured = json.loads((trained.path / "data/08_reporting/byol/metrics.json").read_text())
+    measured = trained.json("data/08_reporting/byol/metrics.json")
 
     def judged(name=NAME, config=None, tags=None, **metrics):
         given = {"data_digest": measured["data_digest"], "protocol": protocol_digest(PROTOCOL)} | (tags or {})

@@ -1,10 +1,12 @@
-import json
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+
+from pipelines.datasets import ProbeDataset
 
 LOAD = """
 import sys
@@ -35,7 +37,7 @@ def test_a_clean_process_gets_the_embeddings_of_the_training_process_exactly(tra
 
 
 def test_the_version_says_what_it_was_made_from(trained, version):
-    metrics = json.loads((trained.path / "data/08_reporting/byol/metrics.json").read_text())
+    metrics = trained.json("data/08_reporting/byol/metrics.json")
     assert version.tags["data_digest"] == metrics["data_digest"] and version.tags["seed"] == "0"
     assert len(version.tags["mlflow.source.git.commit"]) == 40 and len(version.tags["protocol"]) == 16
     assert float(version.tags["linear_probe_accuracy"]) == metrics["linear_probe_accuracy"]
@@ -57,8 +59,6 @@ def test_probabilities_are_the_linear_probes(trained, model):
     images = np.load(trained.path / "data/02_intermediate/images.npy")[:50]
     probability = model.predict(images)["probability"]
     np.testing.assert_allclose(probability.sum(1), 1, atol=1e-5)
-    from pipelines.datasets import ProbeDataset
-
     probe = ProbeDataset(str(trained.path / "data/06_models/byol/probe.safetensors")).load()
     features = np.load(trained.path / "data/04_feature/byol.npy")[:50]
     np.testing.assert_array_equal(probability.argmax(1), probe.logits(features).argmax(1))
@@ -78,8 +78,6 @@ def test_nothing_in_the_model_is_a_pickle(trained, version):
     folder = mlflow.artifacts.download_artifacts(
         f"models:/unlabeled-digits/{version.version}", tracking_uri=f"sqlite:///{trained.path / 'mlflow.db'}"
     )
-    from pathlib import Path
-
     endings = {path.suffix for path in Path(folder).rglob("*") if path.is_file()}
     assert endings <= {"", ".json", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
 

@@ -1,8 +1,7 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from unlabeled.encoders import load_encoder
@@ -24,16 +23,12 @@ STAGES = {
 }
 
 
-def load_json(project, name):
-    return json.loads((project.path / name).read_text())
-
-
 def test_a_run_leaves_what_each_stage_promises_and_nothing_else(trained):
     assert set(trained.files()) == STAGES
 
 
 def test_metrics_have_the_keys_that_others_read(trained):
-    metrics = load_json(trained, "data/08_reporting/byol/metrics.json")
+    metrics = trained.json("data/08_reporting/byol/metrics.json")
     measured = {"linear_probe_accuracy", "knn_accuracy", "few_label"}
     health = {"embedding_std", "rankme", "uniformity", "alignment"}
     assert metrics.keys() == measured | health | {"baselines", "images_per_second", "seconds", "data_digest", "seed"}
@@ -48,7 +43,7 @@ def test_mlflow_has_the_run_with_its_parameters_metrics_and_tags(trained):
     assert run.info.status == "FINISHED"
     assert run.data.params["pretraining.epochs"] == "2" and run.data.params["ingestion.source"] == "digits"
     assert run.data.params["pretraining.method.momentum"] and run.data.params["augmentation.crop_scale"]
-    metrics = load_json(trained, "data/08_reporting/byol/metrics.json")
+    metrics = trained.json("data/08_reporting/byol/metrics.json")
     assert run.data.metrics["linear_probe_accuracy"] == metrics["linear_probe_accuracy"]
     assert run.data.metrics["few_label.10pct.mean"] == metrics["few_label"]["10%"]["mean"]
     assert run.data.tags["method"] == "byol" and run.data.tags["data_digest"] == metrics["data_digest"]
@@ -97,7 +92,7 @@ def test_a_part_of_the_chain_leaves_the_weights_alone(trained, options):
     assert result.exit_code == 0, result.output
     changed = {name for name, content in trained.files().items() if content != before[name]}
     assert changed <= {"data/06_models/byol/version.json"}
-    assert trained.runs()[0].info.run_id == load_json(trained, "data/06_models/byol/run.json")["run_id"]
+    assert trained.runs()[0].info.run_id == trained.json("data/06_models/byol/run.json")["run_id"]
 
 
 def test_params_reach_into_a_methods_own_block_and_beat_it(project):
@@ -122,14 +117,12 @@ def test_an_environment_changes_single_keys(project):
 
 
 def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path):
-    from PIL import Image
-
     (tmp_path / "photos").mkdir()
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)):
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
     params = f"ingestion.source=image_folder,ingestion.path={tmp_path / 'photos'},ingestion.fraction=1.0"
     result = project.kedro(f"--params={params}")
     assert result.exit_code == 0, result.output
-    metrics = load_json(project, "data/08_reporting/byol/metrics.json")
+    metrics = project.json("data/08_reporting/byol/metrics.json")
     assert metrics["linear_probe_accuracy"] is None and metrics["rankme"] > 1
     assert project.client().get_model_version_by_alias("unlabeled-image_folder", "champion").version == 1
