@@ -1,6 +1,7 @@
 """Stage 2: K random resized crops of every image, shared by all methods."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from kedro.pipeline import Pipeline, node
@@ -8,11 +9,12 @@ from kedro.pipeline import Pipeline, node
 from unlabeled.config import Augmentation
 
 
-def cache_views(images: np.ndarray, recipe: Augmentation, folder: Path) -> np.ndarray:
+def cache_views(images: np.ndarray, summary: dict[str, Any], recipe: Augmentation, folder: Path) -> dict[str, Any]:
     from unlabeled.arrays import open_array
     from unlabeled.views import cache_views  # imports torch
 
-    return open_array(cache_views(images, recipe, folder / "views.npy"))
+    views = open_array(cache_views(images, recipe, folder / "views.npy"))
+    return {"views": views, "views_of": {"data_digest": summary["data_digest"], **recipe.geometry()}}
 
 
 def create_pipeline() -> Pipeline:
@@ -20,8 +22,13 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 cache_views,
-                inputs={"images": "images", "recipe": "params:augmentation", "folder": "augmentation_folder"},
-                outputs="views",
+                inputs={
+                    "images": "images",
+                    "summary": "summary",
+                    "recipe": "params:augmentation",
+                    "folder": "augmentation_folder",
+                },
+                outputs={"views": "views", "views_of": "views_of"},
                 name="augmentation",
                 tags="augmentation",
             )

@@ -56,9 +56,7 @@ def sentence(error: BaseException) -> str | None:
         if type(cause).__name__ == "OutOfMemoryError":  # torch's, which is not imported for it
             return "the device's memory is full: lower pretraining.batch_size"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
-            return (
-                f"{cause.filename} cannot be written to ({cause.strerror}): change its permissions, or move the project"
-            )
+            return f"{cause.filename} cannot be opened ({cause.strerror}): change its permissions, or move the project"
         if isinstance(cause, ParameterValidationError):
             lines = str(cause).splitlines()[1:] or [str(cause)]
             return "; ".join(line.removeprefix("- ").partition("': ")[2] or line for line in lines)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from pipelines.git import git_state
 from pipelines.parameters import METHODS
+from pipelines.pretraining import CHECKPOINT
 from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class ProjectHook(MlflowHook):
         try:
             _sweep(self._project)
             git = self._git(pipeline, catalog)
+            _check_methods(pipeline, catalog)
             _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
@@ -100,6 +102,9 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        for name in pipeline.inputs():
+            if name.endswith(".model_folder"):
+                (catalog.load(name) / CHECKPOINT).unlink(missing_ok=True)
         self._lock.release()
 
     @hook_impl
@@ -113,6 +118,15 @@ class ProjectHook(MlflowHook):
         blocks = [name for name in pipeline.inputs() if name.startswith("params:") and name.endswith("registration")]
         required = any(catalog.load(name).require_git for name in blocks)
         return git_state(self._project, required)
+
+
+def _check_methods(pipeline: Any, catalog: Any) -> None:
+    """Stops before any work where a method would be refused only after its images were ingested."""
+    for name in pipeline.only_nodes_with_tags("pretraining").inputs():
+        if name.startswith("params:") and name.endswith(".pretraining"):
+            from unlabeled.pretrain import check  # imports torch
+
+            check(name.removeprefix("params:").partition(".")[0], catalog.load(name))
 
 
 def _lock(project: Path) -> FileLock:

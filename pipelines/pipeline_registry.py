@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline
 from pipelines import augmentation, evaluation, ingestion, pretraining, registration
 from pipelines.parameters import METHODS
 
-SHARED = {"images", "manifest", "summary", "views"}
+SHARED = {"images", "manifest", "summary", "views", "views_of"}
 
 
 def method_pipeline(method: str) -> Pipeline:

@@ -11,6 +11,10 @@ from kedro.pipeline import Pipeline, node
 
 from pipelines.tracking import LiveMetrics
 from unlabeled.config import Augmentation, Pretraining
+from unlabeled.errors import ConfigError
+
+CHECKPOINT = "resume.safetensors"
+"""In a method's folder until a run has ended well: what fails after a training does not cost it."""
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
@@ -21,12 +25,14 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         views: np.ndarray,
         manifest: pd.DataFrame,
         summary: dict[str, Any],
+        views_of: dict[str, Any],
         config: Pretraining,
         recipe: Augmentation,
         folder: Path,
     ) -> dict[str, Any]:
         from unlabeled.pretrain import pretrain_encoder  # imports torch
 
+        _stop_if_stale(views_of, {"data_digest": summary["data_digest"], **recipe.geometry()})
         run = mlflow.active_run()
         with LiveMetrics(run.info.run_id) as report:
             encoder, history = pretrain_encoder(
@@ -37,7 +43,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 summary,
                 config,
                 recipe,
-                resume=folder / "resume.safetensors",
+                resume=folder / CHECKPOINT,
                 report=report,
             )
         made = {"run_id": run.info.run_id, "seed": config.seed}
@@ -46,8 +52,21 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     return pretrain
 
 
+def _stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
+    if asked["views"] == "fresh" or cached == asked:
+        return
+    key = next(key for key in asked if cached.get(key) != asked[key])
+    if key == "data_digest":
+        raise ConfigError("the crops were cut from other images: run the stage augmentation again")
+    raise ConfigError(
+        f"augmentation.{key}: received {asked[key]!r}, but the crops were cached with {cached.get(key)!r}: run the "
+        f"stage augmentation again with it for all methods, or set augmentation.views=fresh for this one"
+    )
+
+
 def create_pipeline(method: str) -> Pipeline:
-    inputs = {name: name for name in ("images", "views", "manifest", "summary")}
+    inputs = {name: name for name in ("images", "views", "manifest", "summary", "views_of")}
     parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
     return Pipeline(
         [

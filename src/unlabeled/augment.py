@@ -38,20 +38,25 @@ def crop_boxes(count: int, height: int, width: int, recipe: Augmentation, genera
 
 
 def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cuts a box out of each image and scales it to a square, antialiased like Pillow's BILINEAR.
+    """Cuts K boxes out of each image and scales them to squares, antialiased like Pillow's BILINEAR.
 
     Args:
-        images: Shape (..., C, H, W), float, any range.
-        boxes: Shape (..., 4): top, left, height, width in pixels; leading dimensions broadcast with those of `images`.
+        images: Shape (B, C, H, W), float, any range.
+        boxes: Shape (B, K, 4): top, left, height, width in pixels.
         size: Pixels a side of the result.
 
     Returns:
-        Tensor of shape (..., C, size, size), float, in the range of `images`.
+        Tensor of shape (B, K, C, size, size), float, in the range of `images`.
     """
-    top, left, height, width = boxes[..., None, None, None].unbind(-4)
-    rows = _triangle_weights(top, height, images.shape[-2], size)
-    columns = _triangle_weights(left, width, images.shape[-1], size)
-    return rows @ (images @ columns.transpose(-1, -2))
+    (batch, channels, full_height, full_width), count = images.shape, boxes.shape[1]
+    top, left, height, width = boxes[..., None, None].unbind(-3)
+    rows = _triangle_weights(top, height, full_height, size)
+    columns = _triangle_weights(left, width, full_width, size)
+    # One product narrows an image for all of its boxes at once: no image is copied K times.
+    narrow = images.flatten(1, 2) @ columns.flatten(1, 2).transpose(1, 2)
+    narrow = narrow.view(batch, channels, full_height, count, size).permute(0, 3, 2, 1, 4)
+    crops = rows @ narrow.reshape(batch, count, full_height, channels * size)
+    return crops.view(batch, count, size, channels, size).transpose(2, 3)
 
 
 def affine(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
@@ -84,7 +89,7 @@ def draw_views(images: Tensor, count: int, recipe: Augmentation, generator: torc
     """
     batch, _, height, width = images.shape
     boxes = crop_boxes(batch * count, height, width, recipe, generator).unflatten(0, (batch, count))
-    views = resample(images[:, None], boxes, recipe.crop_size or height)
+    views = resample(images, boxes, recipe.crop_size or height)
     if recipe.degrees or recipe.translate or recipe.shear or recipe.zoom != (1, 1):
         views = affine(views.flatten(0, 1), recipe, generator).unflatten(0, (batch, count))
     return views

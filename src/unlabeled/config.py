@@ -17,6 +17,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
+GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
+"""The keys of `augmentation` that are cached."""
 
 
 class Block(BaseModel):
@@ -126,6 +128,10 @@ class Augmentation(Block):
     solarize: PerView = (0.0, 0.2)
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
+
+    def geometry(self) -> dict[str, Any]:
+        """The keys that decide the cached crops, as JSON values."""
+        return self.model_dump(mode="json", include=GEOMETRY)
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augmentation":

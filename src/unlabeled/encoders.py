@@ -145,8 +145,8 @@ class ImageEncoder:
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(device).float() / 255
             if batch.shape[-2:] != (self.image_size, self.image_size):
-                whole = torch.tensor([0.0, 0.0, *batch.shape[-2:]], device=device)
-                batch = resample(batch, whole, self.image_size)
+                whole = torch.tensor([0.0, 0.0, *batch.shape[-2:]], device=device).expand(len(batch), 1, 4)
+                batch = resample(batch, whole, self.image_size).squeeze(1)
             features[start : start + batch_size] = self.network(normalise(batch, mean, std)).cpu().numpy()
         self.network.train(was_training)
         return features

@@ -54,6 +54,7 @@ def pretrain_encoder(
         raise TrainingError(
             f"the manifest has {len(manifest)} rows for {len(images)} images: run the stage ingestion again"
         )
+    check(method, config)
     rows = np.flatnonzero(manifest.split == "train")
     if config.batch_size > len(rows):
         raise TrainingError(
@@ -90,12 +91,17 @@ def pretrain_encoder(
     return encoder, history
 
 
-def _build_method(name: str, network: torch.nn.Module, config: Pretraining) -> Method:
-    constants = inspect.signature(METHODS[name]).parameters
+def check(method: str, config: Pretraining) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are images."""
+    choose_device(config.device)
+    constants = inspect.signature(METHODS[method]).parameters
     unknown = sorted(config.method.keys() - constants.keys() | config.method.keys() & {"encoder"})
     if unknown:
         allowed = ", ".join(constant for constant in constants if constant != "encoder")
-        raise ConfigError(f"pretraining.method.{unknown[0]} is not a constant of {name}: choose from {allowed}")
+        raise ConfigError(f"pretraining.method.{unknown[0]} is not a constant of {method}: choose from {allowed}")
+
+
+def _build_method(name: str, network: torch.nn.Module, config: Pretraining) -> Method:
     try:
         return METHODS[name](network, **config.method)
     except (TypeError, ValueError, RuntimeError) as error:

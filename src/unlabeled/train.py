@@ -53,7 +53,8 @@ def pretrain(
     """Trains `method` in place on batches of `views`.
 
     Args:
-        resume: Checkpoint to go on from and to leave; None: neither. It goes away once the training is complete.
+        resume: Checkpoint to go on from and to leave; None: neither. That of a complete training stays, for whoever
+            saves the result to remove.
         fingerprint: Of all that decides the weights; a checkpoint with another one is not resumed.
         monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched.
         report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
@@ -122,12 +123,10 @@ def pretrain(
                     report(_measured(row), epoch)
                 losses, spent, began = [], 0.0, time.perf_counter()
             progress.advance(1, note)
-            if resume and step < steps and not pending and now - saved >= config.checkpoint_seconds:
+            if resume and (step == steps or (not pending and now - saved >= config.checkpoint_seconds)):
                 state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
-    if resume:
-        resume.unlink(missing_ok=True)
     return history
 
 

@@ -31,8 +31,9 @@ def cache_views(images: np.ndarray, recipe: Augmentation, path: Path) -> Path:
     size = recipe.crop_size or height
     count = 0 if recipe.views == "fresh" else recipe.views
     generator = torch.Generator().manual_seed(recipe.seed)
-    # An image needs its own floats, and K half-finished crops of it at full height.
-    chunk = max(1, CHUNK_BYTES // (4 * channels * height * (width + count * size)))
+    # Floats of an image, of its K half-finished crops (at full height, twice), of their weights, and of the crops.
+    crops = count * size * (2 * channels * height + height + width + 3 * channels * size)
+    chunk = max(1, CHUNK_BYTES // (4 * (channels * height * width + crops)))
     with ArrayWriter(path, (count, channels, size, size)) as writer, bar("caching views", n, "images") as progress:
         for start in range(0, n if count else 0, chunk):
             batch = torch.from_numpy(np.array(images[start : start + chunk])).float()

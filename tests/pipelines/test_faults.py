@@ -76,8 +76,9 @@ def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected
     assert not [name for name in project.files() if "partial" in name or "encoder" in name]
 
 
-def test_parameters_are_checked_before_any_work(project):
-    sentence(project.kedro("--pipeline=byol", params(registration__metric="beauty")))
+@pytest.mark.parametrize("wrong", [{"registration__metric": "beauty"}, {"pretraining__method__momentun": 0.9}])
+def test_parameters_are_checked_before_any_work(project, wrong):
+    sentence(project.kedro("--pipeline=byol", params(**wrong)))
     assert not project.files()
 
 
@@ -144,6 +145,34 @@ def test_a_missing_input_of_a_later_stage(project):
     assert "is missing: run the stages before this one" in message
 
 
+def test_a_failure_after_a_training_does_not_cost_it(project, trained):
+    folder = project.path / "data/08_reporting/byol"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").mkdir()  # nothing can be renamed to it
+    assert project.kedro("--pipeline=byol").exit_code != 0
+    checkpoint = project.path / "data/06_models/byol/resume.safetensors"
+    assert checkpoint.exists()
+    (folder / "metrics.json").rmdir()
+    result = project.kedro("--pipeline=byol")
+    assert result.exit_code == 0 and "resuming after step" in result.output
+    name = "data/06_models/byol/encoder.safetensors"
+    assert project.files()[name] == trained.files()[name] and not checkpoint.exists()
+
+
+@pytest.mark.parametrize("key, value", [("augmentation.degrees", "3"), ("byol.augmentation.zoom", "[0.5,1]")])
+def test_crops_of_another_recipe_are_not_trained_on(project, key, value):
+    assert project.kedro("--to-nodes=augmentation").exit_code == 0
+    message = sentence(project.kedro("--from-nodes=byol.pretraining", f"--params={key}={value}"))
+    assert f"{key.removeprefix('byol.')}: received" in message and "run the stage augmentation again" in message
+
+
+def test_crops_of_other_images_are_not_trained_on(project):
+    assert project.kedro("--to-nodes=augmentation").exit_code == 0
+    assert project.kedro("--tags=ingestion", params(ingestion__fraction=0.9)).exit_code == 0
+    message = sentence(project.kedro("--tags=pretraining"))
+    assert "the crops were cut from other images: run the stage augmentation again" in message
+
+
 def test_a_corrupted_checkpoint(trained, project):
     assert project.kedro("--tags=ingestion").exit_code == 0 and project.kedro("--tags=augmentation").exit_code == 0
     checkpoint = project.path / "data/06_models/byol/resume.safetensors"
@@ -183,7 +212,7 @@ def test_a_read_only_folder(project):
     else:
         folder.mkdir()
         folder.chmod(0o500)
-    assert "cannot be written to" in sentence(project.kedro("--tags=ingestion"))
+    assert "cannot be opened" in sentence(project.kedro("--tags=ingestion"))
 
 
 def test_no_git(project):

@@ -43,7 +43,7 @@ def finished(images, views=1, seed=0, **recipe):
 def test_resample_is_pillows_bilinear_resize_of_a_box(size):
     images = random_images(20, 1, 19, 27).float()
     boxes = crop_boxes(20, 19, 27, Augmentation(), seeded())
-    ours = resample(images, boxes, size)
+    ours = resample(images, boxes[:, None], size)[:, 0]
     for image, (top, left, height, width), mine in zip(images, boxes.tolist(), ours, strict=True):
         box = (left, top, left + width, top + height)
         exact = Image.fromarray(image[0].numpy()).resize((size, size), Image.Resampling.BILINEAR, box)
@@ -54,13 +54,13 @@ def test_resample_is_pillows_bilinear_resize_of_a_box(size):
 
 def test_a_box_of_the_whole_image_at_its_own_size_is_the_image():
     images = random_images(3, 3, 12, 12).float()
-    torch.testing.assert_close(resample(images, torch.tensor([0.0, 0.0, 12.0, 12.0]), 12), images)
+    torch.testing.assert_close(resample(images, torch.tensor([0.0, 0.0, 12.0, 12.0]).expand(3, 1, 4), 12)[:, 0], images)
 
 
 def test_resample_takes_several_boxes_an_image():
     images, boxes = random_images(4, 3, 16, 16).float(), crop_boxes(8, 16, 16, Augmentation(), seeded())
-    together = resample(images[:, None], boxes.unflatten(0, (4, 2)), 10)
-    apart = resample(images.repeat_interleave(2, 0), boxes, 10)
+    together = resample(images, boxes.unflatten(0, (4, 2)), 10)
+    apart = resample(images.repeat_interleave(2, 0), boxes[:, None], 10)[:, 0]
     assert together.shape == (4, 2, 3, 10, 10)
     torch.testing.assert_close(together.flatten(0, 1), apart)
 
@@ -114,9 +114,9 @@ def test_affine_without_any_range_changes_nothing():
 def test_views_are_crops_that_are_moved_where_the_recipe_says_so():
     images, recipe = random_images(4, 1, 12, 12).float(), Augmentation(crop_size=8)
     boxes = crop_boxes(8, 12, 12, recipe, seeded()).unflatten(0, (4, 2))
-    assert torch.equal(draw_views(images, 2, recipe, seeded()), resample(images[:, None], boxes, 8))
+    assert torch.equal(draw_views(images, 2, recipe, seeded()), resample(images, boxes, 8))
     moved = draw_views(images, 2, Augmentation(crop_size=8, translate=0.3), seeded())
-    assert moved.shape == (4, 2, 1, 8, 8) and not torch.equal(moved, resample(images[:, None], boxes, 8))
+    assert moved.shape == (4, 2, 1, 8, 8) and not torch.equal(moved, resample(images, boxes, 8))
 
 
 def slow_colours(pixels, brightness, contrast, saturation, hue, gray):

@@ -337,9 +337,11 @@ def test_a_damaged_checkpoint_is_told_and_kept(train, left):
     assert left.exists()
 
 
-def test_the_checkpoint_goes_away_with_the_end(train, left):
-    train(Toy(), resume=left, fingerprint="mine")
-    assert not list(left.parent.iterdir())
+def test_a_complete_training_is_not_repeated_from_its_checkpoint(train, left):
+    first, again = Toy(), Toy()
+    history = train(first, resume=left, fingerprint="mine")
+    assert train(again, resume=left, fingerprint="mine") == history
+    assert same(first, again) and not again.progress
 
 
 def test_checkpoints_come_no_more_often_than_asked(train, tmp_path):

@@ -55,7 +55,7 @@ def test_cached_crops_are_the_crops_one_would_cut_directly(tmp_path):
     images, recipe = images_of(5), Augmentation(views=3, crop_size=9, seed=7)
     cache = open_array(cache_views(images, recipe, tmp_path / "views.npy"))
     boxes = crop_boxes(15, 16, 16, recipe, torch.Generator().manual_seed(7))
-    direct = resample(torch.from_numpy(images).repeat_interleave(3, 0).float(), boxes, 9)
+    direct = resample(torch.from_numpy(images).float(), boxes.unflatten(0, (5, 3)), 9)
     np.testing.assert_array_equal(cache.reshape(15, 3, 9, 9), direct.round().clamp(0, 255).byte())
 
 
