@@ -7,16 +7,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test lint benchmark lock dvc.yaml clean $(METHODS)
+.PHONY: help setup test lint benchmark lock dvc.yaml clean compare $(METHODS)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
+	@echo "make compare    every method on the same images, and a leaderboard"
 	@echo "make test       set up, then the tests"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
-$(METHODS): $(READY)
+compare $(METHODS): $(READY)
 	@$(BIN)/kedro run --pipeline=$@ $(ARGS)
 
 test: $(READY)

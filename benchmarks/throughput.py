@@ -37,9 +37,10 @@ from torch import nn
 
 from unlabeled.arrays import open_array
 from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation, build_encoder
+from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.ingest import ingest
 from unlabeled.methods.byol import BYOL
+from unlabeled.networks import build_encoder
 from unlabeled.optimizers import build_optimizer
 from unlabeled.train import choose_device, has_bf16, pretrain
 from unlabeled.views import Views, cache_views
@@ -110,7 +111,7 @@ class Bare:
     """The model step on a batch that is already there."""
 
     def __init__(self, encoder: str, views: Views, config: Pretraining):
-        self.device, self.steps, self.batch = views.device, views.steps_per_epoch, views.batch(0)
+        self.device, self.steps, self.batch = views.device, views.steps_per_epoch, views.batch(0)[0]
         self.method = build_byol(encoder).to(self.device, memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.method, config)
 

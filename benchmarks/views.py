@@ -141,7 +141,7 @@ def decoding(paths: list[Path], recipe: Augmentation, normalisation: Normalisati
         chosen = [paths[(step * 50 + i) % len(paths)] for i in range(50)]
         photos = np.stack(list(pool.map(decode, chosen)))
         views = Views(photos, np.arange(50), recipe, normalisation, count=2, batch_size=50, seed=step, device=CPU)
-        return views.batch(0)
+        return views.batch(0)[0]
 
     return batch
 

@@ -77,6 +77,13 @@ class CsvDataset(FileDataset):
         data.to_csv(path, index=False)
 
 
+class FigureDataset(FileDataset):
+    """A picture of matplotlib's, as PNG."""
+
+    def write(self, data: Any, path: Path) -> None:
+        data.savefig(path, format="png")
+
+
 class ArrayDataset(FileDataset):
     """A memory-mapped `.npy` file; one that its stage has already written here, a chunk at a time, is left as it is."""
 

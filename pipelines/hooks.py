@@ -13,22 +13,25 @@ from urllib.parse import urlparse
 import mlflow
 from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
+from kedro.io import MemoryDataset
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
+from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
-from pipelines.parameters import METHODS
 from pipelines.pretraining import CHECKPOINT
 from unlabeled.errors import UnlabeledError
+from unlabeled.methods import METHODS
 
 logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
-ARTIFACTS = ("summary", "quarantine", "history", "metrics")
+ARTIFACTS = ("summary", "quarantine", "history", "metrics", "leaderboard", "leaderboard_figure", "finetune_metrics")
 """Outputs that are small, and that people open from a run's page."""
 
 
@@ -60,21 +63,25 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        self._lock = _lock(self._project)
+        parent = os.environ.get(PARENT_RUN)  # which holds the lock
+        self._lock = None if parent else _lock(self._project)
         try:
-            _sweep(self._project)
+            if not parent:
+                _sweep(self._project)
+                _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
+            session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
+            catalog["session"] = MemoryDataset(session)
             git = self._git(pipeline, catalog)
             _check_methods(pipeline, catalog)
-            _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
             tags = {"command": shlex.join(["kedro", *sys.argv[1:]]), "hostname": socket.gethostname(), **git}
             if self.mlflow_config.tracking.run.id:  # what made the weights stays on record
                 tags = {f"rerun.{key}": value for key, value in tags.items()}
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
-            mlflow.set_tags(tags)
+            mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
         except BaseException:
-            self._lock.release()
+            self._unlock()
             raise
 
     @hook_impl
@@ -105,13 +112,17 @@ class ProjectHook(MlflowHook):
         for name in pipeline.inputs():
             if name.endswith(".model_folder"):
                 (catalog.load(name) / CHECKPOINT).unlink(missing_ok=True)
-        self._lock.release()
+        self._unlock()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         mlflow.set_tag("error", str(error)[:500])
         super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
-        self._lock.release()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock:
+            self._lock.release()
 
     def _git(self, pipeline: Any, catalog: Any) -> dict[str, str]:
         """Tags of the commit; stops before any work where a version would be registered that cannot be reproduced."""
@@ -126,7 +137,9 @@ def _check_methods(pipeline: Any, catalog: Any) -> None:
         if name.startswith("params:") and name.endswith(".pretraining"):
             from unlabeled.pretrain import check  # imports torch
 
-            check(name.removeprefix("params:").partition(".")[0], catalog.load(name))
+            method = name.removeprefix("params:").partition(".")[0]
+            crop_size = catalog.load(f"params:{method}.augmentation").crop_size
+            check(method, catalog.load(name), crop_size)
 
 
 def _lock(project: Path) -> FileLock:

@@ -5,9 +5,8 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from unlabeled.errors import ConfigError
+from unlabeled.methods import METHODS
 
-METHODS = ("byol",)
-"""The pipelines; a copy of `unlabeled.methods.METHODS` that costs no import of torch (a test keeps them equal)."""
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
 """The blocks that a method may change for itself under its own name."""
 

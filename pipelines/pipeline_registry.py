@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline
 
-from pipelines import augmentation, evaluation, ingestion, pretraining, registration
-from pipelines.parameters import METHODS
+from pipelines import augmentation, compare, evaluation, finetune, ingestion, pretraining, registration
+from unlabeled.methods import METHODS
 
 SHARED = {"images", "manifest", "summary", "views", "views_of"}
 
@@ -20,4 +20,9 @@ def method_pipeline(method: str) -> Pipeline:
 
 def register_pipelines() -> dict[str, Pipeline]:
     pipelines = {method: method_pipeline(method) for method in METHODS}
-    return {**pipelines, "ingestion": ingestion.create_pipeline(), "__default__": pipelines["byol"]}
+    others = {
+        "ingestion": ingestion.create_pipeline(),
+        "compare": compare.create_pipeline(),
+        "finetune": finetune.create_pipeline(),
+    }
+    return {**pipelines, **others, "__default__": pipelines["byol"]}

@@ -30,7 +30,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         recipe: Augmentation,
         folder: Path,
     ) -> dict[str, Any]:
-        from unlabeled.pretrain import pretrain_encoder  # imports torch
+        from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
 
         _stop_if_stale(views_of, {"data_digest": summary["data_digest"], **recipe.geometry()})
         run = mlflow.active_run()
@@ -46,7 +46,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 resume=folder / CHECKPOINT,
                 report=report,
             )
-        made = {"run_id": run.info.run_id, "seed": config.seed}
+        inputs = fingerprint(method, manifest, summary, config, recipe)
+        made = {"run_id": run.info.run_id, "seed": config.seed, "fingerprint": inputs}
         return {"encoder": encoder, "run": made, "history": pd.DataFrame(history)}
 
     return pretrain

@@ -14,6 +14,8 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from unlabeled.methods import METHODS
+
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
 SHARED = ("ingestion", "augmentation")
@@ -36,8 +38,6 @@ def dvc_yaml() -> dict[str, Any]:
     """The content of `dvc.yaml`."""
     bootstrap_project(PROJECT)
     from kedro.framework.project import pipelines
-
-    from pipelines.parameters import METHODS
 
     imports = grimp.build_graph("unlabeled", "pipelines")
     stages = {}
@@ -77,10 +77,11 @@ def _files(catalog: Any, name: str) -> list[str]:
 
 def _code(module: str, method: str, imports: Any) -> list[str]:
     """The files that a module imports, directly or not, without the methods that are not the one."""
-    modules = (module, "pipelines.datasets")  # which the catalog names, and no import
+    modules = [module, "pipelines.datasets"]  # which the catalog names, and no import
+    if module == "pipelines.pretraining":
+        modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
-    others = {name for name in used if name.startswith("unlabeled.methods.") and name != f"unlabeled.methods.{method}"}
-    return sorted(_source(name) for name in used - others)
+    return sorted(_source(name) for name in used)
 
 
 def _source(module: str) -> str:

@@ -47,7 +47,9 @@ def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
         device=torch.device("cpu"),
     )
     mean, std = encoder.normalisation.tensors()
-    views = (finished.batch(0) * std[:, None, None] + mean[:, None, None]).clamp(0, 1).unflatten(0, (FINISHED, SHOWN))
+    views = (
+        (finished.batch(0)[0] * std[:, None, None] + mean[:, None, None]).clamp(0, 1).unflatten(0, (FINISHED, SHOWN))
+    )
     order = finished.rows_of(0).tolist()
     columns = 1 + CACHED + FINISHED
     figure, axes = plt.subplots(SHOWN, columns, figsize=(0.62 * columns, 0.62 * SHOWN + 0.35), layout="compressed")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unlabeled.errors import ConfigError
+from unlabeled.methods import METHODS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -149,7 +150,19 @@ class Pretraining(Block):
     """The loop: what is trained, for how long, with what."""
 
     block: ClassVar[str] = "pretraining"
-    encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
+    encoder: Literal[
+        "small_resnet",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "small_vit",
+        "vit_tiny",
+        "vit_small",
+        "vit_base",
+        "linear",
+        "patches",
+    ] = "small_resnet"
+    """The last two are those of the methods pca and kmeans."""
     method: dict[str, Any] = Field(default_factory=dict)
     """The paper's constants, passed to the method by name."""
     epochs: Count = 100
@@ -195,6 +208,42 @@ class Evaluation(Block):
     max_iterations: Count = 200
     pca_dims: Count = 128
     seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Finetuning(Block):
+    """An encoder trained on with labels, beside the same network from scratch."""
+
+    block: ClassVar[str] = "finetune"
+    method: str = "byol"
+    """Whose encoder."""
+    labels: Annotated[tuple[Count | Literal["all"], ...], Field(strict=False, min_length=1)] = (1, 10, "all")
+    """Labels a class."""
+    draws: Count = 3
+    """Of labels and first weights."""
+    steps: Count = 300
+    """Of gradient descent in all, rounded up to whole epochs."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Compare(Block):
+    """Which methods to set side by side."""
+
+    block: ClassVar[str] = "compare"
+    methods: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    """Names of pipelines; None: all."""
+
+    @model_validator(mode="after")
+    def _are_methods(self) -> "Compare":
+        for name in self.methods or ():
+            if name not in METHODS:
+                raise ValueError(
+                    f"methods={list(self.methods)}, expected names among {', '.join(METHODS)}: not {name!r}"
+                )
+        return self
 
 
 class Registration(Block):

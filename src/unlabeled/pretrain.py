@@ -3,22 +3,30 @@
 import hashlib
 import inspect
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from unlabeled import health
 from unlabeled.config import Augmentation, Evaluation, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation, build_encoder
+from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, TrainingError
-from unlabeled.methods import METHODS, Method
+from unlabeled.method import ClosedForm, Method
+from unlabeled.methods import load_method
 from unlabeled.probe import Labels, knn_accuracy
 from unlabeled.train import Monitor, Report, choose_device, pretrain
 from unlabeled.views import Views
 
+DIVISIBLE = 840
+"""Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""
 
@@ -55,7 +63,8 @@ def pretrain_encoder(
             f"the manifest has {len(manifest)} rows for {len(images)} images: run the stage ingestion again"
         )
     check(method, config)
-    rows = np.flatnonzero(manifest.split == "train")
+    kind = load_method(method)
+    rows = np.flatnonzero((manifest.split == "train") & ((manifest.target >= 0) | (not kind.supervised)))
     if config.batch_size > len(rows):
         raise TrainingError(
             f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} images to train on: "
@@ -64,11 +73,12 @@ def pretrain_encoder(
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     device = choose_device(config.device)
     channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
+    classes = int(manifest.target.max()) + 1
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        network = build_encoder(config.encoder, channels, size)
-        model = _build_method(method, network, config)
-    encoder = ImageEncoder(config.encoder, channels, size, normalisation, network)
+        encoder, model = _build(method, config, channels, size, normalisation, classes)
+    if reason := model.suits(torch.from_numpy(images[_spread(rows)]).float() / 255):
+        raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else _checked(views, recipe, images),
         rows,
@@ -78,34 +88,109 @@ def pretrain_encoder(
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        targets=manifest.target.to_numpy(copy=True) if kind.supervised else None,
     )
+    monitor = _monitor(encoder, images, manifest, supply)
+    if isinstance(model, ClosedForm):
+        return encoder, _solve(model, encoder, images, rows, config, monitor, report)
     history = pretrain(
         model,
         supply,
         config,
         resume=resume,
-        fingerprint=_fingerprint(method, manifest, summary, config, recipe),
-        monitor=_monitor(encoder, images, manifest, supply),
+        fingerprint=fingerprint(method, manifest, summary, config, recipe),
+        monitor=monitor,
         report=report,
     )
     return encoder, history
 
 
-def check(method: str, config: Pretraining) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are images."""
+def check(method: str, config: Pretraining, size: int | None = None) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
+
+    Args:
+        size: Pixels a side of a view; None: not known yet, and what depends on it is seen later.
+    """
     choose_device(config.device)
-    constants = inspect.signature(METHODS[method]).parameters
-    unknown = sorted(config.method.keys() - constants.keys() | config.method.keys() & {"encoder"})
-    if unknown:
-        allowed = ", ".join(constant for constant in constants if constant != "encoder")
-        raise ConfigError(f"pretraining.method.{unknown[0]} is not a constant of {method}: choose from {allowed}")
+    size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
+    with torch.device("meta"):  # shapes without numbers: neither time nor memory
+        _, model = _build(method, config, 3, size, anything, classes=2)
+        if not isinstance(model, ClosedForm):
+            views = torch.zeros(model.views * config.batch_size, 3, size, size)
+            labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
+            with _as_config_error():
+                model(views, *labels)
 
 
-def _build_method(name: str, network: torch.nn.Module, config: Pretraining) -> Method:
+def _build(
+    name: str, config: Pretraining, channels: int, size: int, normalisation: Normalisation, classes: int
+) -> tuple[ImageEncoder, Method]:
+    kind = load_method(name)
+    labels = {"classes": classes} if kind.supervised else {}
+    with _as_config_error():
+        encoder = ImageEncoder(config.encoder, channels, size, normalisation)
+        return encoder, kind(encoder.network, **labels, **_constants(name, config))
+
+
+def _constants(method: str, config: Pretraining) -> dict[str, Any]:
+    """`pretraining.method`, its names and types those of the method's constructor."""
+    parameters = inspect.signature(load_method(method)).parameters
+    expected = {name: p.annotation for name, p in parameters.items() if name not in ("encoder", "classes")}
+    constants = {}
+    for name, value in config.method.items():
+        if name not in expected:
+            allowed = ", ".join(expected) or "none: it has no constants"
+            raise ConfigError(f"pretraining.method.{name} is not a constant of {method}: choose from {allowed}")
+        try:
+            constants[name] = TypeAdapter(expected[name]).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ConfigError(f"pretraining.method.{name}: received {value!r}, expected {message}") from error
+    return constants
+
+
+@contextmanager
+def _as_config_error() -> Iterator[None]:
+    """What a method or a network says of its constants, with the key to change."""
     try:
-        return METHODS[name](network, **config.method)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"pretraining.method: {error}") from error
+        yield
+    except ValueError as error:
+        key, _, _ = str(error).partition(":")
+        place = "pretraining." if key == "encoder" else "pretraining.method." if key.isidentifier() else ""
+        raise ConfigError(f"{place}{error}") from error
+
+
+def _solve(
+    method: ClosedForm,
+    encoder: ImageEncoder,
+    images: np.ndarray,
+    rows: np.ndarray,
+    config: Pretraining,
+    monitor: Monitor,
+    report: Report | None,
+) -> list[dict[str, float]]:
+    """The one row of the history of a method that is not trained."""
+    began = time.perf_counter()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        with _as_config_error():
+            loss = method.fit(_Batches(encoder, images, rows, config.batch_size))
+    seconds = time.perf_counter() - began
+    measured = {"loss": loss, "images_per_second": len(rows) / seconds, "seconds": seconds, **monitor(method)}
+    if report:
+        report(measured, 1)
+    return [{"epoch": 1, **measured}]
+
+
+class _Batches:
+    """The rows' images as they are, normalised: float32 batches that can be walked again."""
+
+    def __init__(self, encoder: ImageEncoder, images: np.ndarray, rows: np.ndarray, batch_size: int):
+        self.encoder, self.images, self.rows, self.batch_size = encoder, images, rows, batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, len(self.rows), self.batch_size):
+            yield self.encoder.prepare(self.images[self.rows[start : start + self.batch_size]])
 
 
 def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
@@ -119,7 +204,7 @@ def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.
     return views
 
 
-def _fingerprint(
+def fingerprint(
     method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
 ) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
@@ -165,6 +250,6 @@ def _spread(rows: np.ndarray) -> np.ndarray:
 def _features_of_views(network: torch.nn.Module, views: Views) -> tuple[torch.Tensor, ...]:
     """Of the first step's views, each (B, D); the network in eval mode."""
     network.eval()
-    features = network(views.batch(0))
+    features = network(views.batch(0)[0])
     network.train()
     return features.float().cpu().chunk(views.count)

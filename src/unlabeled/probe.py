@@ -125,7 +125,7 @@ def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation)
         for setting in [*config.shots, *config.fractions]:
             accuracies = []
             for draw in range(config.draws):
-                rows = _draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
+                rows = draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
                 few = standardised[rows], targets[rows]
                 classifier = _logistic_regression(*few, config.few_label_regularisation, config)
                 accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
@@ -145,7 +145,7 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[d
     }, probe
 
 
-def _draw_labels(
+def draw_labels(
     targets: np.ndarray, train: np.ndarray, setting: int | float, generator: np.random.Generator
 ) -> np.ndarray:
     """Rows of `setting` labels a class (all, where it has fewer), or of a share of them, with two classes at least."""

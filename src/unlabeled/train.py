@@ -12,7 +12,7 @@ import torch
 from unlabeled import checkpoint
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
-from unlabeled.methods import Method
+from unlabeled.method import Method
 from unlabeled.optimizers import build_optimizer, learning_rate
 from unlabeled.progress import bar
 from unlabeled.views import Views, step_seed
@@ -93,7 +93,7 @@ def pretrain(
             torch.manual_seed(step_seed(config.seed, 2, step))  # for a method that draws: masks, dropout
             batch = views.batch(step)  # in float32
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = forward(batch)
+                loss = forward(*batch)
             loss.backward()
             if config.clip_gradient:
                 torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_gradient)

@@ -60,6 +60,7 @@ class Views:
         batch_size: B; the last, incomplete batch of an epoch is left out.
         seed: Of everything drawn.
         device: Where views are finished.
+        targets: Classes of the N images, int64, where the method eats labels.
     """
 
     def __init__(
@@ -73,21 +74,29 @@ class Views:
         batch_size: int,
         seed: int,
         device: torch.device,
+        targets: np.ndarray | None = None,
     ):
         self.rows = torch.from_numpy(np.asarray(rows, np.int64))
         self.recipe, self.count, self.batch_size, self.seed, self.device = recipe, count, batch_size, seed, device
         self.mean, self.std = normalisation.tensors(device)
         self.steps_per_epoch = len(rows) // batch_size
         self._store = _resident(store, device)
+        self._targets = None if targets is None else torch.from_numpy(targets).to(device)
         self._generator = torch.Generator(device)
         self._order: tuple[int, Tensor] | None = None
 
-    def batch(self, step: int) -> Tensor:
-        """Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last, on the device."""
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """What the method eats at a step, on the device.
+
+        Returns:
+            Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last. With targets, these too:
+            int64 of shape (B,).
+        """
         rows = self.rows_of(step)
         self._generator.manual_seed(step_seed(self.seed, 1, step))
         views = self._cached(rows) if self._store.ndim == 5 else self._fresh(rows)
-        return finish(views, self.count, self.recipe, self._generator, self.mean, self.std)
+        views = finish(views, self.count, self.recipe, self._generator, self.mean, self.std)
+        return (views,) if self._targets is None else (views, self._targets[rows.to(self.device)])
 
     def rows_of(self, step: int) -> Tensor:
         """Which images the batch of a step shows: rows of the store, int64 of shape (B,)."""

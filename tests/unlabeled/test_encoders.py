@@ -10,8 +10,9 @@ from torch import nn
 from torchvision import models
 
 from unlabeled.augment import normalise
-from unlabeled.encoders import ImageEncoder, Normalisation, SmallResNet, build_encoder, load_encoder
+from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder
 from unlabeled.errors import DataError
+from unlabeled.networks import SmallResNet, build_encoder
 
 HALF = {channels: Normalisation((0.5,) * channels, (0.25,) * channels) for channels in (1, 3, 4)}
 

@@ -8,8 +8,9 @@ import torch
 
 from unlabeled import health
 from unlabeled.config import Evaluation
-from unlabeled.encoders import ImageEncoder, Normalisation, SmallResNet
+from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluate import evaluate
+from unlabeled.networks import SmallResNet
 from unlabeled.probe import Labels, measure
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)

@@ -11,6 +11,7 @@ from torch import nn
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import ConfigError, TrainingError
+from unlabeled.method import Method
 from unlabeled.methods import METHODS
 from unlabeled.methods.byol import BYOL
 from unlabeled.pretrain import pretrain_encoder
@@ -22,10 +23,8 @@ SMALL = {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9}
 NO_VIEWS = np.zeros((N, 0, 1, 8, 8), np.uint8)
 
 
-class Pull(nn.Module):
+class Pull(Method):
     """Only pulls the views of an image together: what a collapse is made of."""
-
-    views = 2
 
     def __init__(self, encoder, *, strength: float = 1.0):
         super().__init__()
@@ -34,9 +33,6 @@ class Pull(nn.Module):
     def forward(self, batch):
         first, second = self.encoder(batch).float().chunk(2)
         return self.strength * (1 - nn.functional.cosine_similarity(first, second).mean())
-
-    def after_step(self, progress):
-        pass
 
 
 class HeadlessBYOL(BYOL):
@@ -68,8 +64,8 @@ def data(digits):
 @pytest.fixture
 def pretrained(data, monkeypatch):
     """Trains on the data, by default for 2 epochs of 2 steps on fresh views; gives the encoder and the history."""
-    for name, method in {"pull": Pull, "headless": HeadlessBYOL, "interrupted": Interrupted}.items():
-        monkeypatch.setitem(METHODS, name, method)
+    for name in ("Pull", "HeadlessBYOL", "Interrupted"):
+        monkeypatch.setitem(METHODS, name.lower(), f"{__name__}:{name}")
 
     def run(name="pull", /, *, images=None, manifest=None, summary=None, views=NO_VIEWS, recipe=None, **options):
         resume, report = options.pop("resume", None), options.pop("report", None)
@@ -198,7 +194,7 @@ def test_a_real_collapse_is_caught_by_default(pretrained):
     with pytest.raises(
         TrainingError, match=r"the embedding has collapsed at step \d+, at a learning rate of .*=0.05; try"
     ):
-        pretrained("headless", epochs=30, monitor_every=10, learning_rate=5e-3, min_embedding_std=default)
+        pretrained("headlessbyol", epochs=30, monitor_every=10, learning_rate=5e-3, min_embedding_std=default)
 
 
 def test_a_healthy_run_is_not_taken_for_collapsed(pretrained):
@@ -216,10 +212,10 @@ def test_a_real_divergence_stops_the_run(pretrained, rate):
 @pytest.fixture
 def left(pretrained, tmp_path):
     """The checkpoint of a run of `pull` that was interrupted in its second epoch."""
-    METHODS["pull"], path = Interrupted, tmp_path / "checkpoint.safetensors"
+    METHODS["pull"], path = METHODS["interrupted"], tmp_path / "checkpoint.safetensors"
     with pytest.raises(KeyboardInterrupt):
         pretrained(resume=path, checkpoint_seconds=0)
-    METHODS["pull"] = Pull
+    METHODS["pull"] = f"{__name__}:Pull"
     return path
 
 

@@ -10,7 +10,7 @@ from unlabeled.config import Evaluation
 from unlabeled.probe import (
     Labels,
     LinearProbe,
-    _draw_labels,
+    draw_labels,
     few_label_accuracy,
     fit_linear_probe,
     knn_accuracy,
@@ -227,7 +227,7 @@ def test_knn_survives_features_of_zero_and_a_tiny_temperature():
 def test_a_draw_has_so_many_labels_of_each_class(k):
     targets = blobs()[1]
     labels = labels_of(targets)
-    draws = [_draw_labels(targets, labels.train, k, np.random.default_rng(seed)) for seed in range(10)]
+    draws = [draw_labels(targets, labels.train, k, np.random.default_rng(seed)) for seed in range(10)]
     for rows in draws:
         assert len(set(rows)) == 4 * k and set(rows) <= set(labels.train)
         assert np.bincount(targets[rows]).tolist() == [k] * 4
@@ -236,21 +236,21 @@ def test_a_draw_has_so_many_labels_of_each_class(k):
 
 def test_a_draw_of_more_labels_than_a_class_has_takes_them_all():
     targets = np.array([0, 0, 1, 1, 1, 1, 1, 2])
-    rows = _draw_labels(targets, np.arange(8), 3, np.random.default_rng(0))
+    rows = draw_labels(targets, np.arange(8), 3, np.random.default_rng(0))
     assert np.bincount(targets[rows]).tolist() == [2, 3, 1]
 
 
 @pytest.mark.parametrize("share, rows", [(0.1, 12), (0.5, 60), (1.0, 120)])
 def test_a_share_of_the_labels_is_that_share(share, rows):
     targets = blobs()[1]
-    drawn = _draw_labels(targets, labels_of(targets).train, share, np.random.default_rng(0))
+    drawn = draw_labels(targets, labels_of(targets).train, share, np.random.default_rng(0))
     assert len(set(drawn)) == rows
 
 
 def test_a_share_has_two_classes_at_least():
     targets = blobs()[1]
     for seed in range(20):
-        drawn = _draw_labels(targets, labels_of(targets).train, 0.001, np.random.default_rng(seed))
+        drawn = draw_labels(targets, labels_of(targets).train, 0.001, np.random.default_rng(seed))
         assert len(np.unique(targets[drawn])) >= 2
 
 

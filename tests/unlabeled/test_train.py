@@ -13,16 +13,15 @@ from unlabeled import health
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.encoders import Normalisation
 from unlabeled.errors import TrainingError
+from unlabeled.method import Method
 from unlabeled.methods import METHODS
 from unlabeled.optimizers import learning_rate
 from unlabeled.train import choose_device, has_bf16, pretrain
 from unlabeled.views import Views
 
 
-class Toy(nn.Module):
+class Toy(Method):
     """A method from outside: views of an image attract each other, the embeddings of a batch keep their spread."""
-
-    views = 2
 
     def __init__(self):
         super().__init__()

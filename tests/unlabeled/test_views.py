@@ -108,21 +108,21 @@ def test_the_cache_is_made_in_memory_that_does_not_grow_with_n(tmp_path):
 def test_a_batch_is_a_pure_function_of_the_step():
     store, recipe = images_of(12 * 5).reshape(12, 5, 3, 16, 16), Augmentation()
     views, others = views_of(store, recipe=recipe), views_of(store, recipe=recipe)
-    forwards = [views.batch(step) for step in range(7)]
-    backwards = [others.batch(step) for step in reversed(range(7))][::-1]
+    forwards = [views.batch(step)[0] for step in range(7)]
+    backwards = [others.batch(step)[0] for step in reversed(range(7))][::-1]
     assert all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
-    assert torch.equal(views.batch(3), forwards[3])
+    assert torch.equal(views.batch(3)[0], forwards[3])
     assert not any(torch.equal(forwards[0], batch) for batch in forwards[1:])
 
 
 def test_a_batch_follows_from_the_seed():
-    first, other = (views_of(CODED, seed=seed).batch(0) for seed in (0, 1))
+    first, other = (views_of(CODED, seed=seed).batch(0)[0] for seed in (0, 1))
     assert not torch.equal(first, other)
 
 
 def test_an_epoch_shows_every_image_once_and_each_in_another_order():
     views = views_of(CODED, batch_size=5)
-    epochs = [torch.cat([codes(views.batch(2 * epoch + i))[0][0] for i in range(2)]).tolist() for epoch in range(3)]
+    epochs = [torch.cat([codes(views.batch(2 * epoch + i)[0])[0][0] for i in range(2)]).tolist() for epoch in range(3)]
     assert views.steps_per_epoch == 2
     assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -130,14 +130,14 @@ def test_an_epoch_shows_every_image_once_and_each_in_another_order():
 
 def test_the_last_incomplete_batch_is_left_out():
     views = views_of(CODED, batch_size=4)
-    seen = [image for step in range(2) for image in codes(views.batch(step))[0][0].tolist()]
+    seen = [image for step in range(2) for image in codes(views.batch(step)[0])[0][0].tolist()]
     assert views.steps_per_epoch == 2
     assert len(set(seen)) == 8
 
 
 def test_only_the_rows_asked_for_are_shown():
     views = views_of(CODED, rows=np.array([9, 2, 5, 7]), batch_size=2)
-    shown = {image for step in range(10) for image in codes(views.batch(step))[0].flatten().tolist()}
+    shown = {image for step in range(10) for image in codes(views.batch(step)[0])[0].flatten().tolist()}
     assert shown == {2, 5, 7, 9}
 
 
@@ -145,14 +145,14 @@ def test_only_the_rows_asked_for_are_shown():
 def test_the_views_of_an_image_are_different_crops_of_it(count):
     views = views_of(CODED, count=count)
     for step in range(20):
-        image, crop = codes(views.batch(step), count)
+        image, crop = codes(views.batch(step)[0], count)
         assert (image == image[0]).all()
         assert all(len(set(column)) == count for column in crop.T.tolist())
 
 
 def test_every_crop_has_its_turn():
     views = views_of(CODED)
-    pairs = [torch.stack(codes(views.batch(step))).flatten(1) for step in range(100)]
+    pairs = [torch.stack(codes(views.batch(step)[0])).flatten(1) for step in range(100)]
     assert len(torch.cat(pairs, 1).T.unique(dim=0)) == N * K
 
 
@@ -161,15 +161,15 @@ def test_fresh_views_are_cut_from_the_image_at_each_use():
     images = np.ascontiguousarray(np.broadcast_to(images, (10, 3, 16, 16)))
     recipe = Augmentation(**PLAIN | {"views": "fresh", "crop_size": 12})
     views, again = views_of(images, recipe=recipe), views_of(images, recipe=recipe)
-    batch, next_epoch = views.batch(0), views.batch(2)
-    assert batch.shape == (8, 3, 12, 12) and torch.equal(batch, again.batch(0))
+    batch, next_epoch = views.batch(0)[0], views.batch(2)[0]
+    assert batch.shape == (8, 3, 12, 12) and torch.equal(batch, again.batch(0)[0])
     image = batch.mean((1, 2, 3)).div(20).floor().unflatten(0, (2, 4))  # columns add 0 to 15 to 20·i
     assert (image[0] == image[1]).all()
     assert (batch[:4] != batch[4:]).flatten(1).any(1).all() and not torch.equal(batch, next_epoch)
 
 
 def test_batches_are_normalised_and_channels_last():
-    batch = views_of(images_of(40).reshape(10, 4, 3, 16, 16), recipe=Augmentation()).batch(0)
+    batch = views_of(images_of(40).reshape(10, 4, 3, 16, 16), recipe=Augmentation()).batch(0)[0]
     assert batch.shape == (8, 3, 16, 16) and batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
 

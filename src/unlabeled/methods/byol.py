@@ -1,6 +1,7 @@
 """BYOL: from one view of an image, predict the embedding that a slowly moving copy of the network gives the other.
 
-    L = mean over images of ‖q̄(z₁) − z̄′₂‖² + ‖q̄(z₂) − z̄′₁‖²,   ξ ← τξ + (1 − τ)θ,   τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2
+    L = mean over images of ‖q̄(z₁) − z̄′₂‖² + ‖q̄(z₂) − z̄′₁‖²,   ξ ← τξ + (1 − τ)θ,   τ = 1 − (1 − τ₀)(cos(πk/K) +
+    1)/2
 
 with the predictor q on the online side only, no gradient into the target ξ, and bars for L2 normalisation (Grill et
 al. 2020, arXiv:2006.07733, equations 2 and 3, section 3.3). Both views go through a network as one batch, so that
@@ -8,12 +9,16 @@ BatchNorm normalises over both; the paper's code takes one view at a time. The t
 normalises by its own batch, as there; the average covers its parameters, and its running statistics are its own.
 """
 
-import math
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.heads import mlp
+from unlabeled.method import Method
+from unlabeled.teacher import cosine_momentum, follow
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -29,18 +34,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=-1).mean()
 
 
-def cosine_momentum(start: float, progress: float) -> float:
-    """τ from `start` at progress 0 to 1 at progress 1."""
-    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
-    )
-
-
-class BYOL(nn.Module):
+class BYOL(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
     hidden_dim: Of the projector and the predictor.
@@ -48,14 +42,11 @@ class BYOL(nn.Module):
     momentum: τ₀; .996 in the paper, where training takes 1000 epochs of ImageNet; short runs on small data want .99.
     """
 
-    views = 2
-
     def __init__(
         self, encoder: nn.Module, *, hidden_dim: int = 4096, projection_dim: int = 256, momentum: float = 0.996
     ):
         super().__init__()
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum: received {momentum}, expected 0 to 1")
+        check_range("momentum", momentum, 0, 1)
         self.encoder = encoder
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
         self.predictor = mlp(projection_dim, hidden_dim, projection_dim)
@@ -70,8 +61,5 @@ class BYOL(nn.Module):
         (p1, p2), (t1, t2) = prediction.float().chunk(2), target.float().chunk(2)
         return byol_loss(p1, t2) + byol_loss(p2, t1)
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        online = [*self.encoder.parameters(), *self.projector.parameters()]
-        tau = cosine_momentum(self.momentum, progress)
-        torch._foreach_lerp_(list(self.target.parameters()), online, 1 - tau)
+        follow(self.target, (self.encoder, self.projector), cosine_momentum(self.momentum, progress))

@@ -8,8 +8,9 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.utils import update_momentum
 from torch import nn
 
-from unlabeled.encoders import SmallResNet
-from unlabeled.methods.byol import BYOL, byol_loss, cosine_momentum
+from unlabeled.methods.byol import BYOL, byol_loss
+from unlabeled.networks import SmallResNet
+from unlabeled.teacher import cosine_momentum
 
 
 def seeded(seed=0):

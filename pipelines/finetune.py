@@ -1,0 +1,56 @@
+"""The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.config import Augmentation, Finetuning
+from unlabeled.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(
+    images: np.ndarray, manifest: pd.DataFrame, models_folder: Path, config: Finetuning, recipe: Augmentation
+) -> dict[str, Any]:
+    from unlabeled.encoders import load_encoder  # imports torch
+    from unlabeled.finetune import finetune
+
+    folder = models_folder / config.method
+    if not (folder / "encoder.safetensors").exists():
+        raise ConfigError(
+            f"finetune.method: received {config.method!r}, which has no encoder yet: run kedro run "
+            f"--pipeline={config.method} first"
+        )
+    results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
+    for setting, starts in results.items():
+        for start, each in starts.items():
+            mlflow.log_metric(f"{start}.{setting}", each["mean"])
+        tuned, scratch = (f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}%" for each in starts.values())
+        logger.info("%s labels a class: %s fine-tuned, %s from scratch", setting, tuned, scratch)
+    return {"method": config.method, "labels": results}
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            node(
+                finetune,
+                inputs={
+                    "images": "images",
+                    "manifest": "manifest",
+                    "models_folder": "models_folder",
+                    "config": "params:finetune",
+                    "recipe": "params:augmentation",
+                },
+                outputs="finetune_metrics",
+                name="finetune",
+                tags="finetune",
+            )
+        ]
+    )

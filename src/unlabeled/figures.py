@@ -1,0 +1,41 @@
+"""Pictures of results, in colours that colour-blind people tell apart (Paul Tol's bright) and with a mark each."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"
+MARKS = {"o": BLUE, "s": RED, "D": GREEN}
+
+
+def draw_leaderboard(board: pd.DataFrame) -> Figure:
+    """A row a method, the first on top: accuracy with the fewest labels ± std over draws, kNN, and linear probe.
+
+    Args:
+        board: Columns `method`, `status`, `linear_probe_accuracy`, `knn_accuracy`, and `few_label_<setting>` with its
+            `_std` where there were labels. Rows without numbers are left out.
+    """
+    few = next((name for name in board.columns if name.startswith("few_label")), None)
+    names = {few: _in_words(few)} if few else {}
+    names |= {"knn_accuracy": "kNN", "linear_probe_accuracy": "linear probe"}
+    board = board.dropna(subset=list(names), how="all").iloc[::-1].reset_index(drop=True)
+    figure = Figure(figsize=(8, 1.6 + 0.32 * len(board)), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    axes.hlines(board.index, 0, 100, color=GREY, linewidth=0.5, zorder=0)
+    for (name, label), (mark, colour) in zip(names.items(), MARKS.items(), strict=False):
+        spread = 100 * board[f"{name}_std"] if f"{name}_std" in board else None
+        style = {"fmt": mark, "color": colour, "markersize": 6, "capsize": 3}
+        axes.errorbar(100 * board[name].astype(float), board.index, xerr=spread, label=label, **style)
+    axes.set_yticks(board.index, board.method)
+    axes.set_xlim(0, 101)
+    axes.set_xlabel("accuracy on the test split, %")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _in_words(few: str) -> str:
+    setting = few.removeprefix("few_label_")
+    if "%" in setting:
+        return f"{setting} of the labels"
+    return "one label a class" if setting == "1" else f"{setting} labels a class"

@@ -1,0 +1,50 @@
+"""The small networks that methods put on an encoder while it trains."""
+
+from torch import Tensor, nn
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two layers with BatchNorm between them."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
+    )
+
+
+def deep_mlp(inputs: int, width: int) -> nn.Sequential:
+    """Three layers of one width with BatchNorm between them."""
+    return nn.Sequential(
+        nn.Linear(inputs, width, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(inplace=True),
+        nn.Linear(width, width, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(inplace=True),
+        nn.Linear(width, width, bias=False),
+    )
+
+
+class Decoder(nn.Module):
+    """From a vector to an image, (B, inputs) to (B, C, S, S), by convolutions between doublings of the side.
+
+    Args:
+        width: Channels of the last layer; each earlier one has twice as many, up to 8 times.
+    """
+
+    def __init__(self, inputs: int, channels: int, size: int, width: int):
+        super().__init__()
+        sides = [size]
+        while sides[0] > 4:
+            sides.insert(0, -(-sides[0] // 2))
+        widths = [width * min(8, 2**i) for i in reversed(range(len(sides)))]
+        layers: list[nn.Module] = [
+            nn.Linear(inputs, widths[0] * sides[0] ** 2),
+            nn.Unflatten(1, (widths[0], *sides[:1] * 2)),
+        ]
+        for before, after, side in zip(widths, widths[1:], sides[1:], strict=False):
+            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.Upsample((side, side))]
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)

@@ -1,0 +1,39 @@
+"""Autoencoder: squeeze an image through a few numbers, and reproduce it.
+
+    L = mean over pixels of (x − g(f(x)))²
+
+(Hinton & Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks"). The few numbers are a linear
+map of the encoder's features, which are what is kept.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.heads import Decoder
+from unlabeled.method import Method
+
+
+class Autoencoder(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with `feature_dim`, `channels` and `image_size`.
+    latent_dim: How many numbers.
+    width: Channels of the decoder's last layer.
+    """
+
+    views = 1
+
+    def __init__(self, encoder: nn.Module, *, latent_dim: int = 64, width: int = 32):
+        super().__init__()
+        check_range("latent_dim", latent_dim, 1, encoder.feature_dim)
+        self.encoder = encoder
+        self.squeeze = nn.Linear(encoder.feature_dim, latent_dim)
+        self.decoder = Decoder(latent_dim, encoder.channels, encoder.image_size, width)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Mean squared error of one view, shape (B, C, h, w): 1 is what the mean image has."""
+        return F.mse_loss(self.reconstruct(batch).float(), batch)
+
+    def reconstruct(self, batch: Tensor) -> Tensor:
+        """Images like `batch`."""
+        return self.decoder(self.squeeze(self.encoder(batch)))

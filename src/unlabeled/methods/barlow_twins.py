@@ -1,0 +1,47 @@
+"""Barlow Twins: the features of two views are to correlate with themselves, and with nothing else.
+
+    L = Σᵢ (1 − Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ²,   C = Ẑ₁ᵀ Ẑ₂ / B
+
+with each feature standardised over the batch (Zbontar et al. 2021, arXiv:2103.03230, equation 1). The variance is the
+biased one and has 1e-5 beside it, as BatchNorm's.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.heads import deep_mlp
+from unlabeled.method import Method
+
+
+def barlow_twins_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
+    """The two terms, summed; 0 where features are equal in both views and uncorrelated.
+
+    Args:
+        first, second: Shape (B, P), embeddings of the two views.
+        redundancy: λ.
+    """
+    z1, z2 = (F.batch_norm(z, None, None, training=True) for z in (first, second))
+    correlation = z1.T @ z2 / len(z1)
+    invariance = (1 - correlation.diagonal()).square().sum()
+    reduction = correlation.square().sum() - correlation.diagonal().square().sum()
+    return invariance + redundancy * reduction
+
+
+class BarlowTwins(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    projection_dim: P, the width of all three layers of the projector.
+    redundancy: λ.
+    """
+
+    def __init__(self, encoder: nn.Module, *, projection_dim: int = 8192, redundancy: float = 0.005):
+        super().__init__()
+        check_range("redundancy", redundancy, 0, float("inf"))
+        self.encoder, self.redundancy = encoder, redundancy
+        self.projector = deep_mlp(encoder.feature_dim, projection_dim)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Loss of two views as one batch, shape (2B, C, h, w)."""
+        first, second = self.projector(self.encoder(batch)).float().chunk(2)
+        return barlow_twins_loss(first, second, self.redundancy)

@@ -1,0 +1,108 @@
+"""Colorization: from an image's lightness, predict its colours.
+
+    L = mean over places of −w_q log p_q,   w ∝ 1 / ((1 − λ) p̃ + λ / Q),   Σ p̃_q w_q = 1
+
+with the colours, a and b of CIE Lab, quantised to squares of 10 (Zhang et al. 2016, arXiv:1603.08511, equations 2 to
+4). Unlike there, a place has its nearest colour only, not five with weights; p̃, how frequent a colour is, is counted
+while training and not smoothed; colours are predicted at the resolution of the encoder's last feature map.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.method import Method
+
+STEP = 10
+"""Side of a bin, in units of a and b."""
+LIMIT = 110
+"""The largest |a| and |b| of any colour that a screen shows, rounded up."""
+GREY = 4.0
+"""Mean chroma below which images have no colours to speak of."""
+WHITE = (0.95047, 1.0, 1.08883)
+TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+
+
+def rgb_to_lab(images: Tensor) -> Tensor:
+    """sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
+    images = images.clamp(0, 1)
+    linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+    xyz = torch.einsum("ij,bjhw->bihw", images.new_tensor(TO_XYZ), linear)
+    xyz = xyz / images.new_tensor(WHITE)[:, None, None]
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-8) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def colour_bins() -> Tensor:
+    """The centres (Q, 2) of the bins of a and b that some colour of a screen falls into."""
+    axis = torch.linspace(0, 1, 33)
+    cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(1, 3, 33, -1)
+    return (rgb_to_lab(cube)[0, 1:].flatten(1).T / STEP).round().unique(dim=0) * STEP
+
+
+class Colorization(Method):
+    """Args:
+    encoder: (B, 3, H, W) to (B, D), with a `feature_map`. It sees the lightness in all three channels.
+    uniform: λ, how much of the prior is uniform: 1 weighs all colours the same.
+    """
+
+    views = 1
+
+    def __init__(self, encoder: nn.Module, *, uniform: float = 0.5):
+        super().__init__()
+        check_range("uniform", uniform, 0, 1)
+        if encoder.channels != 3:
+            raise ValueError(f"colorization needs colours, and these images have {encoder.channels} channel")
+        if not hasattr(encoder, "feature_map"):
+            raise ValueError("encoder: colorization needs a ResNet or a ViT, which know where in an image they look")
+        self.encoder, self.uniform = encoder, uniform
+        with torch.device("cpu"):
+            bins = colour_bins()
+            side = 2 * LIMIT // STEP + 1
+            places = ((bins + LIMIT) / STEP).round().long()
+            table = torch.cdist(_grid(), bins).argmin(1)
+            table[places[:, 0] * side + places[:, 1]] = torch.arange(len(bins))
+        device = torch.get_default_device()
+        self.register_buffer("bins", bins.to(device))
+        self.register_buffer("table", table.to(device))
+        self.register_buffer("counts", torch.ones(len(bins)))
+        self.head = nn.Conv2d(encoder.feature_dim, len(bins), 1)
+        self.seen: Tensor | None = None
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Weighted cross entropy over the colours of one view, shape (B, 3, h, w)."""
+        mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(batch.device))
+        lab = rgb_to_lab(batch * std + mean)
+        lightness = (lab[:, :1] / 100 - mean) / std
+        logits = self.head(self.encoder.feature_map(lightness.contiguous(memory_format=torch.channels_last))).float()
+        targets = self.quantise(F.adaptive_avg_pool2d(lab[:, 1:], logits.shape[-2:]))
+        # Weighted by hand: torch would divide by the weights of the batch, and rare colours would not count for more.
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        self.seen = torch.zeros_like(self.counts).scatter_add_(0, targets.flatten(), torch.ones_like(losses).flatten())
+        return (self.weights()[targets] * losses).mean()
+
+    def quantise(self, colours: Tensor) -> Tensor:
+        """The nearest bin of a and b, (B, 2, h, w) to int64 (B, h, w)."""
+        a, b = ((colours.clamp(-LIMIT, LIMIT) + LIMIT) / STEP).round().long().unbind(1)
+        return self.table[a * (2 * LIMIT // STEP + 1) + b]
+
+    def weights(self) -> Tensor:
+        """w of each bin, shape (Q,): 1 in expectation."""
+        prior = self.counts / self.counts.sum()
+        weights = 1 / ((1 - self.uniform) * prior + self.uniform / len(prior))
+        return weights / (prior * weights).sum()
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        self.counts += self.seen
+
+    def suits(self, images: Tensor) -> str | None:
+        chroma = rgb_to_lab(images)[:, 1:].norm(dim=1).mean().item()
+        return f"these images are grey: their mean chroma is {chroma:.1f} of 100" if chroma < GREY else None
+
+
+def _grid() -> Tensor:
+    axis = torch.arange(-LIMIT, LIMIT + 1, STEP, dtype=torch.float32)
+    return torch.cartesian_prod(axis, axis)

@@ -1,0 +1,129 @@
+"""DINO: from any view, predict the prototypes that a slowly moving teacher assigns to the image's large views.
+
+    L = mean over pairs of different views of −P_t(x₁) · log P_s(x₂),
+    P_t = softmax((g_t − c) / T_t),   P_s = softmax(g_s / T_s),   c ← m_c c + (1 − m_c) mean(g_t)
+
+(Caron et al. 2021, arXiv:2104.14294, equations 1 to 4). The two large views are the batch's; the small ones are cut out
+of them here (multi-crop). The teacher's momentum rises to 1 on a cosine. The last layer is weight-normalised with unit
+gain.
+"""
+
+import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.augment import resample
+from unlabeled.constants import check_positive, check_range
+from unlabeled.method import Method
+from unlabeled.teacher import cosine_momentum, follow
+
+SMALLEST = 8
+"""Pixels a side of a small view, at least."""
+
+
+def dino_loss(
+    teacher: Tensor, student: Tensor, center: Tensor, teacher_temperature: float, temperature: float
+) -> Tensor:
+    """Cross entropy over all pairs of different views.
+
+    Args:
+        teacher: Shape (2, B, prototypes), of the large views; no gradient flows into it.
+        student: Shape (V, B, prototypes), of all views, the large ones first.
+        center: Shape (prototypes,).
+    """
+    targets = F.softmax((teacher.detach() - center) / teacher_temperature, dim=-1)
+    log_predictions = F.log_softmax(student / temperature, dim=-1)
+    crossed = -torch.einsum("tbp,vbp->tv", targets, log_predictions) / teacher.shape[1]
+    different = 1 - torch.eye(*crossed.shape, device=crossed.device)
+    return (crossed * different).sum() / different.sum()
+
+
+class Prototypes(nn.Module):
+    """Three layers, then cosine similarity with prototypes: (B, D) to (B, prototypes)."""
+
+    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+        )
+        self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
+        nn.init.trunc_normal_(self.prototypes, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.layers(x), dim=-1) @ F.normalize(self.prototypes, dim=-1).T
+
+
+class DINO(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    hidden_dim, bottleneck_dim: Of the head.
+    prototypes: How many the head tells apart.
+    momentum: Of the teacher, at the beginning.
+    center_momentum: m_c.
+    temperature, teacher_temperature: T_s, T_t.
+    small_views: How many are cut out of each large view.
+    small_scale: Share of a large view's area that a small one covers, its side being the square root of the upper end.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        prototypes: int = 65536,
+        momentum: float = 0.996,
+        center_momentum: float = 0.9,
+        temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        small_views: int = 2,
+        small_scale: tuple[float, float] = (0.1, 0.4),
+    ):
+        super().__init__()
+        check_positive("temperature", temperature)
+        check_positive("teacher_temperature", teacher_temperature)
+        check_range("momentum", momentum, 0, 1)
+        check_range("center_momentum", center_momentum, 0, 1)
+        if not (len(small_scale) == 2 and 0 < small_scale[0] <= small_scale[1] <= 1):
+            raise ValueError(f"small_scale: received {small_scale}, expected two shares above 0, the lower first")
+        self.encoder = encoder
+        self.head = Prototypes(encoder.feature_dim, hidden_dim, bottleneck_dim, prototypes)
+        self.teacher = deepcopy(nn.Sequential(self.encoder, self.head)).requires_grad_(False)
+        self.register_buffer("center", torch.zeros(prototypes))
+        self.momentum, self.center_momentum = momentum, center_momentum
+        self.temperature, self.teacher_temperature = temperature, teacher_temperature
+        self.small_views, self.small_scale = small_views, small_scale
+        self.teacher_mean: Tensor | None = None
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Loss of two large views as one batch, shape (2B, C, h, w)."""
+        with torch.no_grad():
+            teacher = self.teacher(batch).float()
+        self.teacher_mean = teacher.mean(0)
+        outputs = [self.head(self.encoder(batch)).float()]
+        if self.small_views:
+            outputs.append(self.head(self.encoder(self.cut_small(batch))).float())
+        student = torch.cat(outputs).unflatten(0, (-1, len(batch) // 2))
+        teacher = teacher.unflatten(0, (2, -1))
+        return dino_loss(teacher, student, self.center, self.teacher_temperature, self.temperature)
+
+    def cut_small(self, batch: Tensor) -> Tensor:
+        """Random squares of each large view, shape (small_views · 2B, C, s, s)."""
+        low, high = self.small_scale
+        side = batch.shape[-1]
+        small = max(SMALLEST, round(side * math.sqrt(high)))
+        # From torch's own generator, which the loop seeds at each step.
+        area, top, left = torch.rand(3, len(batch), self.small_views, device=batch.device)
+        length = side * (low + (high - low) * area).sqrt()
+        boxes = torch.stack([top * (side - length), left * (side - length), length, length], -1)
+        crops = resample(batch, boxes, small).transpose(0, 1).flatten(0, 1)
+        return crops.contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Moves the teacher and the centre."""
+        follow(self.teacher, (self.encoder, self.head), cosine_momentum(self.momentum, progress))
+        self.center.lerp_(self.teacher_mean, 1 - self.center_momentum)

@@ -1,0 +1,94 @@
+"""Jigsaw: cut an image into tiles, shuffle them, and tell by which of a set of permutations.
+
+    L = −log p_y(tiles in the order of permutation y)
+
+(Noroozi & Favaro 2016, arXiv:1603.09246, sections 3.2 and 3.3). The permutations are chosen for their Hamming distance
+from each other, as there. So that no edge or colour gives the answer away, each tile is cut at a random place within
+its cell, short of the cell's edges, and normalised by itself. A tile is scaled up to the image's size, at which the
+encoder will be used.
+"""
+
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.augment import resample
+from unlabeled.constants import check_range
+from unlabeled.method import Method
+
+SMALLEST_CELL = 4
+"""Pixels a side of a cell, at least: less holds nothing to tell it by."""
+COVERED = 0.8
+"""Share of a cell's side that its tile covers."""
+
+
+@cache
+def distant_permutations(tiles: int, count: int) -> np.ndarray:
+    """A set of permutations far from each other: each next one is the farthest, by Hamming distance, from its nearest.
+
+    Returns:
+        int64 of shape (min(count, tiles!), tiles), the same at each call.
+    """
+    candidates = np.array(list(permutations(range(tiles))), dtype=np.int8)
+    chosen = [0]
+    nearest = np.full(len(candidates), tiles + 1)
+    while len(chosen) < min(count, len(candidates)):
+        nearest = np.minimum(nearest, (candidates != candidates[chosen[-1]]).sum(1))
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+    return candidates[chosen].astype(np.int64)
+
+
+class Jigsaw(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    grid: Tiles a side.
+    permutations: How many the method tells apart, at most.
+    hidden_dim: Of the head that sees all of an image's tiles.
+    """
+
+    views = 1
+
+    def __init__(self, encoder: nn.Module, *, grid: int = 3, permutations: int = 100, hidden_dim: int = 1024):
+        super().__init__()
+        check_range("grid", grid, 2, 3)
+        check_range("permutations", permutations, 2, 10_000)
+        if encoder.image_size // grid < SMALLEST_CELL:
+            raise ValueError(
+                f"grid: received {grid}, which leaves tiles of {encoder.image_size // grid} pixels in images of "
+                f"{encoder.image_size}, expected {SMALLEST_CELL} at least"
+            )
+        self.encoder, self.grid = encoder, grid
+        orders = torch.from_numpy(distant_permutations(grid**2, permutations)).to(torch.get_default_device())
+        self.register_buffer("permutations", orders)
+        self.head = nn.Sequential(
+            nn.Linear(grid**2 * encoder.feature_dim, hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, len(self.permutations)),
+        )
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Cross entropy over the permutations, of one view, shape (B, C, h, w)."""
+        tiles = self.cut(batch)
+        which = torch.randint(len(self.permutations), (len(batch),), device=batch.device)
+        shuffled = tiles.gather(1, self.permutations[which][:, :, None, None, None].expand_as(tiles))
+        features = self.encoder(shuffled.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return F.cross_entropy(self.head(features.view(len(batch), -1)).float(), which)
+
+    def cut(self, batch: Tensor) -> Tensor:
+        """The tiles of images (B, C, S, S), row by row, normalised: (B, grid², C, S, S)."""
+        size, tiles = batch.shape[-1], self.grid**2
+        cell = size / self.grid
+        tile = max(1, int(COVERED * cell))
+        index = torch.arange(tiles, device=batch.device)
+        corner = torch.stack([index // self.grid, index % self.grid], 1) * cell
+        # From torch's own generator, which the loop seeds at each step.
+        place = corner + (cell - tile) * torch.rand(len(batch), tiles, 2, device=batch.device)
+        boxes = torch.cat([place, torch.full_like(place, tile)], 2)
+        cut = resample(batch, boxes, size)
+        mean, std = cut.mean((3, 4), keepdim=True), cut.std((3, 4), keepdim=True)
+        return (cut - mean) / (std + 0.1)

@@ -1,0 +1,59 @@
+"""k-means: how near an image's patches are to the patches that data most often have, for comparison.
+
+(Coates et al. 2011, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning": contrast normalisation,
+ZCA whitening, k-means, triangle activation, pooling over quarters.)
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled.constants import check_positive
+from unlabeled.method import ClosedForm
+from unlabeled.networks import PatchNetwork
+
+PATCHES = 100_000
+"""To learn from, at most."""
+
+
+class KMeans(ClosedForm):
+    """Args:
+    encoder: A PatchNetwork.
+    whitening: Added to the eigenvalues of the patches' covariance.
+    """
+
+    def __init__(self, encoder: nn.Module, *, whitening: float = 0.1):
+        super().__init__()
+        if not isinstance(encoder, PatchNetwork):
+            raise ValueError("kmeans solves for a network of patches: set pretraining.encoder=patches")
+        check_positive("whitening", whitening)
+        self.encoder, self.whitening = encoder, whitening
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Tensor]) -> float:
+        """Finds the centroids, and returns the mean squared distance of a patch to its nearest."""
+        from sklearn.cluster import MiniBatchKMeans  # a second to import
+
+        patches = self._sample(images)
+        mean = patches.mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+        whitening = vectors @ torch.diag((values.clamp(min=0) + self.whitening).rsqrt()) @ vectors.T
+        white = ((patches - mean) @ whitening).numpy()
+        seed = int(torch.randint(2**31, ()))  # from the generator that the training's seed has set
+        clusters = MiniBatchKMeans(len(self.encoder.centroids), n_init=1, batch_size=4096, random_state=seed).fit(white)
+        self.encoder.mean.copy_(mean)
+        self.encoder.whitening.copy_(whitening)
+        self.encoder.centroids.copy_(torch.from_numpy(clusters.cluster_centers_))
+        return float(clusters.inertia_ / len(white))
+
+    def _sample(self, images: Iterable[Tensor]) -> Tensor:
+        """Patches from all images alike, as rows on the CPU."""
+        counts = [len(batch) for batch in images]
+        each = max(1, PATCHES // sum(counts))
+        rows = []
+        for batch in images:
+            patches = self.encoder.patches(batch).cpu()
+            picked = torch.rand(patches.shape[:2]).argsort(1)[:, :each]
+            rows.append(patches.gather(1, picked[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1))
+        return torch.cat(rows)

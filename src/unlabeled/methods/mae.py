@@ -1,0 +1,77 @@
+"""MAE: show a transformer a quarter of an image's patches, and predict the pixels of the others.
+
+    L = mean over masked patches of ‖ŷ − y‖² / pixels,   y a patch's pixels, less their mean and over their deviation
+
+(He et al. 2021, arXiv:2111.06377, section 3). The encoder sees visible patches only; a narrow decoder sees their
+tokens, and a learned one with its position for each masked patch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.vision_transformer import EncoderBlock
+
+from unlabeled.constants import check_share
+from unlabeled.method import Method
+
+
+def patchify(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, H, W) as rows of patches, in the order of a ViT's tokens: (B, T, C · size²)."""
+    return F.unfold(images, size, stride=size).transpose(1, 2)
+
+
+class MAE(Method):
+    """Args:
+    encoder: A ViT.
+    mask_ratio: Share of the patches that the encoder does not see.
+    decoder_dim, decoder_depth, decoder_heads: Of the decoder.
+    """
+
+    views = 1
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        mask_ratio: float = 0.75,
+        decoder_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+    ):
+        super().__init__()
+        check_share("mask_ratio", mask_ratio)
+        if not hasattr(encoder, "tokens"):
+            raise ValueError("mae needs a ViT: set pretraining.encoder to small_vit, vit_tiny, vit_small or vit_base")
+        self.encoder, self.patch_size = encoder, encoder.patch_size
+        patches = (encoder.image_size // encoder.patch_size) ** 2
+        self.visible = round((1 - mask_ratio) * patches)
+        if not 0 < self.visible < patches:
+            raise ValueError(
+                f"mask_ratio: received {mask_ratio}, which shows {self.visible} of {patches} patches, expected 1 to "
+                f"{patches - 1}"
+            )
+        self.into_decoder = nn.Linear(encoder.feature_dim, decoder_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, patches, decoder_dim))
+        self.decoder = nn.Sequential(
+            *(EncoderBlock(decoder_heads, decoder_dim, 4 * decoder_dim, 0.0, 0.0) for _ in range(decoder_depth)),
+            nn.LayerNorm(decoder_dim),
+            nn.Linear(decoder_dim, encoder.channels * self.patch_size**2),
+        )
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Loss of one view, shape (B, C, h, w)."""
+        patches = patchify(batch, self.patch_size)
+        # From torch's own generator, which the loop seeds at each step.
+        order = torch.rand(patches.shape[:2], device=batch.device).argsort(1)
+        predicted = self.predict(batch, order[:, : self.visible]).float()
+        mean, variance = patches.mean(2, keepdim=True), patches.var(2, keepdim=True)
+        error = (predicted - (patches - mean) / (variance + 1e-6).sqrt()).square().mean(2)
+        return error.gather(1, order[:, self.visible :]).mean()
+
+    def predict(self, batch: Tensor, visible: Tensor) -> Tensor:
+        """Normalised pixels of all patches, (B, T, C · patch²), from those whose indices (B, V) are given."""
+        tokens = self.into_decoder(self.encoder.tokens(batch, visible))
+        masked = self.mask_token.to(tokens.dtype).expand(len(batch), self.positions.shape[1], -1)
+        everywhere = masked.scatter(1, visible[..., None].expand_as(tokens), tokens)
+        return self.decoder(everywhere + self.positions)

@@ -1,0 +1,81 @@
+"""MoCo v2: find the other view of one's image among a queue of earlier batches' embeddings by a slowly moving copy.
+
+    ℓ = −log exp(q·k₊ / T) / (exp(q·k₊ / T) + Σ_queue exp(q·kᵢ / T)),   θ_k ← mθ_k + (1 − m)θ_q
+
+(He et al. 2019, arXiv:1911.05722, equations 1 and 2; Chen et al. 2020, arXiv:2003.04297, with the MLP head). Here the
+loss is symmetrised, as the authors' later code does and lightly's recipe: each view is a query once. One GPU needs no
+shuffled BatchNorm; keys are normalised by a forward pass of their own network over the other order of views.
+"""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_positive, check_range
+from unlabeled.heads import mlp
+from unlabeled.method import Method
+from unlabeled.teacher import follow
+
+
+def info_nce_loss(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of telling one's own key from the queue's.
+
+    Args:
+        queries: Shape (B, P), normalised.
+        keys: Shape (B, P), normalised; no gradient flows into them.
+        queue: Shape (Q, P), normalised.
+    """
+    own = (queries * keys.detach()).sum(1, keepdim=True)
+    logits = torch.cat([own, queries @ queue.T], 1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+class MoCo(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    hidden_dim: Of the projector.
+    projection_dim: P.
+    queue_size: Q, keys of earlier batches; the oldest go first.
+    momentum: m.
+    temperature: T.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        hidden_dim: int = 2048,
+        projection_dim: int = 128,
+        queue_size: int = 65536,
+        momentum: float = 0.999,
+        temperature: float = 0.2,
+    ):
+        super().__init__()
+        check_positive("temperature", temperature)
+        check_range("momentum", momentum, 0, 1)
+        self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
+        self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
+        self.key_network = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(queue_size, projection_dim), dim=1))
+        self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
+        self.new_keys: Tensor | None = None
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """InfoNCE of two views as one batch, shape (2B, C, h, w), against the queue before this step."""
+        queries = F.normalize(self.projector(self.encoder(batch)).float(), dim=1)
+        with torch.no_grad():
+            keys = F.normalize(self.key_network(batch).float(), dim=1)
+        if len(keys) > len(self.queue):
+            raise ValueError(f"queue_size: received {len(self.queue)}, expected the {len(keys)} keys of a step or more")
+        self.new_keys = keys
+        return info_nce_loss(queries, keys.roll(len(keys) // 2, 0), self.queue, self.temperature)
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Moves the key network, and the step's keys into the place of the oldest."""
+        follow(self.key_network, (self.encoder, self.projector), self.momentum)
+        places = (self.oldest + torch.arange(len(self.new_keys), device=self.queue.device)) % len(self.queue)
+        self.queue[places] = self.new_keys
+        self.oldest.copy_((self.oldest + len(places)) % len(self.queue))

@@ -1,0 +1,43 @@
+"""PCA: the directions in which pixels vary most, for comparison (Pearson 1901; in batches as in Ross et al. 2008)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled.method import ClosedForm
+from unlabeled.networks import LinearNetwork
+
+
+class PCA(ClosedForm):
+    """Args:
+    encoder: A LinearNetwork.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        if not isinstance(encoder, LinearNetwork):
+            raise ValueError("pca solves for a linear network: set pretraining.encoder=linear")
+        self.encoder = encoder
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Tensor]) -> float:
+        """Solves for the components, and returns the share of the variance that they leave out."""
+        from sklearn.decomposition import IncrementalPCA  # a second to import
+
+        dims = self.encoder.feature_dim
+        solver, rows, seen = IncrementalPCA(dims), [], 0
+        for batch in images:
+            rows.append(batch.flatten(1).cpu())
+            seen += len(batch)
+            if sum(map(len, rows)) >= 4 * dims:
+                solver.partial_fit(torch.cat(rows).numpy())
+                rows = []
+        if seen < dims:
+            raise ValueError(f"pca needs {dims} images at least, and there are {seen}")
+        if sum(map(len, rows)) >= dims:  # a smaller rest is left out
+            solver.partial_fit(torch.cat(rows).numpy())
+        components = torch.from_numpy(solver.components_)
+        self.encoder[1].weight.copy_(components)
+        self.encoder[1].bias.copy_(-components @ torch.from_numpy(solver.mean_))
+        return float(1 - solver.explained_variance_ratio_.sum())

@@ -1,0 +1,48 @@
+"""SimSiam: predict one view's embedding from the other's; a stopped gradient alone keeps it from collapsing.
+
+    L = ½ D(p₁, stop(z₂)) + ½ D(p₂, stop(z₁)),   D(p, z) = −cos(p, z)
+
+(Chen & He 2020, arXiv:2011.10566, equations 1 to 4). Both views go through the network as one batch, so that BatchNorm
+normalises over both; the paper's code takes one view at a time.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.heads import mlp
+from unlabeled.method import Method
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """−cos, a scalar in [−1, 1], of (B, P) and (B, P); no gradient flows into the target."""
+    return -F.cosine_similarity(prediction, target.detach(), dim=-1).mean()
+
+
+class SimSiam(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    projection_dim: P, and the width of the projector.
+    predictor_dim: Of the predictor's bottleneck.
+    """
+
+    def __init__(self, encoder: nn.Module, *, projection_dim: int = 2048, predictor_dim: int = 512):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = nn.Sequential(
+            nn.Linear(encoder.feature_dim, projection_dim, bias=False),
+            nn.BatchNorm1d(projection_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(projection_dim, projection_dim, bias=False),
+            nn.BatchNorm1d(projection_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(projection_dim, projection_dim, bias=False),
+            nn.BatchNorm1d(projection_dim, affine=False),
+        )
+        self.predictor = mlp(projection_dim, predictor_dim, projection_dim)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Symmetrised loss of two views as one batch, shape (2B, C, h, w)."""
+        projection = self.projector(self.encoder(batch))
+        prediction = self.predictor(projection)
+        (z1, z2), (p1, p2) = projection.float().chunk(2), prediction.float().chunk(2)
+        return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2

@@ -1,0 +1,32 @@
+"""Supervised: the same network trained from scratch on all of the labels, for comparison.
+
+L = −log p_y(x), the cross entropy of one augmented view.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.method import Method
+
+
+class Supervised(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    classes: How many there are.
+    label_smoothing: Share of the target that goes to all classes alike (arXiv:1512.00567).
+    """
+
+    views = 1
+    supervised = True
+
+    def __init__(self, encoder: nn.Module, *, classes: int, label_smoothing: float = 0.0):
+        super().__init__()
+        check_range("label_smoothing", label_smoothing, 0, 1)
+        self.encoder, self.label_smoothing = encoder, label_smoothing
+        self.head = nn.Linear(encoder.feature_dim, classes)
+
+    def forward(self, batch: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of one view, shape (B, C, h, w), with classes int64 of shape (B,)."""
+        logits = self.head(self.encoder(batch)).float()
+        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)

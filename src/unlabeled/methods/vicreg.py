@@ -1,0 +1,59 @@
+"""VICReg: two views are to have the same embedding, each feature a spread, and no two features the same content.
+
+    L = λ MSE(Z₁, Z₂) + μ ½ (v(Z₁) + v(Z₂)) + ν (c(Z₁) + c(Z₂))
+    v(Z) = mean over features of max(0, 1 − √(Var + ε)),   c(Z) = Σᵢ Σⱼ≠ᵢ Cov(Z)ᵢⱼ² / P
+
+(Bardes et al. 2021, arXiv:2105.04906, equations 1 to 6; the half is in the authors' code).
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.constants import check_range
+from unlabeled.heads import deep_mlp
+from unlabeled.method import Method
+
+
+def vicreg_loss(first: Tensor, second: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
+    """The three terms, weighted; embeddings (B, P) with B of 2 at least."""
+    spread = (_variance(first) + _variance(second)) / 2
+    redundancy = _covariance(first) + _covariance(second)
+    return invariance * F.mse_loss(first, second) + variance * spread + covariance * redundancy
+
+
+def _variance(z: Tensor) -> Tensor:
+    return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+
+
+def _covariance(z: Tensor) -> Tensor:
+    z = z - z.mean(0)
+    covariance = z.T @ z / (len(z) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
+
+
+class VICReg(Method):
+    """Args:
+    encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
+    projection_dim: P, the width of all three layers of the expander.
+    invariance, variance, covariance: λ, μ, ν.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        projection_dim: int = 8192,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+    ):
+        super().__init__()
+        for name, weight in {"invariance": invariance, "variance": variance, "covariance": covariance}.items():
+            check_range(name, weight, 0, float("inf"))
+        self.encoder, self.weights = encoder, (invariance, variance, covariance)
+        self.projector = deep_mlp(encoder.feature_dim, projection_dim)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Loss of two views as one batch, shape (2B, C, h, w)."""
+        first, second = self.projector(self.encoder(batch)).float().chunk(2)
+        return vicreg_loss(first, second, *self.weights)

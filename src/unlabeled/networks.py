@@ -1,0 +1,122 @@
+"""Networks from an image to a feature vector, without torchvision: the small ResNet, and those of PCA and k-means."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HALVED_FROM = 32
+"""Pixels a side from which the small ResNet halves its input at once."""
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (arXiv:1512.03385)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+class SmallResNet(nn.Sequential):
+    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float.
+
+    Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
+
+    Args:
+        width: Channels of the first block; None: 64 below 32 pixels, where channels are cheap, else 48.
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int | None = None):
+        width = width or (64 if image_size < HALVED_FROM else 48)
+        super().__init__(
+            nn.Conv2d(channels, width, 3, stride=2 if image_size >= HALVED_FROM else 1, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            Block(width, width, 1),
+            Block(width, 2 * width, 2),
+            Block(2 * width, 4 * width, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.feature_dim = 4 * width
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
+        for layer in list(self)[:-2]:  # a slice of it would be made by its constructor
+            images = layer(images)
+        return images
+
+
+class LinearNetwork(nn.Sequential):
+    """A linear map of an image's pixels: (B, C, H, W) to (B, min(128, C·H·W))."""
+
+    def __init__(self, channels: int, image_size: int):
+        pixels = channels * image_size**2
+        dim = min(128, pixels)
+        super().__init__(nn.Flatten(), nn.Linear(pixels, dim))
+        self.feature_dim = dim
+
+
+class PatchNetwork(nn.Module):
+    """How near the patches of an image are to each of K centroids, pooled over its quarters: (B, C, H, W) to (B, 4K).
+
+    One layer of features as in Coates et al. 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature
+    Learning", sections 3.1 and 3.2): patches are normalised to their contrast and whitened, and feature k of a patch is
+    max(0, μ − d_k), the triangle, d_k its distance to centroid k and μ the mean of these.
+    """
+
+    def __init__(self, channels: int, image_size: int, centroids: int = 256):
+        super().__init__()
+        self.patch = max(2, min(6, image_size // 2))
+        self.stride = max(1, image_size // 32)
+        dims = channels * self.patch**2
+        self.mean = nn.Parameter(torch.zeros(dims), requires_grad=False)
+        self.whitening = nn.Parameter(torch.eye(dims), requires_grad=False)
+        self.centroids = nn.Parameter(torch.randn(centroids, dims), requires_grad=False)
+        self.feature_dim = 4 * centroids
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = (self.patches(images) - self.mean) @ self.whitening
+        distances = torch.cdist(patches, self.centroids.expand(len(patches), -1, -1))
+        near = F.relu(distances.mean(2, keepdim=True) - distances).transpose(1, 2)
+        side = (images.shape[-1] - self.patch) // self.stride + 1
+        return F.adaptive_avg_pool2d(near.unflatten(2, (-1, side)), 2).flatten(1)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """All patches of images (B, C, H, W), each less its mean and over its contrast: (B, L, C · patch²)."""
+        patches = F.unfold(images, self.patch, stride=self.stride).transpose(1, 2)
+        patches = patches - patches.mean(2, keepdim=True)
+        return patches / (patches.var(2, keepdim=True, correction=0) + 0.01).sqrt()
+
+
+def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Module:
+    """An encoder with random weights: (B, C, H, W) float to (B, D) float.
+
+    Args:
+        architecture: As in `pretraining.encoder`.
+
+    Returns:
+        A network with the attributes `feature_dim` (D), `channels` and `image_size`; all but `linear` and `patches`
+        have a `feature_map` too.
+
+    Raises:
+        ValueError: The architecture does not fit images of this size.
+    """
+    small = {"small_resnet": SmallResNet, "linear": LinearNetwork, "patches": PatchNetwork}
+    if architecture in small:
+        network = small[architecture](channels, image_size)
+    else:
+        from unlabeled.torchvision_networks import VITS, ResNet, ViT  # seconds to import, and not needed by the default
+
+        network = (ViT if architecture in VITS else ResNet)(architecture, channels, image_size)
+    network.channels, network.image_size = channels, image_size
+    return network

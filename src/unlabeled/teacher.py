@@ -1,0 +1,18 @@
+"""Networks that follow another one slowly."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def cosine_momentum(start: float, progress: float) -> float:
+    """τ from `start` at progress 0 to 1 at progress 1: 1 − (1 − start)(cos(π · progress) + 1) / 2."""
+    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: Iterable[nn.Module], momentum: float) -> None:
+    """ξ ← τξ + (1 − τ)θ: the parameters of `slow` move towards those of the modules that it is a copy of."""
+    torch._foreach_lerp_(list(slow.parameters()), [p for module in fast for p in module.parameters()], 1 - momentum)
