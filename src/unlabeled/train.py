@@ -66,6 +66,7 @@ def pretrain(
     Raises:
         TrainingError: The loss is not finite, or the embedding has collapsed.
     """
+    began = saved = time.perf_counter()
     device, per_epoch = views.device, views.steps_per_epoch
     steps = config.epochs * per_epoch
     warmup = min(round(config.warmup_epochs * per_epoch), steps // 2)
@@ -80,7 +81,6 @@ def pretrain(
     for row in history if report else []:
         report(_measured(row), row["epoch"])
     note = _note(history[-1]) if history else ""
-    began = saved = time.perf_counter()
 
     with (
         bar("pretraining", steps, "steps", done=step) as progress,

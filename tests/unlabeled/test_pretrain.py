@@ -338,4 +338,3 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights_and_history(killed,
         json.loads((folder / f"{optimizer}.{name}.history.json").read_text()) for name in ("whole", "killed")
     )
     assert timeless(whole) == timeless(other)
-    assert not list(folder.glob("*checkpoint.safetensors"))
