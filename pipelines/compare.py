@@ -14,7 +14,6 @@ import pandas as pd
 from kedro.pipeline import Pipeline, node
 
 from pipelines import augmentation, ingestion
-from pipelines.promotion import protocol_digest
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import METHODS
@@ -86,7 +85,7 @@ def _is_trained(
     run, metrics = (json.loads(file.read_text()) for file in files[:2])
     return (run.get("fingerprint"), metrics.get("protocol")) == (
         fingerprint(method, manifest, summary, pretraining, recipe),
-        protocol_digest(evaluation),
+        evaluation.digest(),
     )
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 from kedro.pipeline import Pipeline, node
 
 from pipelines.datasets import NO_PROBE
-from pipelines.promotion import protocol_digest
 from unlabeled.config import Evaluation
 
 
@@ -27,7 +26,7 @@ def evaluate(
     last = history.iloc[-1]
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in ("alignment", "images_per_second", "seconds") if key in last}
-    metrics |= {"data_digest": summary["data_digest"], "protocol": protocol_digest(config), "seed": run["seed"]}
+    metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
     mlflow.log_metrics(dict(_numbers(metrics)))
     return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE}
 

@@ -1,7 +1,5 @@
 """Whether a challenger becomes the champion: better, on the same data and by the same protocol, and not collapsed."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,6 @@ from unlabeled.errors import UnlabeledError
 
 NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How backends say that a model or its alias is not there; everything else is an outage."""
-
-
-def protocol_digest(evaluation: Evaluation) -> str:
-    """Two numbers compare only where this is the same."""
-    return hashlib.sha256(json.dumps(evaluation.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def judge(

@@ -19,7 +19,7 @@ from mlflow.types import Schema, TensorSpec
 
 import unlabeled
 from pipelines import model
-from pipelines.promotion import judge, protocol_digest
+from pipelines.promotion import judge
 from unlabeled.config import Evaluation, Pretraining, Registration
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def register(
     client = MlflowClient()
     tags = {
         "data_digest": summary["data_digest"],
-        "protocol": protocol_digest(evaluation),
+        "protocol": evaluation.digest(),
         "seed": run["seed"],
         "training_run": run["run_id"],
         "unlabeled": unlabeled.__version__,

@@ -81,6 +81,7 @@ def _code(module: str, method: str, imports: Any) -> list[str]:
     if module == "pipelines.pretraining":
         modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
+    used.discard("unlabeled.methods")  # a table of names: adding one to it reruns nothing
     return sorted(_source(name) for name in used)
 
 

@@ -3,6 +3,8 @@
 They live together, and apart from the functions that use them, so that a command line starts without importing torch.
 """
 
+import hashlib
+import json
 import re
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
@@ -208,6 +210,10 @@ class Evaluation(Block):
     max_iterations: Count = 200
     pca_dims: Count = 128
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def digest(self) -> str:
+        """Two numbers compare only where this is the same."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Finetuning(Block):

@@ -1,0 +1,95 @@
+"""All methods side by side: trained, kept or failed, and a leaderboard of them."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+METHODS = "--params=compare.methods=[pca,colorization,simclr]"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, make_project):
+    project = make_project(tmp_path_factory.mktemp("compared") / "project")
+    result = project.kedro("--pipeline=compare", METHODS)
+    assert result.exit_code == 0, result.output
+    return project, result
+
+
+def board(project):
+    return pd.read_csv(project.path / "data/08_reporting/leaderboard.csv").set_index("method")
+
+
+def test_every_method_is_on_the_board_and_so_are_the_baselines(compared):
+    rows = board(compared[0])
+    assert set(rows.index) == {
+        "pca",
+        "colorization",
+        "simclr",
+        "raw_input (baseline)",
+        "random_encoder (baseline)",
+        "pca (baseline)",
+    }
+    assert rows.status[["pca", "simclr"]].tolist() == ["trained", "trained"]
+    assert rows.few_label_1.dropna().is_monotonic_decreasing and rows.linear_probe_accuracy.notna().sum() == 5
+
+
+def test_a_method_that_fails_says_why_and_does_not_lose_the_others(compared):
+    failed = board(compared[0]).loc["colorization"]
+    assert failed.status == "failed"
+    assert "colorization needs colours, and these images have 1 channel" in failed.reason
+    assert "colorization failed: " in compared[1].output
+
+
+def test_the_numbers_are_those_of_the_methods_own_reports(compared):
+    project, _ = compared
+    for method in ("pca", "simclr"):
+        metrics, row = project.json(f"data/08_reporting/{method}/metrics.json"), board(project).loc[method]
+        assert row.linear_probe_accuracy == metrics["linear_probe_accuracy"]
+        assert row.few_label_5 == metrics["few_label"]["5"]["mean"]
+
+
+def test_the_methods_are_children_of_one_run(compared):
+    project, _ = compared
+    runs = {run.info.run_id: run for run in project.runs()}
+    parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs.values() if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1 and len(children) == 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.data.tags["method"]: run.info.status for run in children} == {
+        "pca": "FINISHED",
+        "simclr": "FINISHED",
+        "colorization": "FAILED",
+    }
+    assert "simclr.linear_probe_accuracy" in parents[0].data.metrics
+
+
+def test_the_board_is_a_picture_too(compared):
+    project, _ = compared
+    with Image.open(project.path / "data/08_reporting/leaderboard.png") as picture:
+        assert picture.width > 800
+    artifacts = {each.path for run in project.runs() for each in project.client().list_artifacts(run.info.run_id)}
+    assert {"leaderboard.csv", "leaderboard.png"} <= artifacts
+
+
+def test_what_is_trained_with_the_same_inputs_is_kept_and_what_is_not_is_trained_again(compared):
+    project, _ = compared
+    before = project.json("data/06_models/simclr/version.json")
+    assert project.kedro("--pipeline=compare", "--params=compare.methods=[pca,simclr]").exit_code == 0
+    assert board(project).status[["pca", "simclr"]].tolist() == ["kept", "kept"]
+    assert project.json("data/06_models/simclr/version.json") == before
+    changed = "--params=compare.methods=[pca,simclr],simclr.pretraining.epochs=1"
+    assert project.kedro("--pipeline=compare", changed).exit_code == 0
+    assert board(project).status[["pca", "simclr"]].tolist() == ["kept", "trained"]
+    assert len(pd.read_csv(project.path / "data/08_reporting/simclr/history.csv")) == 1
+
+
+def test_a_method_that_there_is_not_is_refused(project):
+    result = project.kedro("--pipeline=compare", "--params=compare.methods=[byol,boyl]")
+    assert result.exit_code == 1 and "expected names among byol, simclr" in result.output and "'boyl'" in result.output
+    assert not project.files()
+
+
+def test_nothing_that_can_be_trained_is_an_error(project):
+    result = project.kedro("--pipeline=compare", "--params=compare.methods=[colorization]")
+    assert result.exit_code == 1
+    assert "no method could be trained; the first, colorization: colorization needs colours" in result.output
