@@ -104,6 +104,7 @@ class Ours:
         with torch.random.fork_rng():
             began = time.perf_counter()
             pretrain(method, self.views, self.config, resume=self.resume, report=lambda metrics, step: None)
+            self.resume.unlink()
         return finished(self.views.device) - began
 
 
