@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.promotion import judge, protocol_digest
+from pipelines.promotion import judge
 from unlabeled.config import Evaluation, Pretraining, Registration
 
 NAME = "unlabeled-digits"
@@ -22,7 +22,7 @@ def verdict(trained):
     measured = trained.json("data/08_reporting/byol/metrics.json")
 
     def judged(name=NAME, config=None, tags=None, **metrics):
-        given = {"data_digest": measured["data_digest"], "protocol": protocol_digest(PROTOCOL)} | (tags or {})
+        given = {"data_digest": measured["data_digest"], "protocol": PROTOCOL.digest()} | (tags or {})
         compared = (images, manifest, given, Pretraining(), PROTOCOL, config or Registration())
         return judge(mlflow.MlflowClient(), name, measured | metrics, *compared)
 
@@ -67,5 +67,5 @@ def test_on_other_data_or_by_another_protocol_the_champion_is_measured_again(ver
 
 
 def test_the_protocol_is_the_same_only_where_all_of_it_is():
-    assert protocol_digest(Evaluation()) == protocol_digest(Evaluation())
-    assert protocol_digest(Evaluation()) != protocol_digest(Evaluation(knn_k=21))
+    assert Evaluation().digest() == Evaluation().digest()
+    assert Evaluation().digest() != Evaluation(knn_k=21).digest()

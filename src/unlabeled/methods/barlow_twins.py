@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from unlabeled.constants import check_range
 from unlabeled.heads import deep_mlp
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 
 
+@full_precision
 def barlow_twins_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
     """The two terms, summed; 0 where features are equal in both views and uncorrelated.
 
@@ -43,5 +45,5 @@ class BarlowTwins(Method):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of two views as one batch, shape (2B, C, h, w)."""
-        first, second = self.projector(self.encoder(batch)).float().chunk(2)
+        first, second = self.projector(self.encoder(batch)).chunk(2)
         return barlow_twins_loss(first, second, self.redundancy)

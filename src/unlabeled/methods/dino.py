@@ -18,12 +18,14 @@ from torch.nn import functional as F
 from unlabeled.augment import resample
 from unlabeled.constants import check_positive, check_range
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 from unlabeled.teacher import cosine_momentum, follow
 
 SMALLEST = 8
 """Pixels a side of a small view, at least."""
 
 
+@full_precision
 def dino_loss(
     teacher: Tensor, student: Tensor, center: Tensor, teacher_temperature: float, temperature: float
 ) -> Tensor:
@@ -87,6 +89,7 @@ class DINO(Method):
         check_positive("teacher_temperature", teacher_temperature)
         check_range("momentum", momentum, 0, 1)
         check_range("center_momentum", center_momentum, 0, 1)
+        check_range("small_views", small_views, 0, float("inf"))
         if not (len(small_scale) == 2 and 0 < small_scale[0] <= small_scale[1] <= 1):
             raise ValueError(f"small_scale: received {small_scale}, expected two shares above 0, the lower first")
         self.encoder = encoder

@@ -82,13 +82,15 @@ class Jigsaw(Method):
     def cut(self, batch: Tensor) -> Tensor:
         """The tiles of images (B, C, S, S), row by row, normalised: (B, grid², C, S, S)."""
         size, tiles = batch.shape[-1], self.grid**2
-        cell = size / self.grid
-        tile = max(1, int(COVERED * cell))
+        cell = size // self.grid
+        tile = int(COVERED * cell)
         index = torch.arange(tiles, device=batch.device)
         corner = torch.stack([index // self.grid, index % self.grid], 1) * cell
         # From torch's own generator, which the loop seeds at each step.
-        place = corner + (cell - tile) * torch.rand(len(batch), tiles, 2, device=batch.device)
-        boxes = torch.cat([place, torch.full_like(place, tile)], 2)
-        cut = resample(batch, boxes, size)
+        place = corner + torch.randint(cell - tile + 1, (len(batch), tiles, 2), device=batch.device)
+        boxes = torch.cat([place, torch.full_like(place, tile)], 2).float()
+        # Whole pixels first: what is scaled up has seen nothing beyond its own edges.
+        cut = F.interpolate(resample(batch, boxes, tile).flatten(0, 1), (size, size), mode="bilinear")
+        cut = cut.unflatten(0, (len(batch), tiles))
         mean, std = cut.mean((3, 4), keepdim=True), cut.std((3, 4), keepdim=True)
         return (cut - mean) / (std + 0.1)

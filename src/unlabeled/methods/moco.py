@@ -16,9 +16,11 @@ from torch.nn import functional as F
 from unlabeled.constants import check_positive, check_range
 from unlabeled.heads import mlp
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 from unlabeled.teacher import follow
 
 
+@full_precision
 def info_nce_loss(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Cross entropy of telling one's own key from the queue's.
 

@@ -37,7 +37,7 @@ class PCA(ClosedForm):
             raise ValueError(f"pca needs {dims} images at least, and there are {seen}")
         if sum(map(len, rows)) >= dims:  # a smaller rest is left out
             solver.partial_fit(torch.cat(rows).numpy())
-        components = torch.from_numpy(solver.components_)
+        components, mean = (torch.from_numpy(each).float() for each in (solver.components_, solver.mean_))
         self.encoder[1].weight.copy_(components)
-        self.encoder[1].bias.copy_(-components @ torch.from_numpy(solver.mean_))
+        self.encoder[1].bias.copy_(-components @ mean)
         return float(1 - solver.explained_variance_ratio_.sum())

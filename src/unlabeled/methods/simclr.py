@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from unlabeled.constants import check_positive
 from unlabeled.heads import mlp
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 
 
+@full_precision
 def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross entropy, log(2B − 1) where all embeddings are equal.
 
@@ -46,5 +48,5 @@ class SimCLR(Method):
 
     def forward(self, batch: Tensor) -> Tensor:
         """NT-Xent of two views as one batch, shape (2B, C, h, w)."""
-        first, second = self.projector(self.encoder(batch)).float().chunk(2)
+        first, second = self.projector(self.encoder(batch)).chunk(2)
         return nt_xent_loss(first, second, self.temperature)

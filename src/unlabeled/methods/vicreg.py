@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from unlabeled.constants import check_range
 from unlabeled.heads import deep_mlp
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 
 
+@full_precision
 def vicreg_loss(first: Tensor, second: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
     """The three terms, weighted; embeddings (B, P) with B of 2 at least."""
     spread = (_variance(first) + _variance(second)) / 2
@@ -55,5 +57,5 @@ class VICReg(Method):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of two views as one batch, shape (2B, C, h, w)."""
-        first, second = self.projector(self.encoder(batch)).float().chunk(2)
+        first, second = self.projector(self.encoder(batch)).chunk(2)
         return vicreg_loss(first, second, *self.weights)

@@ -55,7 +55,7 @@ def test_loss_is_the_slow_loop(views):
 def test_loss_is_lightlys():
     teacher, student, center = outputs()
     theirs = DINOLoss(output_dim=7, student_temp=0.5, warmup_teacher_temp_epochs=0, teacher_temp=0.3).double()
-    theirs.center.value = center.view(theirs.center.value.shape)
+    theirs.center.copy_(center.view(theirs.center.shape))
     expected = theirs(list(teacher), list(student), teacher_temp=0.3).item()
     assert dino_loss(teacher, student, center, 0.3, 0.5).item() == pytest.approx(expected, abs=1e-6)
 
@@ -129,7 +129,7 @@ def test_some_steps_lower_the_loss(architecture):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] - 0.1
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_the_gradient_reaches_the_student_and_not_the_teacher():
