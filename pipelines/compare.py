@@ -20,6 +20,8 @@ from unlabeled.methods import METHODS
 
 logger = logging.getLogger(__name__)
 
+BASELINE = "measured"
+"""The status of what is no method, and is measured beside each."""
 PARENT_RUN = "UNLABELED_PARENT_RUN"
 """The environment variable that tells a method's process which MLflow run it is part of; that one holds the lock."""
 
@@ -58,8 +60,10 @@ def compare(
     if not metrics:
         raise UnlabeledError(f"no method could be trained; the first, {rows[0]['method']}: {rows[0]['reason']}")
     board = _leaderboard(rows, metrics)
-    for row in board.to_dict("records"):
-        mlflow.log_metrics({f"{row['method']}.{name}": row[name] for name in _measured(board) if pd.notna(row[name])})
+    for row in board[board.status != BASELINE].to_dict("records"):
+        numbers = {name: row[name] for name in _measured(board) if pd.notna(row[name])}
+        # MLflow takes no % in a name.
+        mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
     logger.info("\n%s", board.drop(columns="reason").to_string(index=False, float_format=lambda x: f"{x:.3g}"))
     from unlabeled.figures import draw_leaderboard  # imports matplotlib
 
@@ -112,7 +116,7 @@ def _leaderboard(rows: list[dict[str, str]], metrics: dict[str, dict[str, Any]])
     numbers = {method: {**_accuracies(each), "seconds": each["seconds"]} for method, each in metrics.items()}
     baselines = next(iter(metrics.values()))["baselines"]
     numbers |= {f"{name} (baseline)": _accuracies(each) for name, each in baselines.items()}
-    rows = rows + [{"method": f"{name} (baseline)", "status": "measured", "reason": ""} for name in baselines]
+    rows = rows + [{"method": f"{name} (baseline)", "status": BASELINE, "reason": ""} for name in baselines]
     board = pd.DataFrame([{**row, **numbers.get(row["method"], {})} for row in rows])
     by = next((name for name in board.columns if name.startswith("few_label")), "knn_accuracy")
     return board.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)

@@ -9,7 +9,7 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from unlabeled.errors import ConfigError
 from unlabeled.methods import METHODS
@@ -22,6 +22,13 @@ PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
 """The keys of `augmentation` that are cached."""
+
+
+def _as_list(value: Any) -> Any:
+    """What `--params` cannot write with commas: `byol+simclr`, `1+10+all`."""
+    if isinstance(value, str):
+        return [int(part) if part.isdigit() else part for part in value.split("+")]
+    return [value] if isinstance(value, int) else value
 
 
 class Block(BaseModel):
@@ -222,8 +229,10 @@ class Finetuning(Block):
     block: ClassVar[str] = "finetune"
     method: str = "byol"
     """Whose encoder."""
-    labels: Annotated[tuple[Count | Literal["all"], ...], Field(strict=False, min_length=1)] = (1, 10, "all")
-    """Labels a class."""
+    labels: Annotated[
+        tuple[Count | Literal["all"], ...], Field(strict=False, min_length=1), BeforeValidator(_as_list)
+    ] = (1, 10, "all")
+    """Labels a class; on a command line, `1+10+all`."""
     draws: Count = 3
     """Of labels and first weights."""
     steps: Count = 300
@@ -239,8 +248,8 @@ class Compare(Block):
     """Which methods to set side by side."""
 
     block: ClassVar[str] = "compare"
-    methods: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """Names of pipelines; None: all."""
+    methods: Annotated[tuple[str, ...] | None, Field(strict=False, min_length=1), BeforeValidator(_as_list)] = None
+    """Names of pipelines; None: all. On a command line, `byol+simclr`."""
 
     @model_validator(mode="after")
     def _are_methods(self) -> "Compare":

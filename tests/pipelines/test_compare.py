@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-METHODS = "--params=compare.methods=[pca,colorization,simclr]"
+METHODS = "--params=compare.methods=pca+colorization+simclr"
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +74,22 @@ def test_the_board_is_a_picture_too(compared):
 def test_what_is_trained_with_the_same_inputs_is_kept_and_what_is_not_is_trained_again(compared):
     project, _ = compared
     before = project.json("data/06_models/simclr/version.json")
-    assert project.kedro("--pipeline=compare", "--params=compare.methods=[pca,simclr]").exit_code == 0
+    assert project.kedro("--pipeline=compare", "--params=compare.methods=pca+simclr").exit_code == 0
     assert board(project).status[["pca", "simclr"]].tolist() == ["kept", "kept"]
     assert project.json("data/06_models/simclr/version.json") == before
-    changed = "--params=compare.methods=[pca,simclr],simclr.pretraining.epochs=1"
+    changed = "--params=compare.methods=pca+simclr,simclr.pretraining.epochs=1"
     assert project.kedro("--pipeline=compare", changed).exit_code == 0
     assert board(project).status[["pca", "simclr"]].tolist() == ["kept", "trained"]
     assert len(pd.read_csv(project.path / "data/08_reporting/simclr/history.csv")) == 1
 
 
 def test_a_method_that_there_is_not_is_refused(project):
-    result = project.kedro("--pipeline=compare", "--params=compare.methods=[byol,boyl]")
+    result = project.kedro("--pipeline=compare", "--params=compare.methods=byol+boyl")
     assert result.exit_code == 1 and "expected names among byol, simclr" in result.output and "'boyl'" in result.output
     assert not project.files()
 
 
 def test_nothing_that_can_be_trained_is_an_error(project):
-    result = project.kedro("--pipeline=compare", "--params=compare.methods=[colorization]")
+    result = project.kedro("--pipeline=compare", "--params=compare.methods=colorization")
     assert result.exit_code == 1
     assert "no method could be trained; the first, colorization: colorization needs colours" in result.output

@@ -1,6 +1,6 @@
 """A trained encoder with a classifier on top."""
 
-QUICK = "finetune.labels=[1,all],finetune.draws=2,finetune.steps=8"
+QUICK = "finetune.labels=1+all,finetune.draws=2,finetune.steps=8"
 
 
 def test_an_encoder_is_trained_on_beside_one_from_scratch(trained, project):

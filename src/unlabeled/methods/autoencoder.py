@@ -9,6 +9,7 @@ map of the encoder's features, which are what is kept.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.heads import Decoder
 from unlabeled.method import Method
@@ -23,7 +24,7 @@ class Autoencoder(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, latent_dim: int = 64, width: int = 32):
+    def __init__(self, encoder: nn.Module, *, latent_dim: Count = 64, width: Count = 32):
         super().__init__()
         check_range("latent_dim", latent_dim, 1, encoder.feature_dim)
         self.encoder = encoder

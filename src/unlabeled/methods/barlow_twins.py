@@ -9,6 +9,7 @@ biased one and has 1e-5 beside it, as BatchNorm's.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.heads import deep_mlp
 from unlabeled.method import Method
@@ -37,7 +38,7 @@ class BarlowTwins(Method):
     redundancy: λ.
     """
 
-    def __init__(self, encoder: nn.Module, *, projection_dim: int = 8192, redundancy: float = 0.005):
+    def __init__(self, encoder: nn.Module, *, projection_dim: Count = 8192, redundancy: float = 0.005):
         super().__init__()
         check_range("redundancy", redundancy, 0, float("inf"))
         self.encoder, self.redundancy = encoder, redundancy

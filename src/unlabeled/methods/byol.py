@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.heads import mlp
 from unlabeled.method import Method
@@ -43,7 +44,7 @@ class BYOL(Method):
     """
 
     def __init__(
-        self, encoder: nn.Module, *, hidden_dim: int = 4096, projection_dim: int = 256, momentum: float = 0.996
+        self, encoder: nn.Module, *, hidden_dim: Count = 4096, projection_dim: Count = 256, momentum: float = 0.996
     ):
         super().__init__()
         check_range("momentum", momentum, 0, 1)

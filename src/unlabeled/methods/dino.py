@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.augment import resample
+from unlabeled.config import Count
 from unlabeled.constants import check_positive, check_range
 from unlabeled.method import Method
 from unlabeled.precision import full_precision
@@ -74,9 +75,9 @@ class DINO(Method):
         self,
         encoder: nn.Module,
         *,
-        hidden_dim: int = 2048,
-        bottleneck_dim: int = 256,
-        prototypes: int = 65536,
+        hidden_dim: Count = 2048,
+        bottleneck_dim: Count = 256,
+        prototypes: Count = 65536,
         momentum: float = 0.996,
         center_momentum: float = 0.9,
         temperature: float = 0.1,

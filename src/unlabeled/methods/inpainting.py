@@ -9,6 +9,7 @@ image's side at a random place, a quarter of the image, like the paper's in the 
 import torch
 from torch import Tensor, nn
 
+from unlabeled.config import Count
 from unlabeled.constants import check_share
 from unlabeled.heads import Decoder
 from unlabeled.method import Method
@@ -23,7 +24,7 @@ class Inpainting(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, hole: float = 0.5, width: int = 32):
+    def __init__(self, encoder: nn.Module, *, hole: float = 0.5, width: Count = 32):
         super().__init__()
         check_share("hole", hole)
         self.encoder, self.side = encoder, max(1, round(hole * encoder.image_size))

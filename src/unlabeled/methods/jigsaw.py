@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.augment import resample
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.method import Method
 
@@ -53,7 +54,7 @@ class Jigsaw(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, grid: int = 3, permutations: int = 100, hidden_dim: int = 1024):
+    def __init__(self, encoder: nn.Module, *, grid: Count = 3, permutations: Count = 100, hidden_dim: Count = 1024):
         super().__init__()
         check_range("grid", grid, 2, 3)
         check_range("permutations", permutations, 2, 10_000)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.vision_transformer import EncoderBlock
 
+from unlabeled.config import Count
 from unlabeled.constants import check_share
 from unlabeled.method import Method
 
@@ -34,9 +35,9 @@ class MAE(Method):
         encoder: nn.Module,
         *,
         mask_ratio: float = 0.75,
-        decoder_dim: int = 512,
-        decoder_depth: int = 8,
-        decoder_heads: int = 16,
+        decoder_dim: Count = 512,
+        decoder_depth: Count = 8,
+        decoder_heads: Count = 16,
     ):
         super().__init__()
         check_share("mask_ratio", mask_ratio)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_positive, check_range
 from unlabeled.heads import mlp
 from unlabeled.method import Method
@@ -48,9 +49,9 @@ class MoCo(Method):
         self,
         encoder: nn.Module,
         *,
-        hidden_dim: int = 2048,
-        projection_dim: int = 128,
-        queue_size: int = 65536,
+        hidden_dim: Count = 2048,
+        projection_dim: Count = 128,
+        queue_size: Count = 65536,
         momentum: float = 0.999,
         temperature: float = 0.2,
     ):

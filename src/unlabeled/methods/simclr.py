@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_positive
 from unlabeled.heads import mlp
 from unlabeled.method import Method
@@ -39,7 +40,7 @@ class SimCLR(Method):
     """
 
     def __init__(
-        self, encoder: nn.Module, *, hidden_dim: int = 2048, projection_dim: int = 128, temperature: float = 0.5
+        self, encoder: nn.Module, *, hidden_dim: Count = 2048, projection_dim: Count = 128, temperature: float = 0.5
     ):
         super().__init__()
         check_positive("temperature", temperature)

@@ -9,6 +9,7 @@ normalises over both; the paper's code takes one view at a time.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.heads import mlp
 from unlabeled.method import Method
 
@@ -25,7 +26,7 @@ class SimSiam(Method):
     predictor_dim: Of the predictor's bottleneck.
     """
 
-    def __init__(self, encoder: nn.Module, *, projection_dim: int = 2048, predictor_dim: int = 512):
+    def __init__(self, encoder: nn.Module, *, projection_dim: Count = 2048, predictor_dim: Count = 512):
         super().__init__()
         self.encoder = encoder
         self.projector = nn.Sequential(

@@ -9,6 +9,7 @@ variance as likelihood; β of Higgins et al. 2017).
 import torch
 from torch import Tensor, nn
 
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.heads import Decoder
 from unlabeled.method import Method
@@ -29,7 +30,7 @@ class VAE(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, latent_dim: int = 64, beta: float = 1.0, width: int = 32):
+    def __init__(self, encoder: nn.Module, *, latent_dim: Count = 64, beta: float = 1.0, width: Count = 32):
         super().__init__()
         check_range("latent_dim", latent_dim, 1, encoder.feature_dim)
         check_range("beta", beta, 0, float("inf"))

@@ -9,6 +9,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.config import Count
 from unlabeled.constants import check_range
 from unlabeled.heads import deep_mlp
 from unlabeled.method import Method
@@ -44,7 +45,7 @@ class VICReg(Method):
         self,
         encoder: nn.Module,
         *,
-        projection_dim: int = 8192,
+        projection_dim: Count = 8192,
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
