@@ -64,7 +64,10 @@ def compare(
         numbers = {name: row[name] for name in _measured(board) if pd.notna(row[name])}
         # MLflow takes no % in a name.
         mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
-    logger.info("\n%s", board.drop(columns="reason").to_string(index=False, float_format=lambda x: f"{x:.3g}"))
+    for row in board.to_dict("records"):
+        numbers = [f"{100 * row[name]:5.1f}" if pd.notna(row[name]) else "    –" for name in _accuracy_names(board)]
+        logger.info("%-26s %-8s %s", row["method"], row["status"], "  ".join(numbers))
+    logger.info("(%s, %%)", ", ".join(_accuracy_names(board)))
     from unlabeled.figures import draw_leaderboard  # imports matplotlib
 
     return {"leaderboard": board, "leaderboard_figure": draw_leaderboard(board)}
@@ -126,6 +129,10 @@ def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
     few = {f"few_label_{setting}": each["mean"] for setting, each in metrics["few_label"].items()}
     spread = {f"few_label_{setting}_std": each["std"] for setting, each in metrics["few_label"].items()}
     return {name: metrics[name] for name in ("linear_probe_accuracy", "knn_accuracy")} | few | spread
+
+
+def _accuracy_names(board: pd.DataFrame) -> list[str]:
+    return [name for name in _measured(board) if name != "seconds" and not name.endswith("_std")]
 
 
 def _measured(board: pd.DataFrame) -> list[str]:

@@ -10,6 +10,8 @@ from kedro.pipeline import Pipeline, node
 from pipelines.datasets import NO_PROBE
 from unlabeled.config import Evaluation
 
+MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "images_per_second", "seconds")
+
 
 def evaluate(
     encoder: Any,
@@ -25,7 +27,7 @@ def evaluate(
     metrics, features, probe = evaluate(encoder, images, manifest, config)
     last = history.iloc[-1]
     # The last epoch's own views are gone by now: the training measured them.
-    metrics |= {key: float(last[key]) for key in ("alignment", "images_per_second", "seconds") if key in last}
+    metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}
     metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
     mlflow.log_metrics(dict(_numbers(metrics)))
     return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE}

@@ -28,8 +28,9 @@ def judge(
     config: Registration,
 ) -> tuple[bool, str]:
     """Whether the model with these metrics and tags beats the champion of `name`, and why, in words."""
-    if metrics["embedding_std"] < pretraining.min_embedding_std:
-        return False, f"its embedding has collapsed (standard deviation {metrics['embedding_std']:.3f})"
+    spread = metrics["embedding_std"]
+    if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
+        return False, f"its embedding has collapsed (standard deviation {spread:.3f})"
     champion = _champion(client, name)
     if champion is None:
         return True, "there was no champion"

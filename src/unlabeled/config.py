@@ -196,8 +196,17 @@ class Pretraining(Block):
     monitor_every: Count = 10
     """Epochs between looks at kNN accuracy and collapse."""
     min_embedding_std: Annotated[float, Field(ge=0)] = 0.05
-    """Below it the run has collapsed (1: spread as evenly as noise; 0: every image has the same embedding)."""
+    """Below it, and below half of the untrained network's, the run has collapsed (1: spread as evenly as noise; 0:
+    every image has the same embedding)."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
+
+    def is_collapsed(self, embedding_std: float, untrained: float | None) -> bool:
+        """Whether so small a spread is a collapse; `untrained`: that of the network before its training, if known.
+
+        (Features after a ReLU, and a transformer's, may lie close together without any training.)
+        """
+        least = self.min_embedding_std
+        return embedding_std < (least if untrained is None else min(least, untrained / 2))
 
 
 class Evaluation(Block):

@@ -77,6 +77,9 @@ def pretrain(
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method
     state = _resumed(resume, fingerprint, method, optimizer)
+    if monitor and state["untrained"] is None:
+        state["untrained"] = monitor(method).get("embedding_std")
+    untrained = state["untrained"]
     step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
@@ -116,6 +119,8 @@ def pretrain(
                 note = _note(row)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method)
+                    if untrained is not None:
+                        row["untrained_embedding_std"] = untrained
                     logger.info("epoch %d of %d%s", epoch, config.epochs, _note(row))
                     _stop_if_collapsed(row, step, rate, config)
                 history.append(row)
@@ -125,6 +130,7 @@ def pretrain(
             progress.advance(1, note)
             if resume and (step == steps or (not pending and now - saved >= config.checkpoint_seconds)):
                 state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
+                state["untrained"] = untrained
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
     return history
@@ -139,7 +145,7 @@ def _leave(
 
 def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Where to go on from, after putting it into `method` and `optimizer`; the beginning, where there is nothing."""
-    beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0}
+    beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0, "untrained": None}
     if path is None or not path.exists():
         return beginning
     state = checkpoint.load(path)
@@ -173,7 +179,7 @@ def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
 
 def _stop_if_collapsed(row: dict[str, float], step: int, rate: float, config: Pretraining) -> None:
     spread = row.get("embedding_std", 1.0)
-    if spread >= config.min_embedding_std:
+    if not config.is_collapsed(spread, row.get("untrained_embedding_std")):
         return
     raise TrainingError(
         f"the embedding has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "

@@ -90,7 +90,8 @@ def test_a_key_like_no_other_names_them_all(block):
             Pretraining,
             "encoder",
             "vgg",
-            "'small_resnet', 'resnet18', 'resnet34', 'resnet50', 'small_vit', 'vit_tiny', 'vit_small', 'vit_base', 'linear' or 'patches'",
+            "'small_resnet', 'resnet18', 'resnet34', 'resnet50', 'small_vit', 'vit_tiny', 'vit_small', 'vit_base', "
+            "'linear' or 'patches'",
         ),
         (Pretraining, "epochs", 0, "greater than or equal to 1"),
         (Pretraining, "batch_size", 1, "greater than or equal to 2"),
@@ -218,3 +219,11 @@ def test_a_crop_covers_no_more_than_the_image():
 def test_the_blocks_can_be_had_without_the_heavy_libraries():
     script = "import sys, unlabeled.config; sys.exit(bool({'torch', 'numpy', 'pandas', 'PIL'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "spread, untrained, collapsed",
+    [(0.04, None, True), (0.06, None, False), (0.04, 0.5, True), (0.04, 0.06, False), (0.02, 0.06, True)],
+)
+def test_a_collapse_is_a_spread_below_the_threshold_and_far_below_the_untrained_one(spread, untrained, collapsed):
+    assert Pretraining(min_embedding_std=0.05).is_collapsed(spread, untrained) is collapsed
