@@ -5,7 +5,9 @@ Of its own so that a method that runs out of memory, or is killed, takes nothing
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -16,6 +18,8 @@ from pipelines.cli import sentence
 def main() -> None:
     order = json.load(sys.stdin)
     project, method = Path(order["project_path"]), order["method"]
+    # What MLflow keeps as the command that repeats this run.
+    sys.argv = ["kedro", "run", f"--pipeline={method}", f"--env={order['env']}", *_arguments(order["runtime_params"])]
     bootstrap_project(project)
     try:
         with KedroSession.create(project, env=order["env"], runtime_params=order["runtime_params"]) as session:
@@ -26,6 +30,19 @@ def main() -> None:
         if message:
             sys.exit(1)
         raise
+
+
+def _arguments(parameters: dict[str, Any]) -> list[str]:
+    flat = dict(_flat("", {key: value for key, value in parameters.items() if key != "compare"}))
+    return ["--params=" + ",".join(f"{name}={value}" for name, value in flat.items())] if flat else []
+
+
+def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
 
 
 if __name__ == "__main__":
