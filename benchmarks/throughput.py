@@ -22,6 +22,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import lightly
@@ -39,6 +40,7 @@ from unlabeled.arrays import open_array
 from unlabeled.config import Augmentation, Ingestion, Pretraining
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.ingest import ingest
+from unlabeled.method import Method
 from unlabeled.methods.byol import BYOL
 from unlabeled.networks import build_encoder
 from unlabeled.optimizers import build_optimizer
@@ -65,11 +67,11 @@ def main() -> None:
         images, normalisation, kind = load_images(Path(options.path), options.batch_size * options.steps, Path(folder))
         views = make_views(images, normalisation, config, device, Path(folder))
         contenders = {
-            "ours": Ours(encoder, views, config, Path(folder)),
-            "bare": Bare(encoder, views, config),
+            "ours": Ours(lambda: build_byol(encoder), views, config, Path(folder)),
+            "bare": Bare(lambda: build_byol(encoder), views, config),
             "lightly": Lightly(encoder, images, config, device),
         }
-        rates = measure(contenders, options.rounds)
+        rates = measure(contenders, len(images) // options.batch_size * options.batch_size, options.rounds)
         monitor_seconds = time_monitor(encoder, images, normalisation, device)
     report(rates, monitor_seconds, kind, encoder, device, config)
 
@@ -96,11 +98,11 @@ def make_views(
 class Ours:
     """`pretrain` for one epoch, with all that a run has it do."""
 
-    def __init__(self, encoder: str, views: Views, config: Pretraining, folder: Path):
-        self.encoder, self.views, self.config, self.resume = encoder, views, config, folder / "resume.safetensors"
+    def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining, folder: Path):
+        self.build, self.views, self.config, self.resume = build, views, config, folder / "resume.safetensors"
 
     def seconds(self) -> float:
-        method = build_byol(self.encoder).to(self.views.device)
+        method = self.build().to(self.views.device)
         with torch.random.fork_rng():
             began = time.perf_counter()
             pretrain(method, self.views, self.config, resume=self.resume, report=lambda metrics, step: None)
@@ -111,16 +113,16 @@ class Ours:
 class Bare:
     """The model step on a batch that is already there."""
 
-    def __init__(self, encoder: str, views: Views, config: Pretraining):
-        self.device, self.steps, self.batch = views.device, views.steps_per_epoch, views.batch(0)[0]
-        self.method = build_byol(encoder).to(self.device, memory_format=torch.channels_last).train()
+    def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining):
+        self.device, self.steps, self.batch = views.device, views.steps_per_epoch, views.batch(0)
+        self.method = build().to(self.device, memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.method, config)
 
     def seconds(self) -> float:
         began = finished(self.device)
         for step in range(self.steps):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bf16(self.device)):
-                loss = self.method(self.batch)
+                loss = self.method(*self.batch)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -205,9 +207,8 @@ def build_byol(encoder: str) -> BYOL:
     return BYOL(build_encoder(encoder, 3, 32), hidden_dim=HIDDEN, projection_dim=PROJECTION)
 
 
-def measure(contenders: dict, rounds: int) -> dict[str, list[float]]:
-    """Images/s of each contender in each round, after one that does not count."""
-    images = contenders["bare"].steps * len(contenders["bare"].batch) // 2
+def measure(contenders: dict, images: int, rounds: int) -> dict[str, list[float]]:
+    """Images/s of each contender, which takes so many a round, in each round after one that does not count."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, contender in contenders.items():

@@ -1,0 +1,121 @@
+"""Images/s of our loop beside the bare step for each method, what MAE saves, and what MoCo's queue costs.
+
+    python benchmarks/methods.py [--methods=simclr,moco] [--rounds=3] [--steps=6] [--batch-size=128] [--device=auto]
+
+CIFAR-10-sized noise, the small ResNet (a small ViT for MAE), the constants of conf/cifar10; ours and bare are
+interleaved as in throughput.py, and the medians of the rounds are reported. The last line is a JSON object.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from throughput import RECIPE, Bare, Ours, finished, measure
+from torch import nn
+
+from unlabeled.arrays import open_array
+from unlabeled.config import Pretraining
+from unlabeled.encoders import Normalisation
+from unlabeled.method import ClosedForm, Method
+from unlabeled.methods import METHODS, load_method
+from unlabeled.networks import build_encoder
+from unlabeled.train import choose_device, has_bf16
+from unlabeled.views import Views, cache_views
+
+CONF = Path(__file__).resolve().parents[1] / "conf/cifar10"
+NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", help="all that are trained, where not given")
+    for name, default in {"rounds": 3, "steps": 6, "batch-size": 128}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    names = options.methods.split(",") if options.methods else list(METHODS)
+    config = Pretraining(batch_size=options.batch_size, epochs=1, warmup_epochs=0, learning_rate=1e-4)
+    random, count = np.random.default_rng(0), options.batch_size * options.steps
+    images, targets = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), random.integers(0, 10, count)
+    table = {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_array(cache_views(images, RECIPE, Path(folder) / "views.npy"))
+        for name in names:
+            kind = load_method(name)
+            if issubclass(kind, ClosedForm):
+                continue
+            supply = {"count": kind.views, "batch_size": options.batch_size, "seed": 0, "device": device}
+            supply["targets"] = targets if kind.supervised else None
+            views = Views(store, np.arange(count), RECIPE, NOISE, **supply)
+            contenders = {
+                "ours": Ours(lambda name=name: build(name), views, config, Path(folder)),
+                "bare": Bare(lambda name=name: build(name), views, config),
+            }
+            rates = measure(contenders, count, options.rounds)
+            ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["bare"], strict=True))
+            table[name] = {**{key: statistics.median(each) for key, each in rates.items()}, "ours_over_bare": ratio}
+            print(
+                f"{name}: ours {table[name]['ours']:,.0f}, bare {table[name]['bare']:,.0f} images/s, ratio {ratio:.3f}"
+            )
+    shares = {
+        "mae_over_full_vit": ratio_of_steps(build("mae"), Reconstruction(), options, device),
+        "moco_queue_cost": ratio_of_steps(
+            build("moco"), build("moco", queue_size=2 * options.batch_size), options, device
+        )
+        - 1,
+    }
+    print(f"a step of MAE takes {shares['mae_over_full_vit']:.2f} of the full ViT's; ", end="")
+    print(f"4,096 keys instead of one batch's cost MoCo {100 * shares['moco_queue_cost']:.1f} % of a step")
+    print(json.dumps({"methods": table, **shares, "device": device.type, "torch": torch.__version__}))
+
+
+def build(name: str, **changes) -> Method:
+    """The method with its constants for CIFAR-10, around a small encoder."""
+    file = CONF / f"parameters_{name}.yml"
+    own = yaml.safe_load(file.read_text())[name]["pretraining"] if file.exists() else {}
+    encoder = build_encoder("small_vit" if name == "mae" else "small_resnet", 3, 32)
+    encoder.normalisation = NOISE
+    kind = load_method(name)
+    labels = {"classes": 10} if kind.supervised else {}
+    return kind(encoder, **labels, **own.get("method", {}) | changes)
+
+
+class Reconstruction(nn.Module):
+    """The same ViT on all patches, with nothing on top but a sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = build_encoder("small_vit", 3, 32)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.encoder(batch).float().square().mean()
+
+
+def ratio_of_steps(one: nn.Module, other: nn.Module, options: argparse.Namespace, device: torch.device) -> float:
+    """Seconds of forward and backward of one method over those of the other, interleaved; the median."""
+    ratios = []
+    for module in (one, other):
+        module.to(device, memory_format=torch.channels_last)
+    for _ in range(options.rounds + 1):
+        seconds = []
+        for module in (one, other):
+            batch = torch.randn(getattr(module, "views", 1) * options.batch_size, 3, 32, 32, device=device)
+            began = finished(device)
+            for _ in range(options.steps):
+                with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+                    loss = module(batch)
+                loss.backward()
+                module.zero_grad()
+            seconds.append(finished(device) - began)
+        ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios[1:])
+
+
+if __name__ == "__main__":
+    main()
