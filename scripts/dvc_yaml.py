@@ -1,7 +1,8 @@
 """Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, says whether it is up to date.
 
 A stage of DVC is a stage of ours: its dependencies are the data that its nodes read, and every file of code that its
-module imports, directly or not; its parameters are the blocks that its nodes take.
+module imports, directly or not; its parameters are the blocks that its nodes take. The project's own file has what all
+methods share and the default method; each other one has a file in a folder of its own, below `stages/`.
 """
 
 import argparse
@@ -27,28 +28,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit with 1 where dvc.yaml is out of date")
     check = parser.parse_args().check
-    path, text = PROJECT / "dvc.yaml", HEADER + yaml.safe_dump(dvc_yaml(), sort_keys=False, width=120)
-    if not check:
-        path.write_text(text)
-    elif not path.exists() or path.read_text() != text:
-        sys.exit("dvc.yaml does not fit the pipelines any more: run `make dvc.yaml`")
+    for path, content in dvc_yamls().items():
+        text = HEADER + yaml.safe_dump(content, sort_keys=False, width=120)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path.relative_to(PROJECT)} does not fit the pipelines any more: run `make dvc.yaml`")
 
 
-def dvc_yaml() -> dict[str, Any]:
-    """The content of `dvc.yaml`."""
+def dvc_yamls() -> dict[Path, dict[str, Any]]:
+    """The content of each file."""
     bootstrap_project(PROJECT)
     from kedro.framework.project import pipelines
 
     imports = grimp.build_graph("unlabeled", "pipelines")
-    stages = {}
+    files: dict[Path, dict[str, Any]] = {}
     with KedroSession.create(PROJECT) as session:
         context = session.load_context()
-        for method in METHODS:
-            for stage in STAGES:
+        for number, method in enumerate(METHODS):
+            stages = {}
+            for stage in STAGES if number == 0 else STAGES[len(SHARED) :]:
                 name = stage if stage in SHARED else f"{stage}-{method}"
                 nodes = pipelines[method].only_nodes_with_tags(stage)
-                stages.setdefault(name, _stage(stage, method, nodes, context.catalog, imports))
-    return {"stages": stages}
+                stages[name] = _stage(stage, method, nodes, context.catalog, imports)
+            if number:
+                stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
+            files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {
+                "stages": stages
+            }
+    return files
 
 
 def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> dict[str, Any]:

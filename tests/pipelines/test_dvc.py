@@ -80,3 +80,13 @@ def test_raw_data_and_outputs_are_pushed_and_pulled(reproduced, tmp_path):
     dvc(clone, "pull")
     assert (clone.path / weights).read_bytes() == (reproduced.path / weights).read_bytes()
     assert (clone.path / "data/01_raw/photos/a.bin").read_bytes() == bytes(range(256))
+
+
+def test_another_method_has_stages_of_its_own(reproduced):
+    dvc(reproduced, "repro")
+    shutil.copytree(reproduced.root / "stages/pca", reproduced.path / "stages/pca")
+    ran = stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml"))
+    assert [name.rpartition(":")[2] for name in ran] == ["pretraining-pca", "evaluation-pca", "registration-pca"]
+    assert reproduced.json("data/06_models/pca/version.json")["name"] == "unlabeled-digits"
+    assert stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml")) == []
+    assert stages_run(dvc(reproduced, "repro")) == []
