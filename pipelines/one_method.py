@@ -19,7 +19,7 @@ def main() -> None:
     order = json.load(sys.stdin)
     project, method = Path(order["project_path"]), order["method"]
     # What MLflow keeps as the command that repeats this run.
-    sys.argv = ["kedro", "run", f"--pipeline={method}", f"--env={order['env']}", *_arguments(order["runtime_params"])]
+    sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     bootstrap_project(project)
     try:
         with KedroSession.create(project, env=order["env"], runtime_params=order["runtime_params"]) as session:
@@ -32,9 +32,10 @@ def main() -> None:
         raise
 
 
-def _arguments(parameters: dict[str, Any]) -> list[str]:
+def _arguments(env: str | None, parameters: dict[str, Any]) -> list[str]:
     flat = dict(_flat("", {key: value for key, value in parameters.items() if key != "compare"}))
-    return ["--params=" + ",".join(f"{name}={value}" for name, value in flat.items())] if flat else []
+    given = {"env": env, "params": ",".join(f"{name}={value}" for name, value in flat.items())}
+    return [f"--{option}={value}" for option, value in given.items() if value]
 
 
 def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -62,7 +62,7 @@ def test_the_methods_are_children_of_one_run(compared):
     }
     assert "simclr.linear_probe_accuracy" in parents[0].data.metrics
     commands = {run.data.tags["method"]: run.data.tags["command"] for run in children}
-    assert commands["simclr"] == "kedro run --pipeline=simclr --env=local"
+    assert commands["simclr"] == "kedro run --pipeline=simclr"
 
 
 def test_the_board_is_a_picture_too(compared):
