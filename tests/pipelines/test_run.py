@@ -12,6 +12,7 @@ STAGES = {
     "data/02_intermediate/quarantine.csv",
     "data/02_intermediate/summary.json",
     "data/04_feature/byol.npy",
+    "data/05_model_input/crops/views.json",
     "data/05_model_input/crops/views.npy",
     "data/06_models/byol/encoder.json",
     "data/06_models/byol/encoder.safetensors",
@@ -30,8 +31,9 @@ def test_a_run_leaves_what_each_stage_promises_and_nothing_else(trained):
 def test_metrics_have_the_keys_that_others_read(trained):
     metrics = trained.json("data/08_reporting/byol/metrics.json")
     measured = {"linear_probe_accuracy", "knn_accuracy", "few_label"}
-    health = {"embedding_std", "rankme", "uniformity", "alignment"}
-    assert metrics.keys() == measured | health | {"baselines", "images_per_second", "seconds", "data_digest", "seed"}
+    health = {"embedding_std", "untrained_embedding_std", "rankme", "uniformity", "alignment"}
+    origin = {"images_per_second", "seconds", "data_digest", "protocol", "seed"}
+    assert metrics.keys() == measured | health | origin | {"baselines"}
     assert metrics["baselines"].keys() == {"raw_input", "random_encoder", "pca"}
     assert all(baseline.keys() == measured for baseline in metrics["baselines"].values())
     assert all(draws.keys() == {"mean", "std"} for draws in metrics["few_label"].values())
@@ -113,7 +115,7 @@ def test_an_environment_changes_single_keys(project):
     assert project.kedro(*options).exit_code == 0
     weights = load_file(project.path / "data/06_models/byol/encoder.safetensors")
     assert "layer4.1.conv2.weight" in weights
-    assert project.runs()[0].data.params["pretraining.batch_size"] == "64"
+    assert project.runs()[0].data.params["pretraining.batch_size"] == "32"
 
 
 def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path):
