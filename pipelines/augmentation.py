@@ -14,7 +14,7 @@ def cache_views(images: np.ndarray, summary: dict[str, Any], recipe: Augmentatio
     from unlabeled.views import cache_views  # imports torch
 
     views = open_array(cache_views(images, recipe, folder / "views.npy"))
-    return {"views": views, "views_of": {"data_digest": summary["data_digest"], **recipe.geometry()}}
+    return {"views": views, "views_of": recipe.crops_of(summary["data_digest"])}
 
 
 def create_pipeline() -> Pipeline:

@@ -32,7 +32,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        _stop_if_stale(views_of, {"data_digest": summary["data_digest"], **recipe.geometry()})
+        _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
         run = mlflow.active_run()
         with LiveMetrics(run.info.run_id) as report:
             encoder, history = pretrain_encoder(

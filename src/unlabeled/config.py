@@ -139,9 +139,9 @@ class Augmentation(Block):
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
 
-    def geometry(self) -> dict[str, Any]:
-        """The keys that decide the cached crops, as JSON values."""
-        return self.model_dump(mode="json", include=GEOMETRY)
+    def crops_of(self, data_digest: str) -> dict[str, Any]:
+        """All that decides the cached crops, as JSON values: the data, and the keys of the geometry."""
+        return {"data_digest": data_digest, **self.model_dump(mode="json", include=GEOMETRY)}
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augmentation":
@@ -230,6 +230,13 @@ class Evaluation(Block):
     def digest(self) -> str:
         """Two numbers compare only where this is the same."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def in_words(setting: str) -> str:
+    """How few labels there are: of "1", "5" or "10%"."""
+    if "%" in setting:
+        return f"{setting} of the labels"
+    return "one label a class" if setting == "1" else f"{setting} labels a class"
 
 
 class Finetuning(Block):

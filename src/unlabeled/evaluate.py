@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from unlabeled import health
-from unlabeled.config import Evaluation
+from unlabeled.config import Evaluation, in_words
 from unlabeled.encoders import ImageEncoder
 from unlabeled.probe import Labels, LinearProbe, measure
 from unlabeled.progress import bar
@@ -94,12 +94,6 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 def _tell(metrics: dict[str, Any]) -> None:
     few = next(iter(metrics["few_label"]), None)  # the fewest labels
     for name, numbers in {"encoder": metrics, **metrics["baselines"]}.items():
-        note = f", {_in_words(few)} {numbers['few_label'][few]['mean']:.1%}" if few else ""
+        note = f", {in_words(few)} {numbers['few_label'][few]['mean']:.1%}" if few else ""
         linear, knn = numbers["linear_probe_accuracy"], numbers["knn_accuracy"]
         logger.info(f"{name:14} linear probe {linear:.1%}, kNN {knn:.1%}{note}")
-
-
-def _in_words(setting: str) -> str:
-    if "%" in setting:
-        return f"{setting} of the labels"
-    return "one label a class" if setting == "1" else f"{setting} labels a class"

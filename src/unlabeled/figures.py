@@ -3,6 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from unlabeled.config import in_words
+
 BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"
 MARKS = {"o": BLUE, "s": RED, "D": GREEN}
 
@@ -15,7 +17,7 @@ def draw_leaderboard(board: pd.DataFrame) -> Figure:
             `_std` where there were labels. Rows without numbers are left out.
     """
     few = next((name for name in board.columns if name.startswith("few_label")), None)
-    names = {few: _in_words(few)} if few else {}
+    names = {few: in_words(few.removeprefix("few_label_"))} if few else {}
     names |= {"knn_accuracy": "kNN", "linear_probe_accuracy": "linear probe"}
     board = board.dropna(subset=list(names), how="all").iloc[::-1].reset_index(drop=True)
     figure = Figure(figsize=(8, 1.6 + 0.32 * len(board)), layout="constrained", dpi=150)
@@ -33,10 +35,3 @@ def draw_leaderboard(board: pd.DataFrame) -> Figure:
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
-
-
-def _in_words(few: str) -> str:
-    setting = few.removeprefix("few_label_")
-    if "%" in setting:
-        return f"{setting} of the labels"
-    return "one label a class" if setting == "1" else f"{setting} labels a class"

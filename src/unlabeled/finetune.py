@@ -11,7 +11,7 @@ from unlabeled.config import Augmentation, Finetuning, Pretraining
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import TrainingError
 from unlabeled.methods.supervised import Supervised
-from unlabeled.probe import Labels, draw_labels
+from unlabeled.probe import Labels, draw_labels, mean_and_std
 from unlabeled.train import choose_device, pretrain
 from unlabeled.views import Views
 
@@ -47,7 +47,7 @@ def finetune(
             seed = config.seed + draw
             for start, network in _starts(encoder, seed).items():
                 accuracies[start].append(_train_and_test(network, images, labels, rows, seed, config, recipe))
-        results[str(setting)] = {start: _summary(values) for start, values in accuracies.items()}
+        results[str(setting)] = {start: mean_and_std(values) for start, values in accuracies.items()}
     return results
 
 
@@ -97,8 +97,3 @@ def _train_and_test(
         features = torch.from_numpy(encoder.embed(images[labels.test]))
         predictions = method.head.cpu()(features).argmax(1).numpy()
     return float((predictions == labels.targets[labels.test]).mean())
-
-
-def _summary(accuracies: list[float]) -> dict[str, float]:
-    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
-    return {"mean": float(np.mean(accuracies)), "std": spread}

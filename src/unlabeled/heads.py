@@ -11,7 +11,7 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def deep_mlp(inputs: int, width: int) -> nn.Sequential:
-    """Three layers of one width with BatchNorm between them."""
+    """Three layers of one width with BatchNorm between them, as in Barlow Twins, VICReg and SimSiam."""
     return nn.Sequential(
         nn.Linear(inputs, width, bias=False),
         nn.BatchNorm1d(width),

@@ -152,8 +152,7 @@ def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation)
                 classifier = _logistic_regression(*few, config.few_label_regularisation, config)
                 accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
             name = str(setting) if isinstance(setting, int) else f"{100 * setting:g}%"
-            spread = float(np.std(accuracies, ddof=1)) if config.draws > 1 else 0.0
-            results[name] = {"mean": float(np.mean(accuracies)), "std": spread}
+            results[name] = mean_and_std(accuracies)
     return results
 
 
@@ -165,6 +164,12 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[d
         "knn_accuracy": knn_accuracy(features, labels, config),
         "few_label": few_label_accuracy(features, labels, config),
     }, probe
+
+
+def mean_and_std(accuracies: list[float]) -> dict[str, float]:
+    """`mean` and `std` (of a sample; 0 of a single one) over draws."""
+    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+    return {"mean": float(np.mean(accuracies)), "std": spread}
 
 
 def draw_labels(

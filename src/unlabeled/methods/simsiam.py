@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.heads import mlp
+from unlabeled.heads import deep_mlp, mlp
 from unlabeled.method import Method
 
 
@@ -29,16 +29,8 @@ class SimSiam(Method):
     def __init__(self, encoder: nn.Module, *, projection_dim: Count = 2048, predictor_dim: Count = 512):
         super().__init__()
         self.encoder = encoder
-        self.projector = nn.Sequential(
-            nn.Linear(encoder.feature_dim, projection_dim, bias=False),
-            nn.BatchNorm1d(projection_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(projection_dim, projection_dim, bias=False),
-            nn.BatchNorm1d(projection_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(projection_dim, projection_dim, bias=False),
-            nn.BatchNorm1d(projection_dim, affine=False),
-        )
+        layers = deep_mlp(encoder.feature_dim, projection_dim)
+        self.projector = nn.Sequential(*layers, nn.BatchNorm1d(projection_dim, affine=False))
         self.predictor = mlp(projection_dim, predictor_dim, projection_dim)
 
     def forward(self, batch: Tensor) -> Tensor:
