@@ -2,8 +2,9 @@
 
     python benchmarks/methods.py [--methods=simclr,moco] [--rounds=3] [--steps=6] [--batch-size=128] [--device=auto]
 
-CIFAR-10-sized noise, the small ResNet (a small ViT for MAE), the constants of conf/cifar10; ours and bare are
-interleaved as in throughput.py, and the medians of the rounds are reported. The last line is a JSON object.
+CIFAR-10-sized noise, the small ResNet (the recipe's ViT for MAE), the constants of conf/cifar10; ours and bare are
+interleaved as in throughput.py, and the medians of the rounds are reported. What the queue costs is told for the small
+ResNet and for the recipe's ResNet-18. The last line is a JSON object.
 """
 
 import argparse
@@ -64,34 +65,39 @@ def main() -> None:
                 f"{name}: ours {table[name]['ours']:,.0f}, bare {table[name]['bare']:,.0f} images/s, ratio {ratio:.3f}"
             )
     shares = {
-        "mae_over_full_vit": ratio_of_steps(build("mae"), Reconstruction(), options, device),
-        "moco_queue_cost": ratio_of_steps(
-            build("moco"), build("moco", queue_size=2 * options.batch_size), options, device
-        )
-        - 1,
+        "mae_over_full_vit": ratio_of_steps(build("mae"), Whole(build("mae").encoder), options, device),
+        "moco_queue_cost": queue_cost("small_resnet", options, device),
+        "moco_queue_cost_resnet18": queue_cost("resnet18", options, device),
     }
     print(f"a step of MAE takes {shares['mae_over_full_vit']:.2f} of the full ViT's; ", end="")
-    print(f"4,096 keys instead of one batch's cost MoCo {100 * shares['moco_queue_cost']:.1f} % of a step")
+    print(f"4,096 keys instead of one batch's cost MoCo {100 * shares['moco_queue_cost']:.1f} % of a step, ", end="")
+    print(f"{100 * shares['moco_queue_cost_resnet18']:.1f} % of a ResNet-18's")
     print(json.dumps({"methods": table, **shares, "device": device.type, "torch": torch.__version__}))
 
 
-def build(name: str, **changes) -> Method:
-    """The method with its constants for CIFAR-10, around a small encoder."""
+def queue_cost(architecture: str, options: argparse.Namespace, device: torch.device) -> float:
+    """Share of a step by which 4,096 keys take longer than one batch's."""
+    short = build("moco", architecture, queue_size=2 * options.batch_size)
+    return ratio_of_steps(build("moco", architecture), short, options, device) - 1
+
+
+def build(name: str, architecture: str | None = None, **changes) -> Method:
+    """The method with its constants for CIFAR-10, around a small encoder, or the ViT of its recipe."""
     file = CONF / f"parameters_{name}.yml"
     own = yaml.safe_load(file.read_text())[name]["pretraining"] if file.exists() else {}
-    encoder = build_encoder("small_vit" if name == "mae" else "small_resnet", 3, 32)
+    encoder = build_encoder(architecture or own.get("encoder", "small_resnet"), 3, 32)
     encoder.normalisation = NOISE
     kind = load_method(name)
     labels = {"classes": 10} if kind.supervised else {}
     return kind(encoder, **labels, **own.get("method", {}) | changes)
 
 
-class Reconstruction(nn.Module):
-    """The same ViT on all patches, with nothing on top but a sum."""
+class Whole(nn.Module):
+    """An encoder on all patches, with nothing on top but a mean."""
 
-    def __init__(self):
+    def __init__(self, encoder: nn.Module):
         super().__init__()
-        self.encoder = build_encoder("small_vit", 3, 32)
+        self.encoder = encoder
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return self.encoder(batch).float().square().mean()

@@ -1,12 +1,14 @@
 """Runs a pipeline once a seed, as a user does, and writes the table of its accuracies and seconds.
 
     python benchmarks/results.py [--pipeline=byol] [--env=local] [--seeds=3] [--params=...]
+    python benchmarks/results.py --pipeline=compare     # a row a method, and how its untrained network does
 
 Each run is `kedro run` in a process of its own, from start to registered. Accuracies are of the test split, scored once
 a run; mean ± standard deviation over the seeds. The last line is a JSON object.
 """
 
 import argparse
+import csv
 import json
 import statistics
 import subprocess
@@ -15,6 +17,8 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+REPORTS = PROJECT / "data/08_reporting"
+FEW = "1"
 
 
 def main() -> None:
@@ -25,34 +29,49 @@ def main() -> None:
     parser.add_argument("--params", default="", help="further parameters, as for kedro run")
     options = parser.parse_args()
     runs = [run(options, seed) for seed in range(options.seeds)]
-    rows = {"encoder": [metrics for metrics, _ in runs]}
-    for name in runs[0][0]["baselines"]:
-        rows[name] = [metrics["baselines"][name] for metrics, _ in runs]
-    table = {name: accuracies(metrics) for name, metrics in rows.items()}
-    settings = list(table["encoder"])
+    rows = {name: accuracies([metrics[name] for metrics, _ in runs]) for name in runs[0][0]}
+    if options.pipeline == "compare":
+        rows = dict(sorted(rows.items(), key=lambda row: -row[1][f"{FEW} a class"][0]))
+    settings = list(next(iter(rows.values())))
     print(f"| {options.pipeline} | " + " | ".join(settings) + " |")
     print("| --- |" + " --- |" * len(settings))
-    for name, numbers in table.items():
-        print(f"| {name} | " + " | ".join(f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in numbers.values()) + " |")
-    seconds = [(whole, metrics["seconds"]) for metrics, whole in runs]
-    for whole, training in seconds:
-        print(f"{whole:.1f} s from start to registered, {whole - training:.1f} s of it outside pretraining")
-    print(json.dumps({"table": table, "seconds": seconds}))
+    for name, numbers in rows.items():
+        cells = [
+            f"{m:.1f} ± {s:.1f}" if settings[i] != "seconds" else f"{m:.0f}"
+            for i, (m, s) in enumerate(numbers.values())
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    if options.pipeline != "compare":
+        for metrics, whole in runs:
+            training = metrics["encoder"]["seconds"]
+            print(f"{whole:.1f} s from start to registered, {whole - training:.1f} s of it outside pretraining")
+    print(json.dumps({"table": rows, "seconds": [whole for _, whole in runs]}))
 
 
-def run(options: argparse.Namespace, seed: int) -> tuple[dict, float]:
-    """The metrics of a run, and its seconds from the command to the registered version."""
+def run(options: argparse.Namespace, seed: int) -> tuple[dict[str, dict], float]:
+    """The metrics of a run by row of the table, and its seconds from the command to the registered version."""
     parameters = ",".join(filter(None, [f"pretraining.seed={seed}", options.params]))
     command = [Path(sys.executable).with_name("kedro"), "run", f"--pipeline={options.pipeline}", f"--env={options.env}"]
     began = time.time()
     subprocess.run([*command, f"--params={parameters}"], cwd=PROJECT, check=True)
+    if options.pipeline == "compare":
+        return of_methods(), time.time() - began
     registered = (PROJECT / "data/06_models" / options.pipeline / "version.json").stat().st_mtime - began
-    metrics = json.loads((PROJECT / "data/08_reporting" / options.pipeline / "metrics.json").read_text())
-    return metrics, registered
+    metrics = json.loads((REPORTS / options.pipeline / "metrics.json").read_text())
+    return {"encoder": metrics, **metrics["baselines"]}, registered
+
+
+def of_methods() -> dict[str, dict]:
+    """The metrics of each method on the leaderboard, and once those of the baselines."""
+    with (REPORTS / "leaderboard.csv").open() as file:
+        names = [row["method"] for row in csv.DictReader(file) if row["status"] in ("trained", "kept")]
+    rows = {name: json.loads((REPORTS / name / "metrics.json").read_text()) for name in names}
+    baselines = rows["byol" if "byol" in rows else next(iter(rows))]["baselines"]
+    return rows | {f"*{name}*": numbers for name, numbers in baselines.items()}
 
 
 def accuracies(metrics: list[dict]) -> dict[str, tuple[float, float]]:
-    """Mean and std over the seeds, by setting."""
+    """Mean and std over the seeds, in %, by setting; and the seconds of training."""
     values = {
         "linear probe": [m["linear_probe_accuracy"] for m in metrics],
         "kNN": [m["knn_accuracy"] for m in metrics],
@@ -60,6 +79,13 @@ def accuracies(metrics: list[dict]) -> dict[str, tuple[float, float]]:
     for setting in metrics[0]["few_label"]:
         name = f"{setting} of the labels" if "%" in setting else f"{setting} a class"
         values[name] = [m["few_label"][setting]["mean"] for m in metrics]
+    own = [m.get("baselines", {"random_encoder": m})["random_encoder"]["few_label"][FEW]["mean"] for m in metrics]
+    values["untrained, 1 a class"] = own
+    table = {name: (100 * mean, 100 * std) for name, (mean, std) in spread(values).items()}
+    return table | spread({"seconds": [m.get("seconds", 0.0) for m in metrics]})
+
+
+def spread(values: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
     return {name: (statistics.mean(v), statistics.stdev(v) if len(v) > 1 else 0.0) for name, v in values.items()}
 
 

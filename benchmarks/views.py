@@ -72,7 +72,7 @@ def on_digits(seeds: int, folder: Path):
 def validated(ingested: Ingested, views: np.ndarray, config: Pretraining, recipe: Augmentation) -> dict[str, float]:
     """Accuracies on the validation split: the test images take no part."""
     manifest = ingested.manifest
-    encoder, history = pretrain_encoder("byol", ingested.images, views, manifest, ingested.summary, config, recipe)
+    encoder, history, _ = pretrain_encoder("byol", ingested.images, views, manifest, ingested.summary, config, recipe)
     held_out = manifest.assign(split=manifest.split.replace({"test": "excluded", "validation": "test"}))
     numbers, _ = measure(encoder.embed(ingested.images), Labels.of(held_out), Evaluation())
     return {

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 
 import click
 import mlflow
@@ -11,7 +12,10 @@ from kedro.validation import ParameterValidationError
 from mlflow.exceptions import MlflowException
 
 from unlabeled.errors import UnlabeledError
+from unlabeled.progress import be_quiet
 
+QUIET = "UNLABELED_QUIET"
+"""The environment variable that tells a process that it was started by a quiet one."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -28,7 +32,11 @@ def cli() -> None:
 
 
 @cli.command(name="run", params=kedro_run.params, help=kedro_run.help)
-def run(**options) -> None:
+@click.option("--quiet", is_flag=True, help="No bars, and no lines of what goes well.")
+def run(quiet: bool, **options) -> None:
+    if quiet:
+        os.environ[QUIET] = "true"  # for the processes that it starts, too
+        be_quiet()
     if name := options.pop("pipeline"):  # what people write; Kedro 1.7 deprecates it
         if options["pipelines"]:
             raise KedroCliError("Options '--pipeline' and '--pipelines' cannot be used together")

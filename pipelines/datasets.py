@@ -1,5 +1,9 @@
-"""The catalog's kinds of data. A file is written aside and renamed: it is there whole, or as it was before."""
+"""The catalog's kinds of data. A file is written aside and renamed: it is there whole, or as it was before.
 
+What a dataset's `preview` returns, `kedro viz` shows on its node, in the way that the type it is annotated with says.
+"""
+
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.errors import DataError
@@ -56,6 +61,9 @@ class JsonDataset(FileDataset):
     def write(self, data: Any, path: Path) -> None:
         path.write_text(json.dumps(data, indent=2) + "\n")
 
+    def preview(self) -> JSONPreview:
+        return JSONPreview(json.dumps(self.load()))
+
 
 class ParquetDataset(FileDataset):
     """A DataFrame."""
@@ -67,6 +75,16 @@ class ParquetDataset(FileDataset):
         data.to_parquet(path, index=False)
 
 
+class TextDataset(FileDataset):
+    """Text in UTF-8."""
+
+    def read(self, path: Path) -> str:
+        return path.read_text(encoding="utf-8")
+
+    def write(self, data: str, path: Path) -> None:
+        path.write_text(data, encoding="utf-8")
+
+
 class CsvDataset(FileDataset):
     """A DataFrame that people open."""
 
@@ -76,12 +94,18 @@ class CsvDataset(FileDataset):
     def write(self, data: pd.DataFrame, path: Path) -> None:
         data.to_csv(path, index=False)
 
+    def preview(self, nrows: int = 50) -> TablePreview:
+        return TablePreview(self.load().head(nrows).to_dict(orient="split"))
+
 
 class FigureDataset(FileDataset):
     """A picture of matplotlib's, as PNG."""
 
     def write(self, data: Any, path: Path) -> None:
         data.savefig(path, format="png")
+
+    def preview(self) -> ImagePreview:
+        return ImagePreview(base64.b64encode(self._filepath.read_bytes()).decode())
 
 
 class ArrayDataset(FileDataset):
@@ -95,6 +119,17 @@ class ArrayDataset(FileDataset):
             return
         with ArrayWriter(self._filepath, data.shape[1:], data.dtype) as writer:
             writer.append(data)
+
+
+class PicturesDataset(FileDataset):
+    """Arrays by name, in their order, as `.npz`."""
+
+    def read(self, path: Path) -> dict[str, np.ndarray]:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    def write(self, data: dict[str, np.ndarray], path: Path) -> None:
+        np.savez_compressed(path, **data)
 
 
 class EncoderDataset(FileDataset):

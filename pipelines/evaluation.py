@@ -22,7 +22,7 @@ def evaluate(
     run: dict[str, Any],
     config: Evaluation,
 ) -> dict[str, Any]:
-    from unlabeled.evaluate import evaluate  # imports torch
+    from unlabeled.evaluate import evaluate, predict  # imports torch
 
     metrics, features, probe = evaluate(encoder, images, manifest, config)
     last = history.iloc[-1]
@@ -30,7 +30,8 @@ def evaluate(
     metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}
     metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
     mlflow.log_metrics(dict(_numbers(metrics)))
-    return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE}
+    predictions = predict(probe, features, manifest)
+    return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE, "predictions": predictions}
 
 
 def _numbers(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
@@ -52,7 +53,7 @@ def create_pipeline() -> Pipeline:
             node(
                 evaluate,
                 inputs={**inputs, "config": "params:evaluation"},
-                outputs={name: name for name in ("metrics", "features", "probe")},
+                outputs={name: name for name in ("metrics", "features", "probe", "predictions")},
                 name="evaluation",
                 tags="evaluation",
             )

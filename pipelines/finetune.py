@@ -16,7 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def finetune(
-    images: np.ndarray, manifest: pd.DataFrame, models_folder: Path, config: Finetuning, recipe: Augmentation
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    models_folder: Path,
+    config: Finetuning,
+    recipe: Augmentation,
 ) -> dict[str, Any]:
     from unlabeled.encoders import load_encoder  # imports torch
     from unlabeled.finetune import finetune
@@ -33,7 +38,7 @@ def finetune(
             mlflow.log_metric(f"{start}.{setting}", each["mean"])
         tuned, scratch = (f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}%" for each in starts.values())
         logger.info("%s labels a class: %s fine-tuned, %s from scratch", setting, tuned, scratch)
-    return {"method": config.method, "labels": results}
+    return {"method": config.method, "data_digest": summary["data_digest"], "labels": results}
 
 
 def create_pipeline() -> Pipeline:
@@ -44,6 +49,7 @@ def create_pipeline() -> Pipeline:
                 inputs={
                     "images": "images",
                     "manifest": "manifest",
+                    "summary": "summary",
                     "models_folder": "models_folder",
                     "config": "params:finetune",
                     "recipe": "params:augmentation",

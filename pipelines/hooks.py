@@ -31,7 +31,8 @@ logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on 
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
-ARTIFACTS = ("summary", "quarantine", "history", "metrics", "leaderboard", "leaderboard_figure", "finetune_metrics")
+ARTIFACTS = ("summary", "quarantine", "history", "metrics", "predictions", "report")
+ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
 """Outputs that are small, and that people open from a run's page."""
 
 
@@ -97,14 +98,12 @@ class ProjectHook(MlflowHook):
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
+            self._keep(dataset_name)  # here too: another run may have ingested it
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name.rpartition(".")[2] in ARTIFACTS:
-            try:
-                mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
-            except MlflowException as error:  # the file itself is safe
-                logger.warning("MLflow did not take %s: %s", dataset_name, error)
+            self._keep(dataset_name)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
@@ -119,6 +118,13 @@ class ProjectHook(MlflowHook):
         mlflow.set_tag("error", str(error)[:500])
         super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         self._unlock()
+
+    def _keep(self, dataset_name: str) -> None:
+        """Gives a dataset's file to MLflow."""
+        try:
+            mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
+        except MlflowException as error:  # the file itself is safe
+            logger.warning("MLflow did not take %s: %s", dataset_name, error)
 
     def _unlock(self) -> None:
         if self._lock:

@@ -32,9 +32,7 @@ class EncoderModel(PythonModel):
         embedding = self.encoder.embed(np.asarray(model_input))
         if self.probe is None:
             return {"embedding": embedding}
-        logits = self.probe.logits(embedding)
-        odds = np.exp(logits - logits.max(1, keepdims=True))
-        return {"embedding": embedding, "probability": (odds / odds.sum(1, keepdims=True)).astype(np.float32)}
+        return {"embedding": embedding, "probability": self.probe.probabilities(embedding)}
 
 
 set_model(EncoderModel())

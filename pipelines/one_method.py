@@ -4,6 +4,7 @@ Of its own so that a method that runs out of memory, or is killed, takes nothing
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from pipelines.cli import sentence
+from pipelines.cli import QUIET, sentence
+from unlabeled.progress import be_quiet
 
 
 def main() -> None:
@@ -21,6 +23,8 @@ def main() -> None:
     # What MLflow keeps as the command that repeats this run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     bootstrap_project(project)
+    if QUIET in os.environ:
+        be_quiet()
     try:
         with KedroSession.create(project, env=order["env"], runtime_params=order["runtime_params"]) as session:
             session.run(pipeline_names=[method], from_nodes=[f"{method}.pretraining"])

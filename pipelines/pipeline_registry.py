@@ -2,19 +2,31 @@
 
 from kedro.pipeline import Pipeline
 
-from pipelines import augmentation, compare, evaluation, finetune, ingestion, pretraining, registration
+from pipelines import (
+    augmentation,
+    compare,
+    evaluation,
+    finetune,
+    ingestion,
+    leaderboard,
+    pretraining,
+    registration,
+    reporting,
+)
 from unlabeled.methods import METHODS
 
-SHARED = {"images", "manifest", "summary", "views", "views_of"}
+SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder"}
 
 
 def method_pipeline(method: str) -> Pipeline:
-    """The five stages of a method; the last three read and write under its own name."""
-    own = pretraining.create_pipeline(method) + evaluation.create_pipeline() + registration.create_pipeline()
+    """The six stages of a method; the last four read and write under its own name."""
+    stages = (evaluation, registration, reporting)
+    own = sum((stage.create_pipeline() for stage in stages), pretraining.create_pipeline(method))
+    names = {"namespace": method, "inputs": SHARED, "parameters": "params:ingestion", "tags": method}
     return (
         ingestion.create_pipeline()
         + augmentation.create_pipeline()
-        + Pipeline(own, namespace=method, inputs=SHARED, tags=method, prefix_datasets_with_namespace=True)
+        + Pipeline(own, prefix_datasets_with_namespace=True, **names)
     )
 
 
@@ -24,5 +36,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "ingestion": ingestion.create_pipeline(),
         "compare": compare.create_pipeline(),
         "finetune": finetune.create_pipeline(),
+        "leaderboard": leaderboard.create_pipeline(),
     }
     return {**pipelines, **others, "__default__": pipelines["byol"]}

@@ -35,7 +35,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
         run = mlflow.active_run()
         with LiveMetrics(run.info.run_id) as report:
-            encoder, history = pretrain_encoder(
+            encoder, history, examples = pretrain_encoder(
                 method,
                 images,
                 views,
@@ -47,8 +47,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 report=report,
             )
         inputs = fingerprint(method, manifest, summary, config, recipe)
-        made = {"run_id": run.info.run_id, "seed": config.seed, "fingerprint": inputs}
-        return {"encoder": encoder, "run": made, "history": pd.DataFrame(history)}
+        made = {"run_id": run.info.run_id, "method": method, "seed": config.seed, "fingerprint": inputs}
+        return {"encoder": encoder, "run": made, "history": pd.DataFrame(history), "examples": examples}
 
     return pretrain
 
@@ -74,7 +74,7 @@ def create_pipeline(method: str) -> Pipeline:
             node(
                 pretrain_with(method),
                 inputs={**inputs, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "run", "history")},
+                outputs={name: name for name in ("encoder", "run", "history", "examples")},
                 name="pretraining",
                 tags="pretraining",
             )

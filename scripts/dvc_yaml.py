@@ -18,9 +18,11 @@ from kedro.framework.startup import bootstrap_project
 from unlabeled.methods import METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
-STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 RAW = "data/01_raw"
+TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
+"""What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
 
@@ -85,13 +87,14 @@ def _files(catalog: Any, name: str) -> list[str]:
 
 
 def _code(module: str, method: str, imports: Any) -> list[str]:
-    """The files that a module imports, directly or not, without the methods that are not the one."""
+    """The files that a module is made of, imported directly or not, without the methods that are not the one."""
     modules = [module, "pipelines.datasets"]  # which the catalog names, and no import
     if module == "pipelines.pretraining":
         modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
     used.discard("unlabeled.methods")  # a table of names: adding one to it reruns nothing
-    return sorted(_source(name) for name in used)
+    templates = [file for name in used for file in TEMPLATES.get(name, [])]
+    return sorted([*map(_source, used), *templates])
 
 
 def _source(module: str) -> str:

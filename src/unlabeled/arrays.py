@@ -74,6 +74,11 @@ def open_array(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly: the first ones of a folder may all be of one class."""
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls `write(partial)` with a path beside `path`, then renames: a reader finds the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,20 @@ def evaluate(
     return metrics, features, probe
 
 
+def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What the linear probe says of each labelled test image.
+
+    Returns:
+        Columns `row` (of the features), `sha256`, `target`, `predicted`, and `confidence`, the probability of what was
+        predicted; no rows without a probe.
+    """
+    rows = Labels.of(manifest).test if probe else np.empty(0, np.int64)
+    columns = {"row": rows, "sha256": manifest.sha256.to_numpy()[rows], "target": manifest.target.to_numpy()[rows]}
+    probabilities = probe.probabilities(features[rows]) if probe else np.empty((0, 1), np.float32)
+    predicted = probe.classes[probabilities.argmax(1)] if probe else rows
+    return pd.DataFrame({**columns, "predicted": predicted, "confidence": probabilities.max(1, initial=0)})
+
+
 def _baselines(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Any]:
     pixels = _pixels(images)
 
@@ -93,7 +107,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 def _tell(metrics: dict[str, Any]) -> None:
     few = next(iter(metrics["few_label"]), None)  # the fewest labels
-    for name, numbers in {"encoder": metrics, **metrics["baselines"]}.items():
-        note = f", {in_words(few)} {numbers['few_label'][few]['mean']:.1%}" if few else ""
-        linear, knn = numbers["linear_probe_accuracy"], numbers["knn_accuracy"]
-        logger.info(f"{name:14} linear probe {linear:.1%}, kNN {knn:.1%}{note}")
+    if few:
+        numbers = {"encoder": metrics, **metrics["baselines"]}
+        told = ", ".join(f"{name} {each['few_label'][few]['mean']:.1%}" for name, each in numbers.items())
+        logger.info("%s: %s", in_words(few), told)

@@ -69,7 +69,7 @@ def ingest(config: Ingestion, folder: Path) -> Ingested:
             ArrayWriter(folder / "images.npy", (channels, size, size)) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(chain(sample, source.items), size, channels, config.fraction):
+            for batch in decode_all(chain(sample, source.items), size, channels, config.fraction):
                 _keep(batch, config, records, rejects, moments, writer)
                 progress.advance(len(batch))
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
@@ -139,7 +139,7 @@ Outcome = tuple[Item, str, Decoded | str | None]
 """An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
 
-def _decode_all(items: Iterator[Item], size: int, channels: int, fraction: float) -> Iterator[list[Outcome]]:
+def decode_all(items: Iterator[Item], size: int, channels: int, fraction: float) -> Iterator[list[Outcome]]:
     """Decodes on every core, in order, with a bounded number of images under way."""
     workers = os.cpu_count() or 1
     waiting: deque[Future] = deque()

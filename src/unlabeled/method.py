@@ -30,6 +30,21 @@ class Method(nn.Module):
     def after_step(self, progress: float) -> None:
         """Moves what moves outside the gradient; `progress` is the share of the training that is done, in (0, 1]."""
 
+    def gauges(self) -> dict[str, float]:
+        """Numbers, by name, that move while it trains and are worth a curve; asked for at the end of an epoch."""
+        return {}
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        """What it makes of images, for people to look at: rows of pictures by name, none where there is nothing to see.
+
+        Args:
+            images: As they are, normalised, float32 of shape (B, C, H, W); the method is in eval mode.
+
+        Returns:
+            Pictures in the range of `images`, each of shape (B, C, H, W): the first row is what the others are about.
+        """
+        return {}
+
     def suits(self, images: Tensor) -> str | None:
         """Why it would learn nothing from such images, in one sentence; None where it may.
 

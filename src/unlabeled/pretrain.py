@@ -3,11 +3,12 @@
 import hashlib
 import inspect
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,19 +17,34 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from unlabeled import health
+from unlabeled.arrays import spread
 from unlabeled.config import Augmentation, Evaluation, Pretraining
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import load_method
 from unlabeled.probe import Labels, knn_accuracy
-from unlabeled.train import Monitor, Report, choose_device, pretrain
+from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
 from unlabeled.views import Views
+
+logger = logging.getLogger(__name__)
 
 DIVISIBLE = 840
 """Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
+ILLUSTRATED = 12
+"""Images at most that the method is shown for `examples`."""
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""
+
+
+class Pretrained(NamedTuple):
+    """What a training leaves."""
+
+    encoder: ImageEncoder
+    history: list[dict[str, float]]
+    """A row of metrics an epoch."""
+    examples: dict[str, np.ndarray]
+    """What the method makes of a few images that it has not seen: rows of pictures by name, uint8 (B, C, H, W)."""
 
 
 def pretrain_encoder(
@@ -42,7 +58,7 @@ def pretrain_encoder(
     *,
     resume: Path | None = None,
     report: Report | None = None,
-) -> tuple[ImageEncoder, list[dict[str, float]]]:
+) -> Pretrained:
     """Trains the method of that name on the train split.
 
     Args:
@@ -51,9 +67,6 @@ def pretrain_encoder(
         manifest: Its `split` says what to train on; its `target` serves the kNN monitor alone.
         summary: Of ingestion: `mean`, `std` and `data_digest`.
         resume: See `train.pretrain`.
-
-    Returns:
-        The encoder, and a row of metrics an epoch.
 
     Raises:
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
@@ -77,7 +90,7 @@ def pretrain_encoder(
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         encoder, model = _build(method, config, channels, size, normalisation, classes)
-    if reason := model.suits(torch.from_numpy(images[_spread(rows)]).float() / 255):
+    if reason := model.suits(torch.from_numpy(images[spread(rows, WATCHED)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else _checked(views, recipe, images),
@@ -92,7 +105,7 @@ def pretrain_encoder(
     )
     monitor = _monitor(encoder, images, manifest, supply)
     if isinstance(model, ClosedForm):
-        return encoder, _solve(model, encoder, images, rows, config, monitor, report)
+        return Pretrained(encoder, _solve(model, encoder, images, rows, config, monitor, report), {})
     history = pretrain(
         model,
         supply,
@@ -102,7 +115,10 @@ def pretrain_encoder(
         monitor=monitor,
         report=report,
     )
-    return encoder, history
+    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], summary_of(history[-1]))
+    unseen = np.flatnonzero(manifest.split == "validation")
+    shown = images[(unseen if len(unseen) else rows)[:ILLUSTRATED]]
+    return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
 
 
 def check(method: str, config: Pretraining, size: int | None = None) -> None:
@@ -193,6 +209,17 @@ class _Batches:
             yield self.encoder.prepare(self.images[self.rows[start : start + self.batch_size]])
 
 
+@torch.no_grad()
+def _illustrations(method: Method, encoder: ImageEncoder, images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    batch = encoder.prepare(images)
+    mean, std = (each[:, None, None] for each in encoder.normalisation.tensors(batch.device))
+    method.eval()
+    with torch.random.fork_rng([batch.device] if batch.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        rows = method.illustrate(batch)
+    return {name: (255 * (row * std + mean)).round().clamp(0, 255).byte().cpu().numpy() for name, row in rows.items()}
+
+
 def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
     size = recipe.crop_size or images.shape[-1]
     expected = (len(images), recipe.views, images.shape[1], size, size)
@@ -221,7 +248,9 @@ def fingerprint(
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
     """kNN accuracy on the validation split, and the health of the embedding of a fixed sample and of its views."""
-    sampled = np.concatenate([_spread(np.flatnonzero(manifest.split == split)) for split in ("train", "validation")])
+    sampled = np.concatenate(
+        [spread(np.flatnonzero(manifest.split == split), WATCHED) for split in ("train", "validation")]
+    )
     labels, pixels = Labels.of(manifest.iloc[sampled]), images[sampled]
     train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
     can_vote = len(labels.validation) > 0 and len(labels.train) > 0
@@ -239,11 +268,6 @@ def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, 
         return measured
 
     return watch
-
-
-def _spread(rows: np.ndarray) -> np.ndarray:
-    """At most WATCHED of them, evenly: the first ones of a folder may all be of one class."""
-    return rows[:: max(1, -(-len(rows) // WATCHED))]
 
 
 @torch.no_grad()

@@ -67,6 +67,10 @@ class LinearProbe:
     def logits(self, features: np.ndarray) -> np.ndarray:
         return features @ self.weight.T + self.bias
 
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """float32 of shape (N, classes)."""
+        return torch.from_numpy(self.logits(features)).softmax(1).numpy()
+
     def save(self, path: Path) -> None:
         """Writes a safetensors file of `weight`, `bias` and `classes`."""
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
@@ -125,17 +129,37 @@ def _choose_regularisation(
 def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> float:
     """Accuracy on the split `on` of a vote of the nearest training images."""
     queries = getattr(labels, on)
-    bank = F.normalize(torch.from_numpy(features[labels.train]), dim=1)
-    targets = torch.from_numpy(labels.targets)
-    k, classes = min(config.knn_k, len(bank)), int(targets.max()) + 1
-    right, chunk = 0, max(1, KNN_CELLS // len(bank))
+    similarities, rows = nearest(features, queries, labels.train, config.knn_k)
+    votes = knn_votes(similarities, labels.targets[rows], int(labels.targets.max()) + 1, config.knn_temperature)
+    return float((votes.argmax(1) == labels.targets[queries]).mean()) if len(queries) else float("nan")
+
+
+def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k rows of the bank (all, where it has fewer) that are nearest to each query by cosine similarity.
+
+    Args:
+        features: float32 of shape (N, D).
+        queries: Rows of `features`, (Q,).
+        bank: Rows of `features` to search, (M,).
+
+    Returns:
+        Similarities, the highest first, and rows of `features`, each (Q, k).
+    """
+    normalised, k = F.normalize(torch.from_numpy(features[bank]), dim=1), min(k, len(bank))
+    similarities, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    chunk = max(1, KNN_CELLS // max(1, len(bank)))
     for start in range(0, len(queries), chunk):
-        rows = queries[start : start + chunk]
-        similarity, nearest = (F.normalize(torch.from_numpy(features[rows]), dim=1) @ bank.T).topk(k)
-        votes = torch.zeros(len(rows), classes)
-        votes.scatter_add_(1, targets[labels.train][nearest], (similarity / config.knn_temperature).exp())
-        right += int((votes.argmax(1) == targets[rows]).sum())
-    return right / len(queries) if len(queries) else float("nan")
+        part = slice(start, start + chunk)
+        found = (F.normalize(torch.from_numpy(features[queries[part]]), dim=1) @ normalised.T).topk(k)
+        similarities[part], rows[part] = found.values.numpy(), bank[found.indices.numpy()]
+    return similarities, rows
+
+
+def knn_votes(similarities: np.ndarray, targets: np.ndarray, classes: int, temperature: float) -> np.ndarray:
+    """Votes of neighbours, exp(similarity / temperature) each for its target; (Q, k) twice to (Q, classes)."""
+    votes = torch.zeros(len(targets), classes)
+    weights = (torch.from_numpy(similarities) / temperature).exp()
+    return votes.scatter_add_(1, torch.from_numpy(targets), weights).numpy()
 
 
 def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation) -> dict[str, dict[str, float]]:

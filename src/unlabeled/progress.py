@@ -1,10 +1,19 @@
 """One bar for everything that takes more than a few seconds: done, rate, time left."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LOGGERS = ("unlabeled", "pipelines")
+
+
+def be_quiet() -> None:
+    """From now on neither bars nor lines of what goes well: warnings and errors alone."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class Bar:
@@ -19,7 +28,7 @@ class Bar:
 
 @contextmanager
 def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """A bar over `total` units (None: unknown), of which `done` were done before. Silent where there is no terminal."""
+    """A bar over `total` units (None: unknown), `done` of them done before; not if quiet or without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -30,5 +39,6 @@ def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar
         TimeRemainingColumn(compact=True),
     )
     console = rich.get_console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    shown = console.is_terminal and logging.getLogger(LOGGERS[0]).level < logging.WARNING
+    with Progress(*columns, console=console, disable=not shown) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))

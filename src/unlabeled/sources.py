@@ -74,7 +74,7 @@ def open_source(config: Ingestion) -> Source:
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    return _image_folder(path) if config.source == "image_folder" else _parquet(path)
+    return image_folder(path) if config.source == "image_folder" else _parquet(path)
 
 
 def _holds_parquet(path: Path) -> bool:
@@ -132,7 +132,8 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _image_folder(root: Path) -> Source:
+def image_folder(root: Path) -> Source:
+    """The images of a folder, in the order of their names. Raises DataError where there are none."""
     if not root.is_dir():
         raise DataError(f"ingestion.path: {root} is a file, expected a folder of images")
     names = sorted(_file_names(root))

@@ -83,7 +83,7 @@ def pretrain(
     step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
-    note = _note(history[-1]) if history else ""
+    note = summary_of(history[-1]) if history else ""
 
     with (
         bar("pretraining", steps, "steps", done=step) as progress,
@@ -116,12 +116,12 @@ def pretrain(
                 row = {"epoch": epoch, "loss": sum(losses) / len(losses), "learning_rate": rate}
                 row["images_per_second"] = len(losses) * views.batch_size / spent
                 row["seconds"] = spent + (history[-1]["seconds"] if history else 0.0)
-                note = _note(row)
+                row |= method.gauges()
+                note = summary_of(row)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method)
                     if untrained is not None:
                         row["untrained_embedding_std"] = untrained
-                    logger.info("epoch %d of %d%s", epoch, config.epochs, _note(row))
                     _stop_if_collapsed(row, step, rate, config)
                 history.append(row)
                 if report:
@@ -192,6 +192,7 @@ def _measured(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "epoch"}
 
 
-def _note(row: dict[str, float]) -> str:
+def summary_of(row: dict[str, float]) -> str:
+    """A row of the history in a few words, to follow others."""
     knn = f" · kNN {row['knn_accuracy']:.1%}" if "knn_accuracy" in row else ""
     return f" · loss {row['loss']:.3f} · {row['images_per_second']:,.0f} images/s{knn}"

@@ -1,5 +1,7 @@
 """All methods side by side: trained, kept or failed, and a leaderboard of them."""
 
+import re
+
 import pandas as pd
 import pytest
 from PIL import Image
@@ -71,6 +73,15 @@ def test_the_board_is_a_picture_too(compared):
         assert picture.width > 800
     artifacts = {each.path for run in project.runs() for each in project.client().list_artifacts(run.info.run_id)}
     assert {"leaderboard.csv", "leaderboard.png"} <= artifacts
+
+
+def test_what_was_compared_is_on_the_page_over_all_methods(compared):
+    project, _ = compared
+    assert project.kedro("--pipeline=leaderboard").exit_code == 0
+    page = (project.path / "data/08_reporting/leaderboard.html").read_text()
+    links = re.findall(r'<a href="([^#"][^"]*)">(\w+)</a>', page)
+    assert {method for _, method in links} == {"pca", "simclr"}
+    assert all((project.path / "data/08_reporting" / link).exists() for link, _ in links)
 
 
 def test_what_is_trained_with_the_same_inputs_is_kept_and_what_is_not_is_trained_again(compared):

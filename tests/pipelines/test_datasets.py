@@ -1,14 +1,32 @@
+import base64
+import io
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
+from kedro_viz.models.flowchart.node_metadata import DataNodeMetadata
+from kedro_viz.models.flowchart.nodes import GraphNode
+from matplotlib.figure import Figure
+from PIL import Image
 
-from pipelines.datasets import ArrayDataset, CsvDataset, FolderDataset, JsonDataset, ParquetDataset, ProbeDataset
+from pipelines.datasets import (
+    ArrayDataset,
+    CsvDataset,
+    FigureDataset,
+    FolderDataset,
+    JsonDataset,
+    ParquetDataset,
+    PicturesDataset,
+    ProbeDataset,
+    TextDataset,
+)
 from unlabeled.arrays import open_array
 from unlabeled.probe import LinearProbe
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-KINDS = {JsonDataset: {"a": [1, None]}, ParquetDataset: FRAME, CsvDataset: FRAME}
+KINDS = {JsonDataset: {"a": [1, None]}, ParquetDataset: FRAME, CsvDataset: FRAME, TextDataset: "±\n\u00a0π"}
 
 
 @pytest.mark.parametrize("kind, data", KINDS.items())
@@ -44,6 +62,47 @@ def test_arrays_are_mapped_and_their_own_file_is_left_as_it_is(tmp_path):
     dataset.save(open_array(tmp_path / "a.npy"))
     assert (tmp_path / "a.npy").stat().st_mtime_ns == before
     np.testing.assert_array_equal(dataset.load(), np.arange(6).reshape(3, 2))
+
+
+@pytest.mark.parametrize("names", [["image", "what it sees"], []])
+def test_pictures_keep_their_names_and_their_order(tmp_path, names):
+    dataset = PicturesDataset(str(tmp_path / "examples.npz"))
+    pictures = {name: np.full((2, 1, 3, 3), i, np.uint8) for i, name in enumerate(names)}
+    dataset.save(pictures)
+    loaded = dataset.load()
+    assert list(loaded) == names and all(np.array_equal(loaded[name], pictures[name]) for name in names)
+    assert [path.name for path in tmp_path.iterdir()] == ["examples.npz"]
+
+
+def shown(dataset):
+    """What `kedro viz` shows of a dataset, and as what."""
+    node = GraphNode.create_data_node("1", "data", None, set(), dataset, set())
+    response = json.loads(DataNodeMetadata(data_node=node).model_dump_json())
+    return response["preview"], response["preview_type"]
+
+
+def test_kedro_viz_shows_json(tmp_path):
+    dataset = JsonDataset(str(tmp_path / "metrics.json"))
+    dataset.save({"few_label": {"1": 0.5}, "knn_accuracy": None})
+    preview, kind = shown(dataset)
+    assert kind == "JSONPreview" and json.loads(preview) == dataset.load()
+
+
+def test_kedro_viz_shows_the_first_rows_of_a_table_and_what_is_missing_in_it(tmp_path):
+    dataset = CsvDataset(str(tmp_path / "history.csv"))
+    dataset.save(pd.DataFrame({"epoch": range(99), "rankme": [None, *range(98)]}))
+    preview, kind = shown(dataset)
+    assert kind == "TablePreview" and preview["columns"] == ["epoch", "rankme"]
+    assert len(preview["data"]) == 50 and preview["data"][:2] == [[0, None], [1, 0.0]]
+
+
+def test_kedro_viz_shows_a_figure(tmp_path):
+    dataset, figure = FigureDataset(str(tmp_path / "board.png")), Figure(figsize=(2, 1), dpi=100)
+    dataset.save(figure)
+    preview, kind = shown(dataset)
+    assert kind == "ImagePreview"
+    with Image.open(io.BytesIO(base64.b64decode(preview))) as picture:
+        assert picture.size == (200, 100)
 
 
 def test_a_probe_or_none(tmp_path):

@@ -15,7 +15,7 @@ def reproduced(tmp_path_factory, make_project):
     dvc(project, "init", "-q")
     (project.path / ".dvc/config").write_text((project.root / ".dvc/config").read_text())
     result = dvc(project, "repro")
-    assert result.stdout.count("Running stage") == 5
+    assert result.stdout.count("Running stage") == 6
     project.commit("reproduced")
     return project
 
@@ -49,6 +49,12 @@ def test_a_second_repro_does_nothing(reproduced):
     assert stages_run(dvc(reproduced, "repro")) == []
 
 
+def test_git_keeps_what_dvc_writes_of_a_run_and_none_of_its_files(reproduced):
+    kept = subprocess.run(["git", "ls-files"], cwd=reproduced.path, check=True, capture_output=True, text=True).stdout
+    assert "dvc.lock" in kept.split()
+    assert [name for name in kept.split() if name.startswith(("data/0", "mlartifacts", "mlflow"))] == []
+
+
 def test_metrics_plots_and_parameters_can_be_looked_at(reproduced):
     shown = json.loads(dvc(reproduced, "metrics", "show", "--json").stdout)
     metrics = reproduced.json("data/08_reporting/byol/metrics.json")
@@ -57,11 +63,11 @@ def test_metrics_plots_and_parameters_can_be_looked_at(reproduced):
     assert "loss" in (reproduced.path / "plots/index.html").read_text()
 
 
-def test_an_evaluation_parameter_reruns_evaluation_and_registration_only(reproduced):
+def test_an_evaluation_parameter_reruns_evaluation_and_what_follows_it_only(reproduced):
     reproduced.set(evaluation={"knn_k": 7})
     difference = json.loads(dvc(reproduced, "params", "diff", "--json").stdout)
     assert difference == {"conf/base/parameters.yml": {"evaluation.knn_k": {"old": 20, "new": 7, "diff": -13}}}
-    assert stages_run(dvc(reproduced, "repro")) == ["evaluation-byol", "registration-byol"]
+    assert stages_run(dvc(reproduced, "repro")) == ["evaluation-byol", "registration-byol", "reporting-byol"]
     assert stages_run(dvc(reproduced, "repro")) == []
 
 
@@ -73,12 +79,12 @@ def test_raw_data_and_outputs_are_pushed_and_pulled(reproduced, tmp_path):
     assert "data/01_raw/photos.dvc" in reproduced.commit("photos")
     dvc(reproduced, "push")
     subprocess.run(["git", "clone", "-q", reproduced.path, tmp_path / "clone"], check=True)
-    weights = "data/06_models/byol/encoder.safetensors"
-    assert not (tmp_path / "clone" / weights).exists()
+    weights, page = "data/06_models/byol/encoder.safetensors", "data/08_reporting/byol/report.html"
+    assert not (tmp_path / "clone" / weights).exists() and not (tmp_path / "clone" / page).exists()
     clone = type(reproduced)(tmp_path / "clone")
     dvc(clone, "remote", "modify", "--local", "store", "url", str(reproduced.path / ".dvc_remote"))
     dvc(clone, "pull")
-    assert (clone.path / weights).read_bytes() == (reproduced.path / weights).read_bytes()
+    assert all((clone.path / name).read_bytes() == (reproduced.path / name).read_bytes() for name in (weights, page))
     assert (clone.path / "data/01_raw/photos/a.bin").read_bytes() == bytes(range(256))
 
 
@@ -86,7 +92,8 @@ def test_another_method_has_stages_of_its_own(reproduced):
     dvc(reproduced, "repro")
     shutil.copytree(reproduced.root / "stages/pca", reproduced.path / "stages/pca")
     ran = stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml"))
-    assert [name.rpartition(":")[2] for name in ran] == ["pretraining-pca", "evaluation-pca", "registration-pca"]
+    own = ["pretraining-pca", "evaluation-pca", "registration-pca", "reporting-pca"]
+    assert [name.rpartition(":")[2] for name in ran] == own
     assert reproduced.json("data/06_models/pca/version.json")["name"] == "unlabeled-digits"
     assert stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml")) == []
     assert stages_run(dvc(reproduced, "repro")) == []

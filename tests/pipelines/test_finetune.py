@@ -10,6 +10,7 @@ def test_an_encoder_is_trained_on_beside_one_from_scratch(trained, project):
     assert result.exit_code == 0, result.output
     metrics = project.json("data/08_reporting/finetune.json")
     assert metrics["method"] == "byol" and metrics["labels"].keys() == {"1", "all"}
+    assert metrics["data_digest"] == project.json("data/02_intermediate/summary.json")["data_digest"]
     for starts in metrics["labels"].values():
         assert starts.keys() == {"finetuned", "from_scratch"}
         assert all(0 <= each["mean"] <= 1 and each["std"] >= 0 for each in starts.values())

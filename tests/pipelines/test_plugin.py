@@ -36,6 +36,7 @@ def test_a_method_of_another_package_is_trained_evaluated_and_registered(project
     assert result.returncode == 0, result.stderr
     assert project.json("data/06_models/whitened/version.json")["name"] == "unlabeled-digits"
     assert project.json("data/08_reporting/whitened/metrics.json")["few_label"]["1"]["mean"] > 0
+    assert "whitened on digits" in (project.path / "data/08_reporting/whitened/report.html").read_text()
     (run,) = project.runs()
     assert run.data.params["pretraining.method.strength"] == "2.0" and run.data.tags["method"] == "whitened"
     refused = project.shell(

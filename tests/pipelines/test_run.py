@@ -19,8 +19,11 @@ STAGES = {
     "data/06_models/byol/probe.safetensors",
     "data/06_models/byol/run.json",
     "data/06_models/byol/version.json",
+    "data/08_reporting/byol/examples.npz",
     "data/08_reporting/byol/history.csv",
     "data/08_reporting/byol/metrics.json",
+    "data/08_reporting/byol/predictions.parquet",
+    "data/08_reporting/byol/report.html",
 }
 
 
@@ -58,7 +61,19 @@ def test_mlflow_has_the_curve_epoch_by_epoch_and_the_files_people_open(trained):
     losses = trained.client().get_metric_history(run, "loss")
     assert [(m.step, m.value) for m in losses] == list(zip(history.epoch, history.loss, strict=True))
     artifacts = {artifact.path for artifact in trained.client().list_artifacts(run)}
-    assert artifacts >= {"history.csv", "metrics.json", "summary.json", "quarantine.csv"}
+    opened = {"history.csv", "metrics.json", "predictions.parquet", "report.html", "summary.json", "quarantine.csv"}
+    assert artifacts >= opened
+    momenta = trained.client().get_metric_history(run, "momentum")
+    assert [m.value for m in momenta] == history.momentum.tolist() and momenta[-1].value == 1
+
+
+def test_predictions_are_of_the_test_images_and_their_share_of_right_ones_is_the_accuracy(trained):
+    predictions = pd.read_parquet(trained.path / "data/08_reporting/byol/predictions.parquet")
+    manifest = pd.read_parquet(trained.path / "data/02_intermediate/manifest.parquet")
+    assert predictions.row.tolist() == np.flatnonzero(manifest.split == "test").tolist()
+    accuracy = trained.json("data/08_reporting/byol/metrics.json")["linear_probe_accuracy"]
+    assert (predictions.predicted == predictions.target).mean() == pytest.approx(accuracy)
+    assert predictions.confidence.between(0.1, 1).all()  # of ten classes
 
 
 def test_features_are_the_encoders_of_the_unaugmented_images(trained):
@@ -76,7 +91,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, p
 
 
 def test_stages_can_be_run_one_by_one_and_end_up_in_the_run_of_their_training(project):
-    for tag in ("ingestion", "augmentation", "pretraining", "evaluation", "registration"):
+    for tag in ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting"):
         result = project.kedro("--pipeline=byol", f"--tags={tag}")
         assert result.exit_code == 0, result.output
     training, *earlier = project.runs()
@@ -93,7 +108,7 @@ def test_a_part_of_the_chain_leaves_the_weights_alone(trained, options):
     result = trained.kedro("--pipeline=byol", *options)
     assert result.exit_code == 0, result.output
     changed = {name for name, content in trained.files().items() if content != before[name]}
-    assert changed <= {"data/06_models/byol/version.json"}
+    assert changed <= {"data/06_models/byol/version.json", "data/08_reporting/byol/report.html"}
     assert trained.runs()[0].info.run_id == trained.json("data/06_models/byol/run.json")["run_id"]
 
 
@@ -127,4 +142,6 @@ def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path
     assert result.exit_code == 0, result.output
     metrics = project.json("data/08_reporting/byol/metrics.json")
     assert metrics["linear_probe_accuracy"] is None and metrics["rankme"] > 1
+    assert "too few labels" in (project.path / "data/08_reporting/byol/report.html").read_text()
+    assert "no labels to test with" in result.output
     assert project.client().get_model_version_by_alias("unlabeled-image_folder", "champion").version == 1

@@ -9,7 +9,7 @@ import torch
 from unlabeled import health
 from unlabeled.config import Evaluation
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.evaluate import evaluate
+from unlabeled.evaluate import evaluate, predict
 from unlabeled.networks import SmallResNet
 from unlabeled.probe import Labels, measure
 
@@ -25,7 +25,7 @@ def encoder_of(seed=0, size=8, channels=1):
 def manifest_of(targets):
     n = len(targets)
     split = np.select([np.arange(n) < 0.6 * n, np.arange(n) < 0.75 * n], ["train", "validation"], "test")
-    return pd.DataFrame({"target": targets, "split": split})
+    return pd.DataFrame({"target": targets, "split": split, "sha256": [f"{7 * i % n:03x}" for i in range(n)]})
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +144,64 @@ def test_a_validation_split_is_not_needed(data):
     assert metrics["linear_probe_accuracy"] > 0.5 and probe.regularisation in CONFIG.regularisation
 
 
-def test_each_kind_of_features_is_told_of(data, caplog):
+def test_every_kind_of_features_is_told_of_in_one_line(data, caplog):
     with caplog.at_level(logging.INFO):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG)
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["encoder", *metrics["baselines"]]
-    assert f"linear probe {metrics['linear_probe_accuracy']:.1%}" in caplog.text
+    numbers = {"encoder": metrics, **metrics["baselines"]}
+    told = [f"{name} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
+    assert [record.getMessage() for record in caplog.records] == [f"one label a class: {', '.join(told)}"]
+
+
+def test_without_few_labels_there_is_nothing_to_tell(data, caplog):
+    with caplog.at_level(logging.INFO):
+        evaluate(encoder_of(), *data, CONFIG.model_copy(update={"shots": (), "fractions": ()}))
+    assert caplog.records == []
+
+
+@pytest.fixture(scope="module")
+def predictions(evaluated, data):
+    return predict(evaluated[2], evaluated[1], data[1])
+
+
+def test_the_predictions_are_the_probes_of_every_test_image(evaluated, data, predictions):
+    _, features, probe = evaluated
+    test = np.flatnonzero(data[1].split == "test")
+    assert list(predictions) == ["row", "sha256", "target", "predicted", "confidence"]
+    assert predictions.row.tolist() == test.tolist()
+    assert predictions.target.tolist() == data[1].target[test].tolist()
+    assert predictions.sha256.tolist() == data[1].sha256[test].tolist()
+    assert predictions.predicted.tolist() == probe.predict(features[test]).tolist()
+
+
+def test_the_predictions_give_the_accuracy_that_was_measured(evaluated, predictions):
+    right = (predictions.target == predictions.predicted).mean()
+    assert right == pytest.approx(evaluated[0]["linear_probe_accuracy"])
+
+
+def test_the_confidence_is_the_probability_of_what_was_predicted(evaluated, predictions):
+    probabilities = evaluated[2].probabilities(evaluated[1][predictions.row])
+    place = np.searchsorted(evaluated[2].classes, predictions.predicted)
+    assert np.array_equal(predictions.confidence, probabilities[np.arange(len(place)), place])
+    assert predictions.confidence.between(0.1, 1).all()
+
+
+def test_predictions_name_classes_by_their_target(data):
+    odd = data[1].assign(target=3 + 4 * (data[1].target % 2))  # 3 and 7
+    _, features, probe = evaluate(encoder_of(), data[0], odd, CONFIG)
+    assert set(predict(probe, features, odd).predicted) == {3, 7}
+
+
+def test_unlabelled_test_images_are_not_predicted(evaluated, data):
+    some = data[1].assign(target=np.where(np.arange(300) % 2 == 0, -1, data[1].target))
+    assert (predict(evaluated[2], evaluated[1], some).row % 2 == 1).all()
+
+
+def test_predictions_survive_parquet_with_and_without_a_probe(evaluated, data, predictions, tmp_path):
+    none = predict(None, evaluated[1], data[1])
+    assert list(none) == list(predictions) and len(none) == 0
+    for each in (predictions, none):
+        each.to_parquet(tmp_path / "predictions.parquet")
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "predictions.parquet"), each)
 
 
 @pytest.mark.parametrize("channels, size", [(3, 70), (4, 33), (1, 96)])

@@ -62,8 +62,8 @@ def data(digits):
 
 
 @pytest.fixture
-def pretrained(data, monkeypatch):
-    """Trains on the data, by default for 2 epochs of 2 steps on fresh views; gives the encoder and the history."""
+def train(data, monkeypatch):
+    """Trains on the data, by default for 2 epochs of 2 steps on fresh views."""
     for name in ("Pull", "HeadlessBYOL", "Interrupted"):
         monkeypatch.setitem(METHODS, name.lower(), f"{__name__}:{name}")
 
@@ -85,6 +85,12 @@ def pretrained(data, monkeypatch):
     return run
 
 
+@pytest.fixture
+def pretrained(train):
+    """Trains in the same way; gives the encoder and the history."""
+    return lambda *arguments, **options: train(*arguments, **options)[:2]
+
+
 def same(a, b):
     """Whether two encoders have the same weights and statistics to the last bit."""
     a, b = a.network.state_dict(), b.network.state_dict()
@@ -103,7 +109,44 @@ def test_byol_trains_an_encoder_and_says_how_it_went(pretrained, data):
     assert encoder.normalisation.mean == tuple(data[2]["mean"]) and encoder.image_size == 8
     measured = {"embedding_std", "rankme", "knn_accuracy", "alignment"}
     assert measured <= history[-1].keys() and not measured & history[0].keys()
+    assert history[0]["momentum"] < history[-1]["momentum"] == 1
     assert all(np.isfinite(value) for value in history[-1].values())
+
+
+def test_a_training_is_one_line_in_the_log(pretrained, caplog):
+    with caplog.at_level("INFO"):
+        pretrained(epochs=4, monitor_every=1)
+    (line,) = caplog.messages
+    assert line.startswith("trained for 4 epochs in ") and "loss" in line and "kNN" in line
+
+
+def test_what_a_method_makes_of_unseen_images_is_left_as_pictures(train, data):
+    pictures = train("autoencoder", method={"latent_dim": 8, "width": 4}).examples
+    assert list(pictures) == ["image", "reconstruction"]
+    assert all(row.dtype == np.uint8 and row.shape == (12, 1, 8, 8) for row in pictures.values())
+    unseen = data[0][data[1].split == "validation"][:12]
+    assert np.abs(pictures["image"].astype(int) - unseen).max() <= 1
+
+
+def test_without_a_validation_split_the_pictures_are_of_training_images(train, data):
+    data[1]["split"] = "train"
+    pictures = train("autoencoder", method={"latent_dim": 8, "width": 4}, batch_size=64).examples
+    assert np.abs(pictures["image"].astype(int) - data[0][:12]).max() <= 1
+
+
+def test_pictures_are_of_the_size_that_was_trained_on(train):
+    pictures = train("autoencoder", method={"latent_dim": 8, "width": 4}, recipe={"crop_size": 6}).examples
+    assert {row.shape for row in pictures.values()} == {(12, 1, 6, 6)}
+
+
+@pytest.mark.parametrize("name, options", [("byol", {"method": SMALL}), ("pca", {"encoder": "linear"})])
+def test_a_method_that_has_nothing_to_show_leaves_no_pictures(train, name, options):
+    assert train(name, **options).examples == {}
+
+
+def test_the_same_seed_gives_the_same_pictures(train):
+    first, second = (train("vae", method={"latent_dim": 8, "width": 4}).examples for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first | second)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(pretrained):
@@ -283,7 +326,7 @@ constants = {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9}
 def train(optimizer, name, resume):
     config = Pretraining(method=constants, optimizer=optimizer, epochs=4, batch_size=8, warmup_epochs=1,
                          monitor_every=2, min_embedding_std=0, checkpoint_seconds=0)
-    encoder, history = pretrain_encoder(
+    encoder, history, _ = pretrain_encoder(
         "byol", images, np.zeros((40, 0, 1, 8, 8), np.uint8), pd.DataFrame(rows),
         {"mean": [0.5], "std": [0.3], "data_digest": "a"}, config, Augmentation(views="fresh"), resume=resume)
     encoder.save(folder / f"{name}.safetensors")

@@ -16,7 +16,9 @@ from unlabeled.probe import (
     few_label_accuracy,
     fit_linear_probe,
     knn_accuracy,
+    knn_votes,
     measure,
+    nearest,
 )
 
 
@@ -192,6 +194,76 @@ def test_logits_are_a_linear_function_of_raw_features():
     features = np.float32([[1, 1], [2, 2]])
     assert probe.logits(features).tolist() == [[3, 4], [6, 5]]
     assert probe.predict(features).tolist() == [9, 4]
+
+
+def test_probabilities_are_the_softmax_of_the_logits():
+    features, targets = blobs()
+    probe = fit_linear_probe(features, labels_of(targets), Evaluation())
+    probabilities = probe.probabilities(features)
+    np.testing.assert_allclose(probabilities, softmax(probe.logits(features).astype(float), axis=1), atol=1e-6)
+    assert probabilities.dtype == np.float32 and probabilities.shape == (240, 4)
+    assert np.array_equal(probe.classes[probabilities.argmax(1)], probe.predict(features))
+
+
+def test_probabilities_of_very_sure_logits_are_finite():
+    probe = LinearProbe(np.float32([[1e4], [-1e4]]), np.zeros(2, np.float32), np.arange(2), 1.0)
+    assert probe.probabilities(np.float32([[1], [-1]])).tolist() == [[1, 0], [0, 1]]
+
+
+def test_there_may_be_nothing_to_give_probabilities_of():
+    probe = LinearProbe(np.ones((3, 2), np.float32), np.zeros(3, np.float32), np.arange(3), 1.0)
+    assert probe.probabilities(np.empty((0, 2), np.float32)).shape == (0, 3)
+
+
+def slow_nearest(features, queries, bank, k):
+    """One query after another; similarities and rows."""
+    unit = features.astype(np.float64) / np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    found = [sorted(((unit[query] @ unit[row], row) for row in bank), reverse=True)[:k] for query in queries]
+    return np.array([[s for s, _ in each] for each in found]), np.array([[row for _, row in each] for each in found])
+
+
+@pytest.mark.parametrize("k", [1, 5, 500])
+def test_the_nearest_are_those_of_the_slow_loop(k):
+    features, _ = blobs(noise=3.0)
+    queries, bank = np.arange(0, 60, 2), np.arange(239, 80, -1)
+    similarities, rows = nearest(features, queries, bank, k)
+    expected = slow_nearest(features, queries, bank, k)
+    assert rows.shape == (30, min(k, 159)) and rows.dtype == np.int64 and np.array_equal(rows, expected[1])
+    np.testing.assert_allclose(similarities, expected[0], atol=1e-6)
+
+
+def test_an_image_in_the_bank_is_nearest_to_itself():
+    features, _ = blobs()
+    similarities, rows = nearest(features, np.arange(240), np.arange(240), 1)
+    assert rows[:, 0].tolist() == list(range(240)) and np.allclose(similarities, 1, atol=1e-6)
+
+
+def test_the_nearest_do_not_depend_on_how_many_are_looked_up_at_once(monkeypatch):
+    features, _ = blobs()
+    whole = nearest(features, np.arange(100), np.arange(100, 240), 4)
+    monkeypatch.setattr("unlabeled.probe.KNN_CELLS", 1000)  # seven queries
+    for part, all_at_once in zip(nearest(features, np.arange(100), np.arange(100, 240), 4), whole, strict=True):
+        np.testing.assert_allclose(part, all_at_once, atol=1e-6)
+
+
+def test_of_no_queries_and_of_no_bank_nothing_is_near():
+    features, _ = blobs()
+    none = np.empty(0, np.int64)
+    assert nearest(features, none, np.arange(240), 3)[1].shape == (0, 3)
+    assert nearest(features, np.arange(5), none, 3)[1].shape == (5, 0)
+
+
+def test_votes_are_weighted_by_similarity():
+    similarities, targets = np.float32([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]]), np.array([[0, 2, 2], [1, 1, 1]])
+    votes = knn_votes(similarities, targets, 4, 0.5)
+    e = np.exp
+    expected = [[e(1.8), 0, e(1.0) + e(0.2), 0], [0, e(0.6) + e(0.4) + e(0.2), 0, 0]]
+    np.testing.assert_allclose(votes, expected, rtol=1e-6)
+
+
+def test_who_is_infinitely_far_has_no_vote():
+    votes = knn_votes(np.float32([[-np.inf, 0.0]]), np.array([[0, 1]]), 2, 0.1)
+    assert votes.tolist() == [[0, 1]]
 
 
 def slow_knn(features, labels, k, temperature):

@@ -118,6 +118,19 @@ def timeless(history):
     ]
 
 
+class Gauged(Toy):
+    """Has a number that moves."""
+
+    def gauges(self):
+        return {"done": self.progress[-1]}
+
+
+def test_a_methods_gauges_are_in_the_row_of_each_epoch_and_reported(train):
+    told = []
+    history = train(Gauged(), epochs=4, report=lambda metrics, step: told.append(metrics["done"]))
+    assert [row["done"] for row in history] == told == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_the_cpu_is_chosen_where_there_is_nothing_better():
     assert choose_device("cpu").type == "cpu"
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()

@@ -38,3 +38,6 @@ class Autoencoder(Method):
     def reconstruct(self, batch: Tensor) -> Tensor:
         """Images like `batch`."""
         return self.decoder(self.squeeze(self.encoder(batch)))
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        return {"image": images, "reconstruction": self.reconstruct(images)}

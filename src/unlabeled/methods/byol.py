@@ -52,7 +52,7 @@ class BYOL(Method):
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
         self.predictor = mlp(projection_dim, hidden_dim, projection_dim)
         self.target = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
-        self.momentum = momentum
+        self.momentum = self.tau = momentum
 
     def forward(self, batch: Tensor) -> Tensor:
         """Symmetrised loss, a scalar in [0, 8], of two views as one batch, shape (2B, C, h, w)."""
@@ -63,4 +63,8 @@ class BYOL(Method):
         return byol_loss(p1, t2) + byol_loss(p2, t1)
 
     def after_step(self, progress: float) -> None:
-        follow(self.target, (self.encoder, self.projector), cosine_momentum(self.momentum, progress))
+        self.tau = cosine_momentum(self.momentum, progress)
+        follow(self.target, (self.encoder, self.projector), self.tau)
+
+    def gauges(self) -> dict[str, float]:
+        return {"momentum": self.tau}

@@ -18,6 +18,8 @@ STEP = 10
 """Side of a bin, in units of a and b."""
 LIMIT = 110
 """The largest |a| and |b| of any colour that a screen shows, rounded up."""
+ANNEALING = 0.38
+"""T of the colours that are shown."""
 GREY = 4.0
 """Mean chroma below which images have no colours to speak of."""
 WHITE = (0.95047, 1.0, 1.08883)
@@ -33,6 +35,15 @@ def rgb_to_lab(images: Tensor) -> Tensor:
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-8) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """The inverse of `rgb_to_lab`; colours that no screen shows are clamped."""
+    y = (lab[:, 0] + 16) / 116
+    f = torch.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], 1)
+    xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * lab.new_tensor(WHITE)[:, None, None]
+    linear = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(lab.new_tensor(TO_XYZ)), xyz).clamp(0, 1)
+    return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
 
 
 def colour_bins() -> Tensor:
@@ -73,15 +84,23 @@ class Colorization(Method):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Weighted cross entropy over the colours of one view, shape (B, 3, h, w)."""
-        mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(batch.device))
-        lab = rgb_to_lab(batch * std + mean)
-        lightness = (lab[:, :1] / 100 - mean) / std
-        logits = self.head(self.encoder.feature_map(lightness.contiguous(memory_format=torch.channels_last))).float()
+        lab = self.to_lab(batch)
+        logits = self.predict(lab)
         targets = self.quantise(F.adaptive_avg_pool2d(lab[:, 1:], logits.shape[-2:]))
         # Weighted by hand: torch would divide by the weights of the batch, and rare colours would not count for more.
         losses = F.cross_entropy(logits, targets, reduction="none")
         self.seen = torch.zeros_like(self.counts).scatter_add_(0, targets.flatten(), torch.ones_like(losses).flatten())
         return (self.weights()[targets] * losses).mean()
+
+    def to_lab(self, batch: Tensor) -> Tensor:
+        mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(batch.device))
+        return rgb_to_lab(batch * std + mean)
+
+    def predict(self, lab: Tensor) -> Tensor:
+        """Logits of the bins, (B, Q, h, w), from the lightness alone."""
+        mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(lab.device))
+        lightness = (lab[:, :1] / 100 - mean) / std
+        return self.head(self.encoder.feature_map(lightness.contiguous(memory_format=torch.channels_last))).float()
 
     def quantise(self, colours: Tensor) -> Tensor:
         """The nearest bin of a and b, (B, 2, h, w) to int64 (B, h, w)."""
@@ -97,6 +116,16 @@ class Colorization(Method):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         self.counts += self.seen
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        """A place's colour is the annealed mean of the paper's equation 5, at T = 0.38."""
+        mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(images.device))
+        lab = self.to_lab(images)
+        colours = torch.einsum("bqhw,qc->bchw", (self.predict(lab) / ANNEALING).softmax(1), self.bins)
+        colours = F.interpolate(colours, lab.shape[-2:], mode="bilinear")
+        lightness = torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1)
+        rows = {"lightness": lightness, "coloured": torch.cat([lab[:, :1], colours], 1)}
+        return {"image": images, **{name: (lab_to_rgb(row) - mean) / std for name, row in rows.items()}}
 
     def suits(self, images: Tensor) -> str | None:
         chroma = rgb_to_lab(images)[:, 1:].norm(dim=1).mean().item()

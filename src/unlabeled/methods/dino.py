@@ -47,11 +47,11 @@ def dino_loss(
 class Prototypes(nn.Module):
     """Three layers, then cosine similarity with prototypes: (B, D) to (B, prototypes)."""
 
-    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int):
+    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int, batch_norm: bool):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        norm = nn.BatchNorm1d if batch_norm else nn.Identity
+        wide = [layer for size in (inputs, hidden) for layer in (nn.Linear(size, hidden), norm(hidden), nn.GELU())]
+        self.layers = nn.Sequential(*wide, nn.Linear(hidden, bottleneck))
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
         nn.init.trunc_normal_(self.prototypes, std=0.02)
 
@@ -64,6 +64,7 @@ class DINO(Method):
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
     hidden_dim, bottleneck_dim: Of the head.
     prototypes: How many the head tells apart.
+    batch_norm: Whether the head's layers have BatchNorm, as convolutional encoders want it (there `use_bn_in_head`).
     momentum: Of the teacher, at the beginning.
     center_momentum: m_c.
     temperature, teacher_temperature: T_s, T_t.
@@ -78,6 +79,7 @@ class DINO(Method):
         hidden_dim: Count = 2048,
         bottleneck_dim: Count = 256,
         prototypes: Count = 65536,
+        batch_norm: bool = False,
         momentum: float = 0.996,
         center_momentum: float = 0.9,
         temperature: float = 0.1,
@@ -94,10 +96,11 @@ class DINO(Method):
         if not (len(small_scale) == 2 and 0 < small_scale[0] <= small_scale[1] <= 1):
             raise ValueError(f"small_scale: received {small_scale}, expected two shares above 0, the lower first")
         self.encoder = encoder
-        self.head = Prototypes(encoder.feature_dim, hidden_dim, bottleneck_dim, prototypes)
+        self.head = Prototypes(encoder.feature_dim, hidden_dim, bottleneck_dim, prototypes, batch_norm)
         self.teacher = deepcopy(nn.Sequential(self.encoder, self.head)).requires_grad_(False)
         self.register_buffer("center", torch.zeros(prototypes))
         self.momentum, self.center_momentum = momentum, center_momentum
+        self.teacher_momentum = momentum
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.small_views, self.small_scale = small_views, small_scale
         self.teacher_mean: Tensor | None = None
@@ -129,5 +132,9 @@ class DINO(Method):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Moves the teacher and the centre."""
-        follow(self.teacher, (self.encoder, self.head), cosine_momentum(self.momentum, progress))
+        self.teacher_momentum = cosine_momentum(self.momentum, progress)
+        follow(self.teacher, (self.encoder, self.head), self.teacher_momentum)
         self.center.lerp_(self.teacher_mean, 1 - self.center_momentum)
+
+    def gauges(self) -> dict[str, float]:
+        return {"momentum": self.teacher_momentum}

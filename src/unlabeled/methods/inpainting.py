@@ -48,3 +48,8 @@ class Inpainting(Method):
     def fill(self, batch: Tensor, holes: Tensor) -> Tensor:
         """What the network makes of images without what is in their holes; like `batch`."""
         return self.decoder(self.encoder(batch * (1 - holes)))
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        holes = self.draw_holes(images)
+        outside = images * (1 - holes)
+        return {"image": images, "with a hole": outside, "filled in": outside + holes * self.fill(images, holes)}

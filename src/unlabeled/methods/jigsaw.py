@@ -4,8 +4,8 @@
 
 (Noroozi & Favaro 2016, arXiv:1603.09246, sections 3.2 and 3.3). The permutations are chosen for their Hamming distance
 from each other, as there. So that no edge or colour gives the answer away, each tile is cut at a random place within
-its cell, short of the cell's edges, and normalised by itself. A tile is scaled up to the image's size, at which the
-encoder will be used.
+its cell, short of the cell's edges, and normalised by itself. The encoder sees a tile at the scale at which it will see
+whole images, or nearly: stretched to the side of its cell, and to a multiple of a ViT's patch.
 """
 
 from functools import cache
@@ -64,6 +64,8 @@ class Jigsaw(Method):
                 f"{encoder.image_size}, expected {SMALLEST_CELL} at least"
             )
         self.encoder, self.grid = encoder, grid
+        patch = getattr(encoder, "patch_size", 1)
+        self.side = max(1, round(encoder.image_size / grid / patch)) * patch
         orders = torch.from_numpy(distant_permutations(grid**2, permutations)).to(torch.get_default_device())
         self.register_buffer("permutations", orders)
         self.head = nn.Sequential(
@@ -76,14 +78,39 @@ class Jigsaw(Method):
         """Cross entropy over the permutations, of one view, shape (B, C, h, w)."""
         tiles = self.cut(batch)
         which = torch.randint(len(self.permutations), (len(batch),), device=batch.device)
-        shuffled = tiles.gather(1, self.permutations[which][:, :, None, None, None].expand_as(tiles))
+        return F.cross_entropy(self.solve(tiles, self.permutations[which]), which)
+
+    def solve(self, tiles: Tensor, orders: Tensor) -> Tensor:
+        """Logits of the permutations, (B, permutations), of tiles that are shown in these orders, (B, grid²)."""
+        shuffled = tiles.gather(1, orders[:, :, None, None, None].expand_as(tiles))
         features = self.encoder(shuffled.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(self.head(features.view(len(batch), -1)).float(), which)
+        return self.head(features.view(len(tiles), -1)).float()
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        orders = self.permutations[torch.arange(len(images), device=images.device) % len(self.permutations)]
+        answers = self.permutations[self.solve(self.cut(images), orders).argmax(1)]
+        shuffled = self.rearrange(images, orders)
+        return {
+            "image": images,
+            "shuffled": shuffled,
+            "put back by its answer": self.rearrange(shuffled, answers.argsort(1)),
+        }
+
+    def rearrange(self, images: Tensor, orders: Tensor) -> Tensor:
+        """Images whose cell i shows what was in cell `orders[i]`; pixels that no cell covers stay."""
+        grid, cell = self.grid, images.shape[-1] // self.grid
+        covered = images[..., : grid * cell, : grid * cell]
+        cells = covered.unflatten(3, (grid, cell)).unflatten(2, (grid, cell)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        moved = cells.gather(1, orders[:, :, None, None, None].expand_as(cells))
+        whole = images.clone()
+        whole[..., : grid * cell, : grid * cell] = (
+            moved.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        )
+        return whole
 
     def cut(self, batch: Tensor) -> Tensor:
-        """The tiles of images (B, C, S, S), row by row, normalised: (B, grid², C, S, S)."""
-        size, tiles = batch.shape[-1], self.grid**2
-        cell = size // self.grid
+        """The tiles of images (B, C, S, S), row by row, normalised: (B, grid², C, side, side)."""
+        tiles, cell = self.grid**2, batch.shape[-1] // self.grid
         tile = int(COVERED * cell)
         index = torch.arange(tiles, device=batch.device)
         corner = torch.stack([index // self.grid, index % self.grid], 1) * cell
@@ -91,7 +118,7 @@ class Jigsaw(Method):
         place = corner + torch.randint(cell - tile + 1, (len(batch), tiles, 2), device=batch.device)
         boxes = torch.cat([place, torch.full_like(place, tile)], 2).float()
         # Whole pixels first: what is scaled up has seen nothing beyond its own edges.
-        cut = F.interpolate(resample(batch, boxes, tile).flatten(0, 1), (size, size), mode="bilinear")
+        cut = F.interpolate(resample(batch, boxes, tile).flatten(0, 1), (self.side, self.side), mode="bilinear")
         cut = cut.unflatten(0, (len(batch), tiles))
         mean, std = cut.mean((3, 4), keepdim=True), cut.std((3, 4), keepdim=True)
         return (cut - mean) / (std + 0.1)

@@ -63,12 +63,16 @@ class MAE(Method):
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of one view, shape (B, C, h, w)."""
         patches = patchify(batch, self.patch_size)
-        # From torch's own generator, which the loop seeds at each step.
-        order = torch.rand(patches.shape[:2], device=batch.device).argsort(1)
+        order = self.draw_order(patches)
         predicted = self.predict(batch, order[:, : self.visible]).float()
         mean, variance = patches.mean(2, keepdim=True), patches.var(2, keepdim=True)
         error = (predicted - (patches - mean) / (variance + 1e-6).sqrt()).square().mean(2)
         return error.gather(1, order[:, self.visible :]).mean()
+
+    def draw_order(self, patches: Tensor) -> Tensor:
+        """The patches of each image in a random order, the visible ones first: int64 of shape (B, T)."""
+        # From torch's own generator, which the loop seeds at each step.
+        return torch.rand(patches.shape[:2], device=patches.device).argsort(1)
 
     def predict(self, batch: Tensor, visible: Tensor) -> Tensor:
         """Normalised pixels of all patches, (B, T, C · patch²), from those whose indices (B, V) are given."""
@@ -76,3 +80,15 @@ class MAE(Method):
         masked = self.mask_token.to(tokens.dtype).expand(len(batch), self.positions.shape[1], -1)
         everywhere = masked.scatter(1, visible[..., None].expand_as(tokens), tokens)
         return self.decoder(everywhere + self.positions)
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        """Predicted patches have the mean and the deviation of the true ones, which MAE does not predict."""
+        patches = patchify(images, self.patch_size)
+        visible = self.draw_order(patches)[:, : self.visible]
+        mean, std = patches.mean(2, keepdim=True), patches.std(2, keepdim=True)
+        predicted = self.predict(images, visible).float() * std + mean
+        shown = torch.zeros_like(patches[..., :1]).scatter(1, visible[..., None], 1)
+        rows = {"image": patches, "what it sees": patches * shown}
+        rows["predicted"] = torch.where(shown > 0, patches, predicted)
+        size, side = images.shape[-2:], self.patch_size
+        return {name: F.fold(row.transpose(1, 2), size, side, stride=side) for name, row in rows.items()}

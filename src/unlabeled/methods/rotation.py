@@ -38,6 +38,13 @@ class Rotation(Method):
         turns = torch.arange(4, device=batch.device).repeat_interleave(len(batch))
         return F.cross_entropy(self.head(self.encoder(images)).float(), turns)
 
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        turns = torch.arange(len(images), device=images.device) % 4
+        turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
+        told = self.head(self.encoder(turned)).argmax(1)
+        back = torch.stack([image.rot90(-int(turn), (1, 2)) for image, turn in zip(turned, told, strict=True)])
+        return {"image": images, "turned": turned, "turned back by its answer": back}
+
     def suits(self, images: Tensor) -> str | None:
         turned = rotations(images).unflatten(0, (4, -1))
         contrast = (images - images.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))

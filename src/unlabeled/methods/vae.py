@@ -46,10 +46,23 @@ class VAE(Method):
         error = (self.decoder(latent).float() - batch).square().flatten(1).sum(1) / 2
         return (error + self.beta * kl_divergence(mean, log_variance)).mean()
 
+    def means(self, batch: Tensor) -> Tensor:
+        """μ of each image, (B, Z)."""
+        return self.moments(self.encoder(batch))[:, : self.latent_dim]
+
     def reconstruct(self, batch: Tensor) -> Tensor:
         """Images like `batch`, of the mean of each."""
-        return self.decoder(self.moments(self.encoder(batch))[:, : self.latent_dim])
+        return self.decoder(self.means(batch))
 
     def sample(self, count: int) -> Tensor:
         """New images, (count, C, H, W), normalised like the training's."""
         return self.decoder(torch.randn(count, self.latent_dim, device=next(self.parameters()).device))
+
+    def illustrate(self, images: Tensor) -> dict[str, Tensor]:
+        means = self.means(images)
+        return {
+            "image": images,
+            "reconstruction": self.decoder(means),
+            "halfway to the next image": self.decoder((means + means.roll(-1, 0)) / 2),
+            "sample from the prior": self.sample(len(images)),
+        }

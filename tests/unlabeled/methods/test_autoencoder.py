@@ -56,6 +56,13 @@ def test_the_gradient_reaches_everything(architecture):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in autoencoder.parameters())
 
 
+def test_it_shows_images_above_their_reconstructions():
+    autoencoder, batch = method(channels=3).eval(), images(5, 3)
+    rows = autoencoder.illustrate(batch)
+    assert list(rows) == ["image", "reconstruction"] and all(row.shape == batch.shape for row in rows.values())
+    assert torch.equal(rows["image"], batch) and torch.equal(rows["reconstruction"], autoencoder.reconstruct(batch))
+
+
 @pytest.mark.parametrize("latent_dim", [0, 10_000])
 def test_more_numbers_than_features_or_none_are_refused(latent_dim):
     with pytest.raises(ValueError, match=f"latent_dim: received {latent_dim}, expected 1 to 256"):

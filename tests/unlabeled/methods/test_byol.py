@@ -178,6 +178,14 @@ def test_momentum_rises_from_its_start_to_one():
     assert all(a < b for a, b in zip(taus, taus[1:], strict=False))
 
 
+def test_the_momentum_that_is_told_rises_to_one():
+    byol, told = method(momentum=0.9), []
+    for progress in (0.0, 0.5, 1.0):
+        byol.after_step(progress)
+        told.append(byol.gauges()["momentum"])
+    assert told == pytest.approx([0.9, 0.95, 1.0]) and method(momentum=0.9).gauges() == {"momentum": 0.9}
+
+
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
 def test_a_momentum_that_is_no_average_is_refused(momentum):
     with pytest.raises(ValueError, match=f"momentum: received {momentum}, expected 0 to 1"):

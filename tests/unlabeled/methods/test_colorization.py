@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from unlabeled.encoders import Normalisation
-from unlabeled.methods.colorization import Colorization, colour_bins, rgb_to_lab
+from unlabeled.methods.colorization import Colorization, colour_bins, lab_to_rgb, rgb_to_lab
 from unlabeled.networks import build_encoder
 
 
@@ -27,6 +27,11 @@ def normalised(pixels, colorization):
     return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
+def pixels_of(batch, colorization):
+    mean, std = colorization.encoder.normalisation.tensors()
+    return batch * std[:, None, None] + mean[:, None, None]
+
+
 @pytest.mark.parametrize(
     "colour, lab",
     [
@@ -41,6 +46,18 @@ def normalised(pixels, colorization):
 def test_lab_of_known_colours(colour, lab):
     pixel = torch.tensor(colour, dtype=torch.float32)[None, :, None, None]
     np.testing.assert_allclose(rgb_to_lab(pixel).flatten(), lab, atol=0.05)
+
+
+def test_lab_is_turned_back_into_the_colours_that_it_is_of():
+    axis = torch.linspace(0, 1, 12)
+    colours = torch.cartesian_prod(axis, axis, axis).T.reshape(1, 3, 12, -1)
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(colours)), colours, atol=1e-3, rtol=0)
+
+
+def test_a_colour_that_no_screen_shows_becomes_one_that_a_screen_does():
+    lab = torch.tensor([[50.0, 110, -110], [100, -110, 110], [0, 110, 110]])[..., None, None]
+    shown = lab_to_rgb(lab)
+    assert shown.isfinite().all() and (shown >= 0).all() and (shown <= 1 + 1e-6).all()
 
 
 def test_the_bins_are_about_those_of_the_paper():
@@ -102,6 +119,26 @@ def test_the_encoder_sees_no_colours():
     grey = seen[0] * std[:, None, None] + mean[:, None, None]
     torch.testing.assert_close(grey[:, 0], grey[:, 1], atol=1e-5, rtol=0)
     torch.testing.assert_close(grey[:, 0], grey[:, 2], atol=1e-5, rtol=0)
+
+
+def test_it_shows_the_image_its_lightness_and_the_colours_it_gives_it():
+    colorization, pixels = method().eval(), images(3)
+    batch = normalised(pixels, colorization)
+    rows = colorization.illustrate(batch)
+    image, grey, coloured = (rgb_to_lab(pixels_of(row, colorization)) for row in rows.values())
+    torch.testing.assert_close(image, rgb_to_lab(pixels), atol=1e-2, rtol=0)
+    torch.testing.assert_close(grey[:, 0], image[:, 0], atol=0.1, rtol=0)
+    assert grey[:, 1:].abs().max() < 0.1 and coloured.shape == image.shape and coloured.isfinite().all()
+
+
+def test_a_head_that_is_sure_of_a_colour_is_shown_in_it():
+    colorization = method().eval()
+    batch = normalised(torch.full((2, 3, 16, 16), 0.5), colorization)
+    wanted = int(colorization.quantise(torch.tensor([20.0, 30.0])[None, :, None, None]))
+    torch.nn.init.zeros_(colorization.head.weight)
+    colorization.head.bias.data[wanted] = 100
+    coloured = rgb_to_lab(pixels_of(colorization.illustrate(batch)["coloured"], colorization))
+    torch.testing.assert_close(coloured[0, :, 7, 7], torch.tensor([53.39, 20.0, 30.0]), atol=0.1, rtol=0)
 
 
 def test_the_prior_is_what_was_seen():

@@ -117,9 +117,27 @@ def test_the_teacher_follows_at_a_momentum_that_rises_to_one(progress, momentum)
         torch.testing.assert_close(new, momentum * old + (1 - momentum) * fast)
 
 
-@pytest.mark.parametrize("architecture", ["small_resnet", "small_vit"])
-def test_some_steps_lower_the_loss(architecture):
-    dino, view = method(build_encoder(architecture, 1, 16), small_views=1), images(16)
+def test_the_momentum_that_is_told_rises_to_one():
+    dino, told = method(momentum=0.9), []
+    dino(images(8))
+    for progress in (0.0, 0.5, 1.0):
+        dino.after_step(progress)
+        told.append(dino.gauges()["momentum"])
+    assert told == pytest.approx([0.9, 0.95, 1.0]) and method(momentum=0.9).gauges() == {"momentum": 0.9}
+
+
+def test_a_head_has_batch_norm_where_it_is_asked_for():
+    def norms(dino):
+        return sum(isinstance(module, torch.nn.BatchNorm1d) for module in dino.head.modules())
+
+    assert norms(method(batch_norm=True)) == 2 and norms(method()) == 0
+
+
+@pytest.mark.parametrize(
+    "architecture, constants", [("small_resnet", {}), ("small_vit", {}), ("small_resnet", {"batch_norm": True})]
+)
+def test_some_steps_lower_the_loss(architecture, constants):
+    dino, view = method(build_encoder(architecture, 1, 16), small_views=1, **constants), images(16)
     batch = torch.cat([view, view + 0.1 * images(16, 1)])
     optimizer, losses = torch.optim.AdamW(dino.parameters(), 1e-3), []
     for _ in range(15):
@@ -132,8 +150,9 @@ def test_some_steps_lower_the_loss(architecture):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_gradient_reaches_the_student_and_not_the_teacher():
-    dino = method()
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_gradient_reaches_the_student_and_not_the_teacher(batch_norm):
+    dino = method(batch_norm=batch_norm)
     dino(images(8)).backward()
     trained = [*dino.encoder.parameters(), *dino.head.parameters()]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)

@@ -54,6 +54,21 @@ def test_a_perfect_filling_costs_nothing(monkeypatch):
     assert inpainting(batch).item() == 0
 
 
+def test_what_is_shown_differs_from_the_image_in_its_hole_only():
+    inpainting, batch = method(hole=0.5).eval(), images(6) + 10
+    image, holed, filled = inpainting.illustrate(batch).values()
+    inside = holed == 0
+    assert torch.equal(image, batch) and (inside.sum((1, 2, 3)) == 36).all()
+    assert torch.equal(holed[~inside], batch[~inside]) and torch.equal(filled[~inside], batch[~inside])
+    assert (filled[inside] != batch[inside]).all()
+
+
+def test_a_perfect_filling_is_shown_as_the_image(monkeypatch):
+    inpainting, batch = method().eval(), images(4)
+    monkeypatch.setattr(inpainting, "fill", lambda images, holes: batch)
+    torch.testing.assert_close(inpainting.illustrate(batch)["filled in"], batch)
+
+
 def test_some_steps_lower_the_loss():
     inpainting, batch = method(), torch.linspace(-1, 1, 12).expand(16, 1, 12, 12).contiguous()
     optimizer, losses = torch.optim.AdamW(inpainting.parameters(), 0.01), []

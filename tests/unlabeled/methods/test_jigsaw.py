@@ -80,6 +80,64 @@ def test_loss_by_chance_is_the_log_of_the_number_of_permutations():
     assert jigsaw(images(5)).item() == pytest.approx(math.log(7), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "architecture, size, grid, side",
+    [
+        ("small_resnet", 16, 2, 8),
+        ("small_resnet", 32, 3, 11),
+        ("small_resnet", 13, 2, 6),
+        ("small_vit", 16, 2, 8),
+        ("small_vit", 32, 3, 12),
+        ("small_vit", 64, 3, 24),
+    ],
+)
+def test_the_encoder_sees_tiles_at_the_scale_of_their_cells_in_whole_patches(architecture, size, grid, side):
+    jigsaw = method(size, architecture, grid=grid)
+    tiles = jigsaw.cut(images(2, size))
+    assert jigsaw.side == side and tiles.shape == (2, grid**2, 1, side, side)
+    assert side % getattr(jigsaw.encoder, "patch_size", 1) == 0
+    assert jigsaw.solve(tiles, jigsaw.permutations[:2]).shape == (2, len(jigsaw.permutations))
+
+
+@pytest.mark.parametrize("size, grid", [(16, 2), (17, 2), (16, 3), (14, 3)])
+def test_rearranging_by_an_order_and_back_is_the_identity_where_the_grid_does_not_divide_the_image_too(size, grid):
+    jigsaw, batch = method(size, grid=grid, permutations=20), images(20, size)
+    moved = jigsaw.rearrange(batch, jigsaw.permutations)
+    assert torch.equal(jigsaw.rearrange(moved, jigsaw.permutations.argsort(1)), batch)
+    assert torch.equal(jigsaw.rearrange(batch, torch.arange(grid**2).expand(20, -1)), batch)
+    assert not torch.equal(moved, batch)
+
+
+def test_a_cell_shows_what_was_in_the_cell_that_its_order_names():
+    batch, order = images(1), [2, 0, 3, 1]
+    moved = method().rearrange(batch, torch.tensor([order]))
+    for place, source in enumerate(order):
+        (row, column), (from_row, from_column) = divmod(place, 2), divmod(source, 2)
+        cell = moved[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        expected = batch[..., 8 * from_row : 8 * from_row + 8, 8 * from_column : 8 * from_column + 8]
+        assert torch.equal(cell, expected)
+
+
+class Oracle(torch.nn.Module):
+    """Says of the i-th image the i-th permutation, by which `illustrate` shuffles it."""
+
+    def __init__(self, permutations):
+        super().__init__()
+        self.permutations = permutations
+
+    def forward(self, features):
+        return torch.eye(self.permutations)[torch.arange(len(features)) % self.permutations]
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_a_head_that_is_always_right_puts_the_image_back_together(size):
+    jigsaw, batch = method(size, permutations=5).eval(), images(7, size)
+    jigsaw.head = Oracle(5)
+    image, shuffled, back = jigsaw.illustrate(batch).values()
+    assert torch.equal(image, batch) and torch.equal(back, batch)
+    assert torch.equal(shuffled, jigsaw.rearrange(batch, jigsaw.permutations[torch.arange(7) % 5]))
+
+
 def test_tiles_stay_within_their_cells_and_differ_from_draw_to_draw():
     jigsaw = method()
     cells = torch.zeros(1, 1, 16, 16)

@@ -78,6 +78,23 @@ def test_a_perfect_prediction_costs_nothing(monkeypatch):
     assert mae(batch).item() == pytest.approx(0, abs=1e-10)
 
 
+def test_what_it_shows_of_visible_patches_is_the_images_own():
+    mae, batch = method(mask_ratio=0.75).eval(), images(5) + 10
+    image, seen, predicted = mae.illustrate(batch).values()
+    visible = seen != 0
+    assert torch.equal(image, batch) and (patchify(visible.float(), 2).mean(2).sum(1) == 16).all()
+    assert torch.equal(seen[visible], batch[visible]) and torch.equal(predicted[visible], batch[visible])
+    assert predicted.shape == batch.shape and (predicted[~visible] != batch[~visible]).all()
+
+
+def test_a_perfect_prediction_is_shown_as_the_image(monkeypatch):
+    mae, batch = method().eval(), images(3)
+    patches = patchify(batch, 2)
+    exact = (patches - patches.mean(2, keepdim=True)) / patches.std(2, keepdim=True)
+    monkeypatch.setattr(mae, "predict", lambda images, visible: exact)
+    torch.testing.assert_close(mae.illustrate(batch)["predicted"], batch)
+
+
 def test_some_steps_lower_the_loss():
     mae, batch = method(), torch.linspace(-1, 1, 256).view(1, 1, 16, 16).repeat(8, 1, 1, 1)
     optimizer, losses = torch.optim.AdamW(mae.parameters(), 1e-3), []

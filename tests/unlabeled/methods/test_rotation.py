@@ -43,6 +43,28 @@ def test_loss_by_chance_is_log_4():
     assert rotation(images(5)).item() == pytest.approx(math.log(4), abs=1e-6)
 
 
+class Oracle(torch.nn.Module):
+    """Says of the i-th image that it was turned i times, as `illustrate` turns them."""
+
+    def forward(self, features):
+        return torch.eye(4)[torch.arange(len(features)) % 4]
+
+
+def test_a_right_answer_turns_an_image_back():
+    rotation, batch = method().eval(), images(6)
+    rotation.head = Oracle()
+    image, turned, back = rotation.illustrate(batch).values()
+    assert torch.equal(image, batch) and torch.equal(back, batch)
+    np.testing.assert_array_equal(turned[5], np.rot90(batch[5].numpy(), 1, (1, 2)))
+
+
+def test_a_wrong_answer_does_not():
+    rotation, batch = method().eval(), images(4)
+    torch.nn.init.zeros_(rotation.head.weight), torch.nn.init.eye_(rotation.head.bias[None])  # always: not turned
+    rows = rotation.illustrate(batch)
+    assert torch.equal(rows["turned back by its answer"], rows["turned"])
+
+
 def test_some_steps_lower_the_loss():
     rotation, batch = method(), images(8) * torch.linspace(0, 1, 8)
     optimizer, losses = torch.optim.AdamW(rotation.parameters(), 0.01), []

@@ -64,6 +64,21 @@ def test_it_samples_and_reconstructs_images():
     assert vae.sample(5).shape == (5, 1, 12, 12) and vae.reconstruct(images(3)).shape == (3, 1, 12, 12)
 
 
+def test_it_shows_reconstructions_what_lies_halfway_and_samples():
+    vae, batch = method().eval(), images(4)
+    rows = vae.illustrate(batch)
+    assert next(iter(rows)) == "image" and torch.equal(rows["image"], batch)
+    assert all(row.shape == batch.shape and row.isfinite().all() for row in rows.values())
+    assert torch.equal(rows["reconstruction"], vae.reconstruct(batch))
+    assert not torch.equal(*rows["sample from the prior"][:2])
+
+
+def test_halfway_between_an_image_and_itself_is_its_reconstruction():
+    vae, batch = method().eval(), images(1).expand(3, -1, -1, -1)
+    rows = vae.illustrate(batch)
+    torch.testing.assert_close(rows["halfway to the next image"], rows["reconstruction"])
+
+
 def test_some_steps_lower_the_loss():
     vae, batch = method(), images(8)
     optimizer, losses = torch.optim.AdamW(vae.parameters(), 0.01), []

@@ -1,0 +1,129 @@
+"""Stage 6: one page of a run, and the numbers that matter on the terminal."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+from mlflow.tracking import MlflowClient
+
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
+
+logger = logging.getLogger(__name__)
+
+TAGS = {
+    "git commit": "mlflow.source.git.commit",
+    "uncommitted changes": "git_dirty",
+    "data digest": "data_digest",
+    "made on": "hostname",
+}
+"""What a page tells of its MLflow run, and the tag that holds it."""
+FINETUNED = "finetune.json"
+
+
+def report(
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    quarantine: pd.DataFrame,
+    views: np.ndarray,
+    encoder: Any,
+    features: np.ndarray,
+    probe: Any,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    history: pd.DataFrame,
+    examples: dict[str, np.ndarray],
+    run: dict[str, Any],
+    version: dict[str, Any],
+    folder: Path,
+    ingestion: Ingestion,
+    augmentation: Augmentation,
+    pretraining: Pretraining,
+    evaluation: Evaluation,
+    registration: Registration,
+) -> str:
+    from unlabeled.report import Evidence, build_report  # imports torch and matplotlib
+
+    tags = MlflowClient().get_run(mlflow.active_run().info.run_id).data.tags
+    method = run["method"]
+    provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
+    provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
+    provenance["registered as"] = f"{version['name']} version {version['version']}: {version['reason']}"
+    blocks = (ingestion, augmentation, pretraining, evaluation, registration)
+    logger.info("%s", _closing(method, summary["source"], metrics))
+    logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
+    logger.info("all runs: mlflow ui --backend-store-uri %s", _store())
+    return build_report(
+        Evidence(
+            method=method,
+            images=images,
+            manifest=manifest,
+            summary=summary,
+            quarantine=quarantine,
+            views=views,
+            encoder=encoder,
+            features=features,
+            probe=probe or None,
+            metrics=metrics,
+            predictions=predictions,
+            history=history,
+            examples=examples,
+            recipe=augmentation,
+            pretraining=pretraining,
+            evaluation=evaluation,
+            finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
+            provenance=provenance,
+            parameters={f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()},
+        )
+    )
+
+
+def _closing(method: str, source: str, metrics: dict[str, Any]) -> str:
+    """The three numbers that matter."""
+    start = f"{method} on {source}:"
+    if metrics["linear_probe_accuracy"] is None:
+        health = {"embedding std": metrics["embedding_std"], "RankMe": metrics["rankme"]}
+        return f"{start} {', '.join(f'{name} {value:.2f}' for name, value in health.items())}, no labels to test with"
+    few = [f"{in_words(setting)} {each['mean']:.1%}" for setting, each in metrics["few_label"].items()][:1]
+    rest = [f"linear probe {metrics['linear_probe_accuracy']:.1%}", f"kNN {metrics['knn_accuracy']:.1%}"]
+    return f"{start} {', '.join(few + rest)}"
+
+
+def _store() -> str:
+    """Where this project tracks, relative to it where it is a file of its own."""
+    uri = mlflow.get_tracking_uri()
+    return "sqlite:///mlflow.db" if uri == f"sqlite:///{Path('mlflow.db').resolve()}" else uri
+
+
+def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:
+    """What the pipeline `finetune` measured, if it was of this method and these data."""
+    found = json.loads(file.read_text()) if file.exists() else {}
+    same = (found.get("method"), found.get("data_digest")) == (method, digest)
+    return found["labels"] if same else {}
+
+
+def create_pipeline() -> Pipeline:
+    shared = ("images", "manifest", "summary", "quarantine", "views")
+    own = ("encoder", "features", "probe", "metrics", "predictions", "history", "examples", "run", "version")
+    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+    return Pipeline(
+        [
+            node(
+                report,
+                inputs={
+                    **{name: name for name in (*shared, *own)},
+                    **{block: f"params:{block}" for block in blocks},
+                    "folder": "reporting_folder",
+                },
+                outputs="report",
+                name="reporting",
+                tags="reporting",
+            )
+        ]
+    )

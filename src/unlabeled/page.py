@@ -1,0 +1,206 @@
+"""A page of evidence: sections of charts, pictures, tables and words, in one HTML file that needs no network."""
+
+import base64
+import io
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from unlabeled.diagnosis import Finding
+
+TILE_SIDE = 64
+"""Pixels a side that a picture on a page has at most."""
+GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#888888", "#c2571a", "#7f5539", "#5c7cfa")
+"""Of classes in a map, which also say their name."""
+LOSSLESS_BELOW = 32
+"""Pixels a side under which PNG is small enough."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing as SVG, with what it shows in words for those who do not see it."""
+
+    kind: ClassVar[str] = "chart"
+    svg: Markup
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture as a data address; `mark` is "right", "wrong" or nothing."""
+
+    source: str
+    alt: str
+    caption: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows of pictures, each with a label."""
+
+    kind: ClassVar[str] = "tiles"
+    rows: list[tuple[str, list[Tile]]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads elsewhere."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are text, numbers or links, or a pair of a text and the number to sort it by."""
+
+    kind: ClassVar[str] = "table"
+    header: list[str]
+    rows: list[list]
+    caption: str = ""
+    sortable: bool = False
+
+
+@dataclass(frozen=True)
+class Map:
+    """Points in a plane, each with a picture, in classes that can be picked out.
+
+    Attributes:
+        points: Shape (N, 2), each coordinate in [0, 1].
+        groups: Of each point, an index into `names`.
+        words: What to say of each point.
+        sprite: All pictures in one, `columns` a row, as a data address.
+    """
+
+    kind: ClassVar[str] = "map"
+    points: list[list[float]]
+    groups: list[int]
+    names: list[str]
+    words: list[str]
+    sprite: str
+    columns: int
+    rows: int
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Paragraphs."""
+
+    kind: ClassVar[str] = "prose"
+    paragraphs: list[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as a terminal has it."""
+
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the rules found, each with its pictures, and the names of those that found nothing."""
+
+    kind: ClassVar[str] = "findings"
+    found: list[tuple[Finding, Tiles | None]]
+    fine: list[str]
+
+
+Block = Chart | Tiles | Table | Map | Prose | Code | Findings
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under its own heading."""
+
+    title: str
+    blocks: list[Block]
+    lead: str = ""
+    layout: Literal["wide", "halves", "thirds"] = "halves"
+    anchor: str = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "anchor", "".join(c if c.isalnum() else "-" for c in self.title.lower()))
+
+
+def render(title: str, verdict: str, facts: list[tuple[str, str]], sections: list[Section]) -> str:
+    """The page as HTML.
+
+    Args:
+        verdict: On top of it.
+        facts: Numbers that matter, each with its name; below the verdict.
+    """
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return _template().render(title=title, verdict=verdict, facts=facts, sections=sections, made=made)
+
+
+def picture(image: np.ndarray) -> str:
+    """A uint8 image (C, H, W) as a data address, scaled down to at most TILE_SIDE."""
+    return _address(_pillow(image, TILE_SIDE))
+
+
+def sprite(images: list[np.ndarray], side: int) -> tuple[str, int, int]:
+    """Square uint8 images (C, H, W) beside each other as a data address, with its columns and rows."""
+    columns = max(1, math.ceil(math.sqrt(len(images))))
+    rows = max(1, math.ceil(len(images) / columns))
+    sheet = Image.new("RGB", (columns * side, rows * side))
+    for i, image in enumerate(images):
+        sheet.paste(_pillow(image, side).resize((side, side)), (i % columns * side, i // columns * side))
+    return _address(sheet), columns, rows
+
+
+def _pillow(image: np.ndarray, most: int) -> Image.Image:
+    """Channels beyond three are left out: a screen has no colour for them."""
+    channels = 3 if len(image) >= 3 else 1
+    pixels = np.asarray(image)[:channels].transpose(1, 2, 0)
+    made = Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0]))
+    if max(made.size) > most:
+        made.thumbnail((most, most))
+    return made
+
+
+def _address(image: Image.Image) -> str:
+    lossless = min(image.size) < LOSSLESS_BELOW or image.mode == "L"
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if lossless else "WEBP", **({"optimize": True} if lossless else {"quality": 80}))
+    name = "png" if lossless else "webp"
+    return f"data:image/{name};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@cache
+def _template():
+    environment = Environment(
+        loader=PackageLoader("unlabeled"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = _shown
+    environment.filters["sorts"] = _sorts
+    environment.globals["colours"] = GROUPS
+    return environment.get_template("page.html.j2")
+
+
+def _shown(cell: object) -> object:
+    if isinstance(cell, Link):
+        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
+    return cell[0] if isinstance(cell, tuple) else cell
+
+
+def _sorts(cell: object) -> object:
+    if isinstance(cell, Link):
+        return cell.text
+    return cell[1] if isinstance(cell, tuple) else cell

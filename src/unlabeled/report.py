@@ -1,0 +1,417 @@
+"""The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from unlabeled import charts, diagnosis
+from unlabeled.arrays import spread
+from unlabeled.config import Augmentation, Evaluation, Pretraining, in_words
+from unlabeled.diagnosis import Finding
+from unlabeled.encoders import ImageEncoder
+from unlabeled.page import Block, Code, Findings, Map, Prose, Section, Table, Tile, Tiles, picture, render, sprite
+from unlabeled.probe import Labels, LinearProbe, nearest
+from unlabeled.saliency import smooth_gradients
+from unlabeled.verdict import NAMES, Accuracy, curve, verdict
+from unlabeled.views import Views
+
+MAPPED = 600
+"""Images at most on the map."""
+CLUSTERED = 5_000
+"""Images at most that are clustered."""
+NEIGHBOURS = 5
+"""Shown of an image."""
+RULES = ("collapse", "dimensional collapse", "under-training", "overfit probe", "leakage", "label noise", "no gain")
+RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "leakage")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a page is made of.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
+        predictions: As `evaluate.predict` makes them.
+        history: A row an epoch.
+        examples: As `Method.illustrate` made them, in uint8.
+        finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
+        provenance: What is needed to repeat the run, by name.
+        parameters: All of them, by dotted name.
+    """
+
+    method: str
+    images: np.ndarray
+    manifest: pd.DataFrame
+    summary: dict[str, Any]
+    quarantine: pd.DataFrame
+    views: np.ndarray
+    encoder: ImageEncoder
+    features: np.ndarray
+    probe: LinearProbe | None
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    examples: dict[str, np.ndarray]
+    recipe: Augmentation
+    pretraining: Pretraining
+    evaluation: Evaluation
+    finetuned: dict[str, dict[str, dict[str, float]]]
+    provenance: dict[str, str]
+    parameters: dict[str, Any]
+
+    @property
+    def labels(self) -> Labels:
+        return Labels.of(self.manifest)
+
+    @property
+    def test(self) -> np.ndarray:
+        """Rows of the test split, labelled or not; of all images where there is none."""
+        rows = np.flatnonzero(self.manifest.split == "test")
+        return rows if len(rows) else np.arange(len(self.images))
+
+    def name_of(self, row: int) -> str:
+        """The class of a row; empty without a label."""
+        target = self.manifest.target.iat[row]
+        return self.summary["classes"][target] if target >= 0 else ""
+
+    def tile(self, row: int, caption: str | None = None, mark: str = "") -> Tile:
+        name = self.name_of(row)
+        alt = f"image {row}, {self.manifest.split.iat[row]}{', ' if name else ''}{name}"
+        return Tile(picture(self.images[row]), alt, name if caption is None else caption, mark)
+
+
+def build_report(evidence: Evidence) -> str:
+    """The page as HTML."""
+    with threadpool_limits(torch.get_num_threads()):
+        curves = _curves(evidence)
+        sections = [section for make in SECTIONS if (section := make(evidence, curves))]
+    title = f"{evidence.method} on {evidence.summary['source']}"
+    return render(title, _verdict(evidence, curves), _facts(evidence), sections)
+
+
+Curves = dict[str, list[Accuracy]]
+
+
+def _curves(evidence: Evidence) -> Curves:
+    """Of the encoder and of the baselines; empty without labels."""
+    if evidence.probe is None:
+        return {}
+    labels = evidence.labels
+    counts = len(labels.train), len(np.unique(labels.targets[labels.train])), len(labels.test)
+    kinds = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
+    return {name: curve(numbers, *counts) for name, numbers in kinds.items()}
+
+
+def _verdict(evidence: Evidence, curves: Curves) -> str:
+    if curves:
+        baselines = {name: points for name, points in curves.items() if name != "encoder"}
+        return verdict(curves["encoder"], baselines)
+    spread_, rank = evidence.metrics["embedding_std"], evidence.metrics["rankme"]
+    alive = "has collapsed" if diagnosis.collapse(evidence.metrics, evidence.pretraining) else "is alive"
+    return (
+        f"These images have too few labels to say how accurate the encoder is. Its embedding {alive}: a standard "
+        f"deviation of {spread_:.2f}, where 1 is as spread as can be, and {rank:.0f} effective dimensions of "
+        f"{evidence.features.shape[1]}."
+    )
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str]]:
+    metrics = evidence.metrics
+    facts = []
+    if evidence.probe is not None:
+        few = next(iter(metrics["few_label"].items()), None)
+        if few:
+            facts.append((in_words(few[0]), f"{100 * few[1]['mean']:.1f}\u00a0±\u00a0{100 * few[1]['std']:.1f}\u00a0%"))
+        facts += [("linear probe", f"{100 * metrics['linear_probe_accuracy']:.1f}\u00a0%")]
+        facts += [("kNN", f"{100 * metrics['knn_accuracy']:.1f}\u00a0%")]
+    facts += [("images a second", f"{metrics['images_per_second']:,.0f}")]
+    return [*facts, ("of training", f"{metrics['seconds']:,.0f} s")]
+
+
+def _label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
+    if not curves:
+        return None
+    named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
+    settings = [point.setting for point in curves["encoder"]]
+    kinds = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
+    rows = []
+    for name, points in named.items():
+        cells = {p.setting: (f"{100 * p.mean:.1f}\u00a0±\u00a0{50 * (p.high - p.low):.1f}", p.mean) for p in points}
+        kind = next((kinds[key] for key in kinds if NAMES.get(key, key) == name), None)
+        knn = (f"{100 * kind['knn_accuracy']:.1f}", kind["knn_accuracy"]) if kind else ("", "")
+        rows.append([name, *(cells.get(setting, ("", "")) for setting in settings), knn])
+    table = Table(
+        ["features", *settings, "kNN, all labels"], rows, "Accuracy on the test split, %; ± as in the chart.", True
+    )
+    return Section("How many labels it saves", [charts.label_efficiency(named), table])
+
+
+def _finetuned(evidence: Evidence) -> Curves:
+    """Curves of whole networks that learned from the same numbers of labels."""
+    labels, points = evidence.labels, {}
+    for setting, starts in evidence.finetuned.items():
+        classes = len(np.unique(labels.targets[labels.train]))
+        number = len(labels.train) / classes if setting == "all" else float(setting)
+        words = "all labels" if setting == "all" else in_words(setting)
+        for start, each in starts.items():
+            low, high = each["mean"] - each["std"], each["mean"] + each["std"]
+            points.setdefault(start, []).append(Accuracy(number, words, each["mean"], low, high))
+    names = {"finetuned": "encoder, fine-tuned", "from_scratch": "supervised from scratch"}
+    return {names[start]: sorted(each, key=lambda point: point.labels) for start, each in points.items()}
+
+
+def _findings(evidence: Evidence, curves: Curves) -> Section:
+    found = [finding for finding in diagnose(evidence, curves) if finding]
+    rules = RULES_WITHOUT_LABELS if evidence.probe is None else RULES
+    fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
+    shown = [(finding, _pictures_of(evidence, finding)) for finding in found]
+    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+    return Section("What to look out for", [Findings(shown, fine)], lead, layout="wide")
+
+
+def diagnose(evidence: Evidence, curves: Curves) -> Iterable[Finding | None]:
+    """What each rule says of a run; None where it found nothing, or had no labels to find it with."""
+    metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
+    yield diagnosis.collapse(metrics, evidence.pretraining)
+    yield diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
+    yield diagnosis.under_training(evidence.history, len(labels.validation))
+    yield diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
+    if evidence.probe is not None:
+        accuracy = metrics["linear_probe_accuracy"]
+        yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy)
+        yield diagnosis.label_noise(evidence.features, labels, classes, evidence.evaluation)
+        yield diagnosis.no_gain(curves["encoder"], {k: v for k, v in curves.items() if k != "encoder"})
+
+
+def _pictures_of(evidence: Evidence, finding: Finding) -> Tiles | None:
+    if not finding.rows:
+        return None
+    tiles = [evidence.tile(row, words if i == 0 else "") for rows, words in finding.rows for i, row in enumerate(rows)]
+    return Tiles([("", tiles)])
+
+
+def _training(evidence: Evidence, curves: Curves) -> Section | None:
+    drawn = charts.training_curves(evidence.history)
+    return Section("How it trained", drawn, layout="thirds") if drawn else None
+
+
+def _views(evidence: Evidence, curves: Curves) -> Section | None:
+    """Images, some of their cached crops, and views as the network gets them."""
+    rows = np.flatnonzero(evidence.manifest.split == "train")[:6]
+    fresh = evidence.recipe.views == "fresh"
+    if len(rows) < 2:
+        return None
+    store = evidence.images if fresh else evidence.views
+    finished = _finished(evidence, store, rows)
+    lines = []
+    for i, row in enumerate(rows):
+        name, crops = (
+            evidence.name_of(row),
+            [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :4]],
+        )
+        views = [Tile(picture(view), "a finished view") for view in finished[i]]
+        lines.append((name, [evidence.tile(row, ""), *crops, *views]))
+    cached = "" if fresh else "some of its cached crops, and "
+    count = len(finished[0])
+    caption = f"An image, {cached}{count} views as the network gets them: cropped, moved and coloured at random."
+    return Section("What the network sees", [Tiles(lines, caption)], layout="wide")
+
+
+def _finished(evidence: Evidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
+    normalisation, count = evidence.encoder.normalisation, 4 if store.ndim == 4 else min(4, store.shape[1])
+    supply = Views(
+        store,
+        rows,
+        evidence.recipe,
+        normalisation,
+        count=count,
+        batch_size=len(rows),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    mean, std = (each[:, None, None] for each in normalisation.tensors())
+    views = (255 * (supply.batch(0)[0] * std + mean)).clamp(0, 255).byte().unflatten(0, (count, -1)).numpy()
+    place = {int(row): i for i, row in enumerate(supply.rows_of(0))}
+    return [[view[place[int(row)]] for view in views] for row in rows]
+
+
+def _examples(evidence: Evidence, curves: Curves) -> Section | None:
+    if not evidence.examples:
+        return None
+    rows = [(name, [Tile(picture(image), name) for image in row]) for name, row in evidence.examples.items()]
+    return Section("What it makes of images", [Tiles(rows, "Images of the validation split.")], layout="wide")
+
+
+def _mistakes(evidence: Evidence, curves: Curves) -> Section | None:
+    """Which classes are told apart, and the confusions that cost most."""
+    if evidence.probe is None:
+        return None
+    names, answers = evidence.summary["classes"], evidence.predictions
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (answers.target, answers.predicted), 1)
+    per_class = counts.diagonal() / np.maximum(1, counts.sum(1))
+    there = np.flatnonzero(counts.sum(1))
+    blocks: list[Block] = [
+        charts.per_class([names[i] for i in there], per_class[there], counts.sum(1)[there]),
+        charts.confusion_matrix(names, counts),
+    ]
+    wrong = counts - np.diag(counts.diagonal())
+    lines = []
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:6]:
+        target, said = divmod(int(flat), len(names))
+        if wrong[target, said]:
+            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(8, "confidence")
+            tiles = [
+                evidence.tile(row, f"{sure:.0%} sure", "wrong")
+                for row, sure in zip(these.row, these.confidence, strict=True)
+            ]
+            times = "once" if wrong[target, said] == 1 else f"{wrong[target, said]} times"
+            lines.append((f"{names[target]} taken for {names[said]}, {times}", tiles))
+    if lines:
+        blocks.append(Tiles(lines, "The most frequent confusions, the surest answers first."))
+    lead = "Answers of the linear probe, which learned from all labels."
+    return Section("Where it fails", blocks, lead)
+
+
+def _neighbours(evidence: Evidence, curves: Curves) -> Section | None:
+    """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
+    train = np.flatnonzero(evidence.manifest.split == "train")
+    chosen = np.random.default_rng(0).permutation(evidence.test)[:6]
+    blocks = [_neighbour_rows(evidence, chosen, train, "Test images drawn at random.")]
+    answers = evidence.predictions
+    worst = answers[answers.target != answers.predicted].nlargest(6, "confidence")
+    if len(worst):
+        said = [evidence.summary["classes"][target] for target in worst.predicted]
+        caption = "Test images that the linear probe is most surely wrong about."
+        blocks.append(_neighbour_rows(evidence, worst.row.to_numpy(), train, caption, said))
+    lead = "On the left a test image; then the training images nearest to it, with their cosine similarity."
+    return Section("Nearest neighbours", blocks, lead)
+
+
+def _neighbour_rows(
+    evidence: Evidence, queries: np.ndarray, bank: np.ndarray, caption: str, said: list[str] | None = None
+) -> Tiles:
+    similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
+    lines = []
+    for i, (query, rows, near) in enumerate(zip(queries, found, similarities, strict=True)):
+        name, tiles = evidence.name_of(query), [evidence.tile(query)]
+        for row, similarity in zip(rows, near, strict=True):
+            mark = ("right" if evidence.name_of(row) == name else "wrong") if name and evidence.name_of(row) else ""
+            tiles.append(evidence.tile(row, f"{evidence.name_of(row)} {similarity:.2f}".strip(), mark))
+        lines.append((f"taken for {said[i]}" if said else "", tiles))
+    return Tiles(lines, caption)
+
+
+def _map(evidence: Evidence, curves: Curves) -> Section | None:
+    rows = spread(evidence.test, MAPPED)
+    if len(rows) < 10:
+        return None
+    from sklearn.manifold import TSNE  # a second to import
+
+    features = evidence.features[rows]
+    if (features == features[0]).all():  # a map of one point
+        return None
+    features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    perplexity = min(30, (len(rows) - 1) / 3)
+    places = TSNE(max_iter=500, perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    low, high = places.min(0), places.max(0)
+    places = (places - low) / np.maximum(high - low, 1e-12)
+    targets = evidence.manifest.target.to_numpy()[rows]
+    there = np.unique(targets)
+    names = [evidence.summary["classes"][target] if target >= 0 else "without a label" for target in there]
+    pictures, columns, lines = sprite([evidence.images[row] for row in rows], min(40, evidence.images.shape[-1]))
+    said = dict(zip(evidence.predictions.row, evidence.predictions.predicted, strict=True))
+    words = [_words(evidence, row, said.get(row)) for row in rows]
+    caption = (
+        f"{len(rows)} test images, laid out by t-SNE (perplexity {perplexity:.0f}) so that what the encoder finds "
+        f"alike lies close; distances between groups mean little. Point at one, or walk with the arrow keys."
+    )
+    groups = np.searchsorted(there, targets).tolist()
+    drawn = Map(places.round(4).tolist(), groups, names, words, pictures, columns, lines, caption)
+    return Section("A map of the embedding", [drawn], layout="wide")
+
+
+def _words(evidence: Evidence, row: int, said: int | None) -> str:
+    name = evidence.name_of(row) or f"image {row}"
+    taken = "" if said is None else evidence.summary["classes"][said]
+    return f"{name}, taken for {taken}" if taken and taken != name else name
+
+
+def _clusters(evidence: Evidence, curves: Curves) -> Section | None:
+    """Without labels: groups of like images, with those nearest to the middle of each."""
+    if evidence.probe is not None:
+        return None
+    from sklearn.cluster import KMeans  # a second to import
+
+    rows = spread(np.flatnonzero(evidence.manifest.split == "train"), CLUSTERED)
+    features = evidence.features[rows]
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    clusters = min(10, len(np.unique(features, axis=0)))
+    fitted = KMeans(clusters, n_init=3, random_state=0).fit(features)
+    distances, lines = fitted.transform(features), []
+    for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
+        members = np.flatnonzero(fitted.labels_ == cluster)
+        central = members[np.argsort(distances[members, cluster], kind="stable")][:8]
+        lines.append((f"{len(members)} images", [evidence.tile(rows[i], "") for i in central]))
+    caption = (
+        f"k-means with {len(lines)} clusters of {len(rows)} training images; in each, the most central ones first."
+    )
+    return Section("What it takes to be alike", [Tiles(lines, caption)], layout="wide")
+
+
+def _saliency(evidence: Evidence, curves: Curves) -> Section:
+    rows = np.random.default_rng(1).permutation(evidence.test)[:8]
+    images = evidence.images[np.sort(rows)]
+    maps = smooth_gradients(evidence.encoder, images, evidence.probe)
+    looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
+    lines = [("image", [evidence.tile(row) for row in np.sort(rows)]), ("where it looks", looks)]
+    of = "the class that the linear probe says" if evidence.probe is not None else "the length of the feature vector"
+    caption = f"Bright: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
+    return Section("Where it looks", [Tiles(lines, caption)], layout="wide")
+
+
+def _data(evidence: Evidence, curves: Curves) -> Section:
+    summary = evidence.summary
+    rows = [[name, _as_text(summary[name])] for name in summary if name not in ("classes", "splits")]
+    rows += [[f"images, {split}", f"{count:,}"] for split, count in summary["splits"].items()]
+    rows.append(["classes", f"{len(summary['classes'])}: {', '.join(summary['classes'][:30])}"])
+    blocks: list[Block] = [Table(["what", "value"], rows, "What ingestion read.")]
+    if len(evidence.quarantine):
+        bad = evidence.quarantine.head(20)
+        caption = f"{len(evidence.quarantine)} files in quarantine, and why; the first {len(bad)}."
+        blocks.append(Table([str(name) for name in bad], bad.astype(str).to_numpy().tolist(), caption))
+    else:
+        blocks.append(Prose(["No file is in quarantine."]))
+    return Section("The data", blocks)
+
+
+def _provenance(evidence: Evidence, curves: Curves) -> Section:
+    facts = [[name, value] for name, value in evidence.provenance.items() if name != "command"]
+    parameters = [[name, _as_text(value)] for name, value in evidence.parameters.items()]
+    blocks: list[Block] = [
+        Code(evidence.provenance["command"]),
+        Table(["what", "value"], facts, "The run."),
+        Table(["parameter", "value"], parameters, "All parameters."),
+    ]
+    return Section("How to repeat it", blocks, layout="wide")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_as_text, value))
+    return "–" if value is None else str(value)
+
+
+SECTIONS: tuple[Callable[[Evidence, Curves], Section | None], ...] = (
+    *(_label_efficiency, _findings, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _views, _training),
+    *(_data, _provenance),
+)
+"""In the order of the page: what a reader wants to know first is first."""
