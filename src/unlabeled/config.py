@@ -277,30 +277,6 @@ class Compare(Block):
         return self
 
 
-class Embedding(Block):
-    """A registered encoder on any folder of images."""
-
-    block: ClassVar[str] = "embed"
-    path: str | None = None
-    """The folder."""
-    model_name: Annotated[str, Field(min_length=1)] | None = None
-    """None: that of `registration`."""
-    version: str | int = "champion"
-    """An alias, or a number."""
-    chunk: Count = 4096
-    """Images a part, after which an interrupted run goes on."""
-
-
-class Search(Block):
-    """Images like one, among those that were embedded."""
-
-    block: ClassVar[str] = "search"
-    image: str | None = None
-    """The file."""
-    count: Count = 24
-    """How many to find."""
-
-
 class Registration(Block):
     """The registry."""
 
