@@ -1,0 +1,91 @@
+"""Seconds, memory and size of the page of a run, on made-up images and features.
+
+    python benchmarks/report.py [--images=60000] [--size=32]
+
+Ten classes, a sixth of the images for testing. Imports are not counted. The last line is a JSON object.
+"""
+
+import argparse
+import json
+import resource
+import time
+
+import numpy as np
+import pandas as pd
+
+from unlabeled.config import Augmentation, Evaluation, Pretraining
+from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.evaluate import predict
+from unlabeled.probe import LinearProbe
+from unlabeled.report import Evidence, build_report
+
+CLASSES = 10
+DIMS = 512
+"""Of a ResNet-18."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in {"images": 60_000, "size": 32}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    evidence = made_up(options.images, options.size)
+    before, began = peak(), time.perf_counter()
+    page = build_report(evidence)
+    numbers = {
+        "images": options.images,
+        "seconds": round(time.perf_counter() - began, 1),
+        "grown_mib": round(peak() - before),
+        "peak_mib": round(peak()),
+        "page_mb": round(len(page.encode()) / 1e6, 2),
+    }
+    print(json.dumps(numbers))
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def made_up(n: int, size: int) -> Evidence:
+    random = np.random.default_rng(0)
+    targets = random.integers(0, CLASSES, n)
+    centres = random.normal(size=(CLASSES, DIMS)).astype(np.float32)
+    features = centres[targets] + 1.5 * random.standard_normal((n, DIMS), np.float32)
+    split = np.where(np.arange(n) % 6 == 0, "test", np.where(np.arange(n) % 12 == 1, "validation", "train"))
+    manifest = pd.DataFrame({"sha256": [f"{i:064x}" for i in range(n)], "target": targets, "split": split})
+    probe = LinearProbe(centres, np.zeros(CLASSES, np.float32), np.arange(CLASSES), 1.0)
+    few = {setting: {"mean": 0.5, "std": 0.02} for setting in ("1", "5", "10")}
+    accuracies = {"linear_probe_accuracy": 0.9, "knn_accuracy": 0.8, "few_label": few}
+    metrics = accuracies | {"baselines": {name: accuracies for name in ("raw_input", "random_encoder", "pca")}}
+    metrics |= {"embedding_std": 0.6, "rankme": 100.0, "images_per_second": 500.0, "seconds": 100.0}
+    epochs = np.arange(1, 201)
+    return Evidence(
+        method="byol",
+        images=random.integers(0, 256, (n, 3, size, size), dtype=np.uint8),
+        manifest=manifest,
+        summary={
+            "source": "noise",
+            "images": n,
+            "classes": [str(c) for c in range(CLASSES)],
+            "splits": manifest.split.value_counts().to_dict(),
+        },
+        quarantine=pd.DataFrame(columns=["path", "reason"]),
+        views=np.empty((n, 0, 3, size, size), np.uint8),
+        encoder=ImageEncoder("resnet18", 3, size, Normalisation((0.5,) * 3, (0.25,) * 3)),
+        features=features,
+        probe=probe,
+        metrics=metrics,
+        predictions=predict(probe, features, manifest),
+        history=pd.DataFrame({"epoch": epochs, "loss": 1 / epochs, "knn_accuracy": 1 - 0.5 / epochs}),
+        examples={},
+        recipe=Augmentation(views="fresh"),
+        pretraining=Pretraining(),
+        evaluation=Evaluation(),
+        finetuned={},
+        provenance={"command": "kedro run --pipeline=byol"},
+        parameters={},
+    )
+
+
+if __name__ == "__main__":
+    main()
