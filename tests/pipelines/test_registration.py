@@ -79,7 +79,7 @@ def test_nothing_in_the_model_is_a_pickle(trained, version):
         f"models:/unlabeled-digits/{version.version}", tracking_uri=f"sqlite:///{trained.path / 'mlflow.db'}"
     )
     endings = {path.suffix for path in Path(folder).rglob("*") if path.is_file()}
-    assert endings <= {"", ".json", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
+    assert endings <= {"", ".j2", ".json", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
 
 
 def test_a_run_that_is_no_better_leaves_the_champion(project):
