@@ -43,7 +43,7 @@ def leaderboard(folder: Path) -> str:
             f"its metrics yet: run kedro run --pipeline=byol first"
         )
     runs = sum(map(len, sources.values()))
-    logger.info("%d runs of %s; the page: %s", runs, ", ".join(sources), os.path.relpath(folder / "leaderboard.html"))
+    logger.info("runs of %s: %d; the page: %s", ", ".join(sources), runs, os.path.relpath(folder / "leaderboard.html"))
     return build_leaderboard(experiment.name, sources)
 
 

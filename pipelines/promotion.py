@@ -1,7 +1,8 @@
-"""Whether a challenger becomes the champion: better, on the same data and by the same protocol, and not collapsed."""
+"""The gate: a challenger becomes champion where it is surely better, on the same images, and worse on no class."""
 
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -14,40 +15,86 @@ from unlabeled.errors import UnlabeledError
 
 NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How backends say that a model or its alias is not there; everything else is an outage."""
+ANSWERS = "predictions.parquet"
+"""The artifact of a run that holds its answers to the test images."""
+
+
+class Decision(NamedTuple):
+    """What the gate decided, why in words, and the numbers that it decided by."""
+
+    promoted: bool
+    reason: str
+    numbers: dict[str, float | str] = {}  # noqa: RUF012
 
 
 def judge(
     client: MlflowClient,
     name: str,
     metrics: dict[str, Any],
+    answers: pd.DataFrame,
     images: np.ndarray,
     manifest: pd.DataFrame,
+    classes: list[str],
     tags: dict[str, Any],
     pretraining: Pretraining,
     evaluation: Evaluation,
     config: Registration,
-) -> tuple[bool, str]:
-    """Whether the model with these metrics and tags beats the champion of `name`, and why, in words."""
+) -> Decision:
+    """Whether the model with these metrics, answers and tags takes the place of the champion of `name`.
+
+    Args:
+        answers: To the test images, as `unlabeled.evaluate.predict` makes them.
+    """
     spread = metrics["embedding_std"]
     if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
-        return False, f"its embedding has collapsed (standard deviation {spread:.3f})"
+        return Decision(False, f"its embedding has collapsed (standard deviation {spread:.3f})")
     champion = _champion(client, name)
     if champion is None:
-        return True, "there was no champion"
-    score = metrics[config.metric]
-    if score is None:
-        return False, f"without labels it cannot be compared with version {champion.version}"
+        return Decision(True, "there was no champion")
+    if answers.empty:
+        return Decision(False, f"without labels it cannot be compared with version {champion.version}")
     same = all(champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol"))
-    held = champion.tags.get(config.metric)
     try:
-        incumbent = float(held) if same and held else _remeasure(champion, images, manifest, evaluation, config)
+        held = _answers_of(client, champion) if same else None
+        measured = "" if held is not None else ", measured again on today's data and protocol"
+        incumbent = held if held is not None else _measure(champion, images, manifest, evaluation)
     except UnlabeledError as error:  # made for other images than today's
-        return True, f"version {champion.version} cannot be measured on today's data ({error})"
+        return Decision(True, f"version {champion.version} cannot be measured on today's data ({error})")
     except (MlflowException, OSError) as error:  # an outage crowns nobody
-        return False, f"version {champion.version} could not be fetched to be measured ({error})"
-    where = "" if same else ", measured again on today's data and protocol"
-    numbers = f"{config.metric} {score:.4f} against {incumbent:.4f} of version {champion.version}{where}"
-    return score > incumbent + config.min_gain, numbers
+        return Decision(False, f"version {champion.version} could not be fetched to be measured ({error})")
+    return _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
+
+
+def _weigh(
+    challenger: pd.DataFrame, champion: pd.DataFrame, classes: list[str], of_whom: str, config: Registration
+) -> Decision:
+    """By the linear probes' answers to the same test images."""
+    from unlabeled.significance import paired_bootstrap
+
+    challenger, champion = (each.sort_values(["sha256", "row"], ignore_index=True) for each in (challenger, champion))
+    right = {who: (a.target == a.predicted).to_numpy() for who, a in {"new": challenger, "old": champion}.items()}
+    gain = paired_bootstrap(right["new"], right["old"])
+    by_class = pd.DataFrame({"target": challenger.target, **right}).groupby("target").mean()
+    drops = by_class["old"] - by_class["new"]
+    worst, drop = classes[int(drops.idxmax())], float(drops.max())
+    numbers = {
+        "gate.difference": gain.mean,
+        "gate.low": gain.low,
+        "gate.high": gain.high,
+        "gate.p_value": gain.p_value,
+        "gate.worst_class": worst,
+        "gate.worst_drop": drop,
+    }
+    compared = (
+        f"linear probe {right['new'].mean():.4f} against {right['old'].mean():.4f} {of_whom}: {100 * gain.mean:+.1f} "
+        f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}], p = {gain.p_value:.2g}"
+    )
+    if gain.mean <= 0 or gain.p_value >= config.level:
+        return Decision(False, f"{compared}, which is not surely better (registration.level={config.level:g})", numbers)
+    if drop > config.max_class_drop:
+        limit = f"registration.max_class_drop={config.max_class_drop:g}"
+        return Decision(False, f"{compared}; but {worst} is told {100 * drop:.1f} points worse ({limit})", numbers)
+    return Decision(True, compared, numbers)
 
 
 def _champion(client: MlflowClient, name: str) -> Any:
@@ -59,13 +106,21 @@ def _champion(client: MlflowClient, name: str) -> Any:
         return None
 
 
-def _remeasure(
-    champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation, config: Registration
-) -> float:
+def _answers_of(client: MlflowClient, champion: Any) -> pd.DataFrame | None:
+    """What the champion's run answered; None where it left no answers."""
+    run = champion.tags.get("training_run") or champion.run_id
+    if ANSWERS not in {each.path for each in client.list_artifacts(run)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=ANSWERS, dst_path=folder))
+
+
+def _measure(champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    """The champion's encoder under a probe of today's data."""
     from unlabeled.encoders import load_encoder  # imports torch
-    from unlabeled.probe import Labels, measure
+    from unlabeled.evaluate import predict
+    from unlabeled.probe import Labels, fit_linear_probe
 
     folder = mlflow.artifacts.download_artifacts(f"models:/{champion.name}/{champion.version}")
-    encoder = load_encoder(Path(folder) / "artifacts" / "model")
-    numbers, _ = measure(encoder.embed(images), Labels.of(manifest), evaluation)
-    return numbers[config.metric]
+    features = load_encoder(Path(folder) / "artifacts" / "model").embed(images)
+    return predict(fit_linear_probe(features, Labels.of(manifest), evaluation), features, manifest)

@@ -19,6 +19,7 @@ from mlflow.types import Schema, TensorSpec
 
 import unlabeled
 from pipelines import model
+from pipelines.card import model_card
 from pipelines.promotion import judge
 from unlabeled.config import Evaluation, Pretraining, Registration
 
@@ -45,6 +46,7 @@ def register(
     encoder: Any,
     probe: Any,
     metrics: dict[str, Any],
+    predictions: pd.DataFrame,
     images: np.ndarray,
     manifest: pd.DataFrame,
     summary: dict[str, Any],
@@ -68,8 +70,11 @@ def register(
     of_run = client.get_run(mlflow.active_run().info.run_id).data.tags
     tags |= {key: value for key, value in of_run.items() if key in COPIED_TAGS}
     number = _create_version(client, name, _log_model(encoder, probe, images, summary), tags)
-    promoted, reason = judge(client, name, metrics, images, manifest, tags, pretraining, evaluation, config)
-    client.set_model_version_tag(name, number, "decision", reason)
+    classes, blocks = summary["classes"], (pretraining, evaluation, config)
+    promoted, reason, numbers = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
+    for key, value in {"decision": reason, **numbers}.items():
+        client.set_model_version_tag(name, number, key, str(value))
+    client.update_model_version(name, number, model_card(name, number, tags, metrics, summary, promoted, reason))
     client.set_registered_model_alias(name, "challenger", number)
     if promoted:
         client.set_registered_model_alias(name, "champion", number)
@@ -121,7 +126,8 @@ def _log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, 
 
 
 def create_pipeline() -> Pipeline:
-    inputs = {name: name for name in ("encoder", "probe", "metrics", "images", "manifest", "summary", "run")}
+    own = ("encoder", "probe", "metrics", "predictions", "run")
+    inputs = {name: name for name in (*own, "images", "manifest", "summary")}
     parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
     return Pipeline(
         [

@@ -283,9 +283,10 @@ class Registration(Block):
     block: ClassVar[str] = "registration"
     model_name: Annotated[str, Field(min_length=1)] | None = None
     """None: `unlabeled-<source>`."""
-    metric: Literal["linear_probe_accuracy", "knn_accuracy"] = "linear_probe_accuracy"
-    """What a challenger has to beat the champion at."""
-    min_gain: Annotated[float, Field(ge=0)] = 0.0
-    """How much better it has to be; a tie keeps the champion."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """How unlikely it has to be, by a paired bootstrap over the test images, that a challenger's linear probe is no
+    better than the champion's."""
+    max_class_drop: Probability = 0.05
+    """How much worse the challenger may be on any class."""
     require_git: bool = True
     """Refuse to run outside a git repository: a version without its commit cannot be reproduced."""

@@ -64,7 +64,7 @@ def write_images(folder, count, size=12, start=0):
         ({"pretraining__optimizer": "adagrad"}, "pretraining.optimizer: received 'adagrad', expected 'sgd', 'adamw'"),
         ({"pretraining__learning_rate": 1e9, "pretraining__optimizer": "sgd"}, "the loss is nan at step"),
         ({"evaluation__draws": 0}, "evaluation.draws: received 0"),
-        ({"registration__metric": "beauty"}, "registration.metric: received 'beauty'"),
+        ({"registration__level": "beauty"}, "registration.level: received 'beauty'"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected(project, changed, expected):
@@ -76,7 +76,7 @@ def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected
     assert not [name for name in project.files() if "partial" in name or "encoder" in name]
 
 
-@pytest.mark.parametrize("wrong", [{"registration__metric": "beauty"}, {"pretraining__method__momentun": 0.9}])
+@pytest.mark.parametrize("wrong", [{"registration__level": "beauty"}, {"pretraining__method__momentun": 0.9}])
 def test_parameters_are_checked_before_any_work(project, wrong):
     sentence(project.kedro("--pipeline=byol", params(**wrong)))
     assert not project.files()

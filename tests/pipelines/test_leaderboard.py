@@ -49,7 +49,7 @@ def test_a_method_leads_to_the_page_of_its_run(boarded):
 
 def test_it_says_where_the_page_is_and_mlflow_has_it_too(boarded):
     project, printed = boarded
-    assert f"2 runs of digits; the page: {PAGE}" in printed
+    assert f"runs of digits: 2; the page: {PAGE}" in printed
     run_id = project.runs()[0].info.run_id
     assert "leaderboard.html" in {each.path for each in project.client().list_artifacts(run_id)}
 

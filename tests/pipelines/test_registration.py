@@ -44,6 +44,14 @@ def test_the_version_says_what_it_was_made_from(trained, version):
     assert version.tags["decision"] == "there was no champion" and version.run_id == version.tags["training_run"]
 
 
+def test_the_version_has_a_model_card(trained, version):
+    metrics = trained.json("data/08_reporting/byol/metrics.json")
+    assert version.description.startswith("# unlabeled-digits, version 1\n")
+    assert "became **the champion**: there was no champion." in version.description
+    assert f"| this encoder | {100 * metrics['linear_probe_accuracy']:.1f} |" in version.description
+    assert version.tags["mlflow.source.git.commit"] in version.description
+
+
 def test_the_first_version_is_challenger_and_champion(trained, version):
     assert set(trained.client().get_model_version("unlabeled-digits", "1").aliases) == {"challenger", "champion"}
     assert version.version == 1

@@ -67,7 +67,7 @@ def test_the_page_says_how_to_repeat_the_run(reported):
     assert run.data.tags["mlflow.source.git.commit"] in text and run.data.tags["command"] in text
     assert run.info.run_id in text and run.data.tags["data_digest"] in text
     assert f"{version['name']} version {version['version']}: {version['reason']}" in text
-    assert row_of(text, "pretraining.epochs") == ["2"] and row_of(text, "registration.min_gain") == ["0"]
+    assert row_of(text, "pretraining.epochs") == ["2"] and row_of(text, "registration.level") == ["0.05"]
 
 
 def test_the_page_shows_what_the_method_makes_of_images(reported):

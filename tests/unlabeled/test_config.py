@@ -102,8 +102,8 @@ def test_a_key_like_no_other_names_them_all(block):
         (Evaluation, "knn_k", 0, "greater than or equal to 1"),
         (Evaluation, "regularisation", [], "at least 1 item, not 0"),
         (Registration, "model_name", "", "at least 1 character"),
-        (Registration, "metric", "beauty", "'linear_probe_accuracy' or 'knn_accuracy'"),
-        (Registration, "min_gain", -1, "greater than or equal to 0"),
+        (Registration, "level", 0, "greater than 0"),
+        (Registration, "max_class_drop", -1, "greater than or equal to 0"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_what_was_received_and_expected(block, key, received, expected):

@@ -1,0 +1,56 @@
+"""The model card of a registered version, in Markdown: what it is, what it is worth, and what the gate said of it."""
+
+from typing import Any
+
+from unlabeled.config import in_words
+from unlabeled.verdict import NAMES
+
+
+def model_card(
+    name: str,
+    number: str,
+    tags: dict[str, Any],
+    metrics: dict[str, Any],
+    summary: dict[str, Any],
+    promoted: bool,
+    reason: str,
+) -> str:
+    """Of a version of `name`; `tags` as they are on it."""
+    standing = "the champion" if promoted else "a challenger"
+    lines = [
+        f"# {name}, version {number}",
+        f"An image encoder, trained by **{tags['method']}** on {summary['images']:,} images of {summary['source']} "
+        f"({summary['image_size']}×{summary['image_size']}, {summary['channels']} channels). When it was registered it "
+        f"became **{standing}**: {reason}.",
+        *_table(metrics),
+        "## Where it comes from",
+        *(f"- {what}: `{tags[key]}`" for what, key in ORIGIN.items() if key in tags),
+        "## Use it",
+        f'```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model("models:/{name}/{number}")\n'
+        f"answer = model.predict(images)  # uint8 (N, {summary['channels']}, H, W)\n```",
+    ]
+    return "\n\n".join(lines)
+
+
+ORIGIN = {
+    "command": "command",
+    "commit": "mlflow.source.git.commit",
+    "uncommitted changes": "git_dirty",
+    "data digest": "data_digest",
+    "evaluation protocol": "protocol",
+    "seed": "seed",
+}
+"""What a card says of a version's origin, and the tag that holds it."""
+
+
+def _table(metrics: dict[str, Any]) -> list[str]:
+    if metrics["linear_probe_accuracy"] is None:
+        return [f"There were no labels to test it with. Embedding std {metrics['embedding_std']:.2f}."]
+    settings = list(metrics["few_label"])
+    header = ["accuracy on test, %", "linear probe", "kNN", *map(in_words, settings)]
+    rows = [header, ["---"] * len(header)]
+    for name, numbers in {"this encoder": metrics, **metrics["baselines"]}.items():
+        few = [numbers["few_label"][setting] for setting in settings]
+        whole = [f"{100 * numbers[key]:.1f}" for key in ("linear_probe_accuracy", "knn_accuracy")]
+        rows.append([NAMES.get(name, name), *whole, *(f"{100 * e['mean']:.1f} ± {100 * e['std']:.1f}" for e in few)])
+    return ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
