@@ -14,6 +14,7 @@ from unlabeled.page import Block, Link, Prose, Section, Table, render
 from unlabeled.significance import Difference, holm, paired_bootstrap, wilson_interval
 from unlabeled.verdict import NAMES, curve
 
+NBSP = "\u00a0"
 DRAWN = 5
 """Methods whose curves are drawn: more lines are told apart by nobody."""
 
@@ -158,4 +159,4 @@ def _cell(told: dict[tuple[str, str], tuple[Difference, bool]], one: str, other:
     if (one, other) not in told:
         return ""
     test, sure = told[one, other]
-    return f"{100 * test.mean:+.1f}{' ★' if sure else ''}"
+    return f"{100 * test.mean:+.1f}{NBSP + '★' if sure else ''}"

@@ -172,12 +172,30 @@ def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) 
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(LogFormatter())
-        for (name, *_), x, y in zip(points, seconds, mean, strict=True):
-            axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
-        axes.margins(x=0.15)
+        line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
+        for i, height in _heights_of_labels(seconds, mean).items():
+            beside = {
+                "xytext": (9, height),
+                "textcoords": ("offset points", "data"),
+                "va": "center",
+                "arrowprops": line,
+            }
+            axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **beside).set_in_layout(
+                False
+            )
+        axes.set_xlim(seconds.min() / 2, 8 * seconds.max())
         axes.set_ylim(0, 101)
         best = max(points, key=lambda point: point[2])
         return _chart(figure, f"Accuracy over seconds of training; the best is {best[0]} with {100 * best[2]:.0f} %.")
+
+
+def _heights_of_labels(x: np.ndarray, y: np.ndarray, gap: float = 5.0, near: float = 4.0) -> dict[int, float]:
+    """Where to write at points in [0, 100], so that no label lies on another one within this factor of x."""
+    placed: dict[int, float] = {}
+    for i in np.argsort(-y, kind="stable"):
+        above = [height for j, height in placed.items() if 1 / near < x[i] / x[j] < near]
+        placed[int(i)] = min([float(y[i]), *(height - gap for height in above)])
+    return placed
 
 
 def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:

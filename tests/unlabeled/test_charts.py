@@ -244,3 +244,11 @@ def test_a_class_may_have_any_name(name):
         charts.confusion_matrix(names, np.array([[1, 1], [0, 3]])),
     ):
         assert name.strip()[:8] in " ".join(texts(chart)) and "<script" not in chart.svg
+
+
+def test_labels_of_methods_that_lie_on_each_other_are_apart():
+    points = [(f"method-{i}", 60.0 + i, 0.8, 0.7, 0.9) for i in range(9)] + [("alone", 1.0, 0.8, 0.7, 0.9)]
+    svg = charts.accuracy_over_seconds(points).svg
+    heights = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
+    ordered = sorted(heights[f"method-{i}"] for i in range(9))
+    assert min(np.diff(ordered)) > 8 and heights["alone"] == pytest.approx(ordered[0], abs=1)
