@@ -174,15 +174,9 @@ def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) 
         axes.xaxis.set_minor_formatter(LogFormatter())
         line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
         for i, height in _heights_of_labels(seconds, mean).items():
-            beside = {
-                "xytext": (9, height),
-                "textcoords": ("offset points", "data"),
-                "va": "center",
-                "arrowprops": line,
-            }
-            axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **beside).set_in_layout(
-                False
-            )
+            place = {"xytext": (9, height), "textcoords": ("offset points", "data"), "va": "center"}
+            label = axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **place)
+            label.set_in_layout(False)
         axes.set_xlim(seconds.min() / 2, 8 * seconds.max())
         axes.set_ylim(0, 101)
         best = max(points, key=lambda point: point[2])
