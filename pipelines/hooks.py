@@ -81,6 +81,8 @@ class ProjectHook(MlflowHook):
                 tags = {f"rerun.{key}": value for key, value in tags.items()}
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
             mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
+            if "summary" in pipeline.inputs() and catalog.exists("summary"):  # another run has ingested it
+                self._keep("summary")
         except BaseException:
             self._unlock()
             raise
@@ -98,7 +100,6 @@ class ProjectHook(MlflowHook):
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
-            self._keep(dataset_name)  # here too: another run may have ingested it
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:

@@ -69,10 +69,11 @@ def _weigh(
     challenger: pd.DataFrame, champion: pd.DataFrame, classes: list[str], of_whom: str, config: Registration
 ) -> Decision:
     """By the linear probes' answers to the same test images."""
+    from unlabeled.evaluate import in_order
     from unlabeled.significance import paired_bootstrap
 
-    challenger, champion = (each.sort_values(["sha256", "row"], ignore_index=True) for each in (challenger, champion))
-    right = {who: (a.target == a.predicted).to_numpy() for who, a in {"new": challenger, "old": champion}.items()}
+    challenger = in_order(challenger)
+    right = {"new": challenger.right.to_numpy(), "old": in_order(champion).right.to_numpy()}
     gain = paired_bootstrap(right["new"], right["old"])
     by_class = pd.DataFrame({"target": challenger.target, **right}).groupby("target").mean()
     drops = by_class["old"] - by_class["new"]

@@ -10,9 +10,10 @@ import pandas as pd
 
 from unlabeled import charts
 from unlabeled.config import in_words
+from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
 from unlabeled.significance import Difference, holm, paired_bootstrap, wilson_interval
-from unlabeled.verdict import NAMES, curve
+from unlabeled.verdict import NAMES, curve, over_draws
 
 NBSP = "\u00a0"
 DRAWN = 5
@@ -37,8 +38,7 @@ class Entry:
 
     def correct(self) -> np.ndarray:
         """Whether the linear probe was right, by test image, in the order of their contents."""
-        answers = self.predictions.sort_values(["sha256", "row"], kind="stable")
-        return (answers.target == answers.predicted).to_numpy()
+        return in_order(self.predictions).right.to_numpy()
 
     def few(self) -> tuple[str, dict[str, float]]:
         """The setting with the fewest labels, and its mean and std over draws."""
@@ -90,9 +90,8 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
     tested = len(labelled[0].predictions)
     points = []
     for entry in labelled:
-        each = entry.few()[1]
-        low, high = each["mean"] - each["std"], each["mean"] + each["std"]
-        points.append((entry.method, entry.metrics["seconds"], each["mean"], low, high))
+        fewest = over_draws(0, *entry.few())
+        points.append((entry.method, entry.metrics["seconds"], fewest.mean, fewest.low, fewest.high))
     counts = labelled[0].labelled, labelled[0].classes, tested
     curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:DRAWN]}
     pixels = labelled[0].metrics["baselines"]["raw_input"]

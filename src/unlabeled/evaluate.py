@@ -73,6 +73,15 @@ def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFr
     return pd.DataFrame({**columns, "predicted": predicted, "confidence": probabilities.max(1, initial=0)})
 
 
+def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Answers as `predict` makes them, in the order of the images' contents, and `right`: whether each is.
+
+    Those of two encoders to the same images are then row by row of the same image.
+    """
+    answers = predictions.sort_values(["sha256", "row"], kind="stable", ignore_index=True)
+    return answers.assign(right=answers.target == answers.predicted)
+
+
 def _baselines(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Any]:
     pixels = _pixels(images)
 

@@ -17,7 +17,7 @@ from unlabeled.encoders import ImageEncoder
 from unlabeled.page import Block, Code, Findings, Map, Prose, Section, Table, Tile, Tiles, picture, render, sprite
 from unlabeled.probe import Labels, LinearProbe, nearest
 from unlabeled.saliency import smooth_gradients
-from unlabeled.verdict import NAMES, Accuracy, curve, verdict
+from unlabeled.verdict import NAMES, Accuracy, curve, over_draws, verdict
 from unlabeled.views import Views
 
 MAPPED = 600
@@ -155,13 +155,12 @@ def _label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
 def _finetuned(evidence: Evidence) -> Curves:
     """Curves of whole networks that learned from the same numbers of labels."""
     labels, points = evidence.labels, {}
+    classes = len(np.unique(labels.targets[labels.train]))
     for setting, starts in evidence.finetuned.items():
-        classes = len(np.unique(labels.targets[labels.train]))
         number = len(labels.train) / classes if setting == "all" else float(setting)
         words = "all labels" if setting == "all" else in_words(setting)
         for start, each in starts.items():
-            low, high = each["mean"] - each["std"], each["mean"] + each["std"]
-            points.setdefault(start, []).append(Accuracy(number, words, each["mean"], low, high))
+            points.setdefault(start, []).append(over_draws(number, words, each))
     names = {"finetuned": "encoder, fine-tuned", "from_scratch": "supervised from scratch"}
     return {names[start]: sorted(each, key=lambda point: point.labels) for start, each in points.items()}
 
@@ -211,12 +210,9 @@ def _views(evidence: Evidence, curves: Curves) -> Section | None:
     finished = _finished(evidence, store, rows)
     lines = []
     for i, row in enumerate(rows):
-        name, crops = (
-            evidence.name_of(row),
-            [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :4]],
-        )
+        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :4]]
         views = [Tile(picture(view), "a finished view") for view in finished[i]]
-        lines.append((name, [evidence.tile(row, ""), *crops, *views]))
+        lines.append((evidence.name_of(row), [evidence.tile(row, ""), *crops, *views]))
     cached = "" if fresh else "some of its cached crops, and "
     count = len(finished[0])
     caption = f"An image, {cached}{count} views as the network gets them: cropped, moved and coloured at random."

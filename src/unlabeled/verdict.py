@@ -26,6 +26,11 @@ class Accuracy:
         return f"{100 * self.mean:.0f}\u00a0±\u00a0{50 * (self.high - self.low):.0f}\u00a0%"
 
 
+def over_draws(labels: float, setting: str, each: dict[str, float]) -> Accuracy:
+    """Mean ± std over draws of the labels, from `mean` and `std`."""
+    return Accuracy(labels, setting, each["mean"], each["mean"] - each["std"], each["mean"] + each["std"])
+
+
 def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> list[Accuracy]:
     """Accuracies from the fewest labels to all.
 
@@ -41,8 +46,7 @@ def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> 
     points = []
     for setting, each in numbers["few_label"].items():
         if not setting.endswith("%"):
-            low, high = each["mean"] - each["std"], each["mean"] + each["std"]
-            points.append(Accuracy(float(setting), in_words(setting), each["mean"], low, high))
+            points.append(over_draws(float(setting), in_words(setting), each))
     accuracy = numbers["linear_probe_accuracy"]
     points.append(Accuracy(labelled / classes, "all labels", accuracy, *wilson_interval(accuracy, tested)))
     return sorted(points, key=lambda point: point.labels)
