@@ -1,7 +1,6 @@
 """The gate: a challenger becomes champion where it is surely better, on the same images, and worse on no class."""
 
 import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
@@ -10,11 +9,10 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from pipelines import registry
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.errors import UnlabeledError
 
-NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""How backends say that a model or its alias is not there; everything else is an outage."""
 ANSWERS = "predictions.parquet"
 """The artifact of a run that holds its answers to the test images."""
 
@@ -48,7 +46,7 @@ def judge(
     spread = metrics["embedding_std"]
     if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
         return Decision(False, f"its embedding has collapsed (standard deviation {spread:.3f})")
-    champion = _champion(client, name)
+    champion = registry.champion(client, name)
     if champion is None:
         return Decision(True, "there was no champion")
     if answers.empty:
@@ -98,15 +96,6 @@ def _weigh(
     return Decision(True, compared, numbers)
 
 
-def _champion(client: MlflowClient, name: str) -> Any:
-    try:
-        return client.get_model_version_by_alias(name, "champion")
-    except MlflowException as error:
-        if error.error_code not in NO_SUCH_ALIAS:
-            raise
-        return None
-
-
 def _answers_of(client: MlflowClient, champion: Any) -> pd.DataFrame | None:
     """What the champion's run answered; None where it left no answers."""
     run = champion.tags.get("training_run") or champion.run_id
@@ -122,6 +111,5 @@ def _measure(champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluati
     from unlabeled.evaluate import predict
     from unlabeled.probe import Labels, fit_linear_probe
 
-    folder = mlflow.artifacts.download_artifacts(f"models:/{champion.name}/{champion.version}")
-    features = load_encoder(Path(folder) / "artifacts" / "model").embed(images)
+    features = load_encoder(registry.download(champion)).embed(images)
     return predict(fit_linear_probe(features, Labels.of(manifest), evaluation), features, manifest)

@@ -21,6 +21,7 @@ import unlabeled
 from pipelines import model
 from pipelines.card import model_card
 from pipelines.promotion import judge
+from pipelines.registry import crown
 from unlabeled.config import Evaluation, Pretraining, Registration
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def register(
     client.update_model_version(name, number, model_card(name, number, tags, metrics, summary, promoted, reason))
     client.set_registered_model_alias(name, "challenger", number)
     if promoted:
-        client.set_registered_model_alias(name, "champion", number)
+        crown(client, name, number)
     logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
     return {"name": name, "version": number, "champion": promoted, "reason": reason}
 

@@ -91,6 +91,11 @@ class Ingestion(Block):
     rare_labels: Literal["refuse", "drop"] = "refuse"
     """A class with one image: stop, or keep the image without its label."""
 
+    @property
+    def name(self) -> str:
+        """What results and the registry call the source."""
+        return self.dataset if self.source == "torchvision" else self.source
+
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
         if self.validation_fraction + self.test_fraction >= 1:

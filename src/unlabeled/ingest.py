@@ -252,7 +252,7 @@ def _summary(
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
     digest = hashlib.sha256("\n".join([f"{channels}x{size}x{size}", *lines]).encode()).hexdigest()
     return {
-        "source": config.dataset if config.source == "torchvision" else config.source,
+        "source": config.name,
         "images": len(manifest),
         "labelled": int((manifest.target >= 0).sum()),
         "quarantined": len(quarantine),
