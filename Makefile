@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test lint benchmark lock dvc.yaml clean compare $(METHODS)
+.PHONY: help setup test lint benchmark lock dvc.yaml clean compare retrain $(METHODS)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
 	@echo "make compare    every method on the same images, and a leaderboard"
+	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
 	@echo "make test       set up, then the tests"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
@@ -19,6 +20,10 @@ help:
 
 compare $(METHODS): $(READY)
 	@$(BIN)/kedro run --pipeline=$@ $(ARGS)
+
+# kedro retrain exits with 0 (promoted), 10 (the champion stays), 11 (nothing new); make knows of success and failure only.
+retrain: $(READY)
+	@$(BIN)/kedro retrain $(ARGS) || { code=$$?; test $$code -eq 10 -o $$code -eq 11 || exit $$code; }
 
 test: $(READY)
 	@$(BIN)/ruff check src pipelines tests benchmarks scripts

@@ -46,7 +46,8 @@ def main() -> None:
     images, targets = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), random.integers(0, 10, count)
     table = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = open_array(cache_views(images, RECIPE, Path(folder) / "views.npy"))
+        cache_views(images, [f"{i:064x}" for i in range(count)], RECIPE, Path(folder) / "views.npy")
+        store = open_array(Path(folder) / "views.npy")
         for name in names:
             kind = load_method(name)
             if issubclass(kind, ClosedForm):

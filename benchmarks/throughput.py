@@ -90,7 +90,8 @@ def load_images(path: Path, count: int, folder: Path) -> tuple[np.ndarray, Norma
 def make_views(
     images: np.ndarray, normalisation: Normalisation, config: Pretraining, device: torch.device, folder: Path
 ) -> Views:
-    store = open_array(cache_views(images, RECIPE, folder / "views.npy"))
+    cache_views(images, [f"{i:064x}" for i in range(len(images))], RECIPE, folder / "views.npy")
+    store = open_array(folder / "views.npy")
     rows = np.arange(len(images))
     return Views(store, rows, RECIPE, normalisation, count=2, batch_size=config.batch_size, seed=0, device=device)
 

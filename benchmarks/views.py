@@ -56,7 +56,8 @@ def on_digits(seeds: int, folder: Path):
     for way in WAYS:
         recipe = Augmentation.model_validate(shared["augmentation"] | {"views": way})
         began = time.perf_counter()
-        views = open_array(cache_views(ingested.images, recipe, folder / "views.npy"))
+        cache_views(ingested.images, ingested.manifest.sha256.tolist(), recipe, folder / "views.npy")
+        views = open_array(folder / "views.npy")
         caching, measured = time.perf_counter() - began, []
         for seed in range(seeds):
             config = Pretraining.model_validate(shared["pretraining"] | own | {"seed": seed})
@@ -90,12 +91,14 @@ def on_photos(count: int, folder: Path):
         Image.fromarray(photo(i)).save(folder / "photos" / f"{i}.jpg", quality=90)
     files = sum(path.stat().st_size for path in (folder / "photos").iterdir())
     config = Ingestion(source="image_folder", path=str(folder / "photos"), image_size=500)
-    stored = ingest(config, folder / "stored").images
+    ingested = ingest(config, folder / "stored")
+    stored, contents = ingested.images, ingested.manifest.sha256.tolist()
     normalisation = Normalisation((0.5,) * 3, (0.25,) * 3)
     for way in WAYS:
         recipe = Augmentation(views=way, crop_size=96, blur=(1.0, 0.1))
         began = time.perf_counter()
-        cache = open_array(cache_views(stored, recipe, folder / "views.npy"))
+        cache_views(stored, contents, recipe, folder / "views.npy")
+        cache = open_array(folder / "views.npy")
         caching = time.perf_counter() - began
         views = Views(
             stored if way == "fresh" else cache,

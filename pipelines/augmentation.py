@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from kedro.pipeline import Pipeline, node
 
 from unlabeled.config import Augmentation
@@ -12,13 +13,17 @@ from unlabeled.config import Augmentation
 logger = logging.getLogger(__name__)
 
 
-def cache_views(images: np.ndarray, summary: dict[str, Any], recipe: Augmentation, folder: Path) -> dict[str, Any]:
+def cache_views(
+    images: np.ndarray, manifest: pd.DataFrame, summary: dict[str, Any], recipe: Augmentation, folder: Path
+) -> dict[str, Any]:
     from unlabeled.arrays import open_array
     from unlabeled.views import cache_views  # imports torch
 
-    views = open_array(cache_views(images, recipe, folder / "views.npy"))
+    path = folder / "views.npy"
+    index = cache_views(images, manifest.sha256.tolist(), recipe, path)
+    views = open_array(path)
     logger.info("crops: %d of each image, %.0f MB", views.shape[1], views.nbytes / 1e6)
-    return {"views": views, "views_of": recipe.crops_of(summary["data_digest"])}
+    return {"views": views, "views_index": index, "views_of": recipe.crops_of(summary["data_digest"])}
 
 
 def create_pipeline() -> Pipeline:
@@ -28,11 +33,12 @@ def create_pipeline() -> Pipeline:
                 cache_views,
                 inputs={
                     "images": "images",
+                    "manifest": "manifest",
                     "summary": "summary",
                     "recipe": "params:augmentation",
                     "folder": "augmentation_folder",
                 },
-                outputs={"views": "views", "views_of": "views_of"},
+                outputs={name: name for name in ("views", "views_index", "views_of")},
                 name="augmentation",
                 tags="augmentation",
             )

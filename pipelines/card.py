@@ -23,8 +23,9 @@ def model_card(
         f"({summary['image_size']}×{summary['image_size']}, {summary['channels']} channels). When it was registered it "
         f"became **{standing}**: {reason}.",
         *_table(metrics),
+        *([f"Since the champion's data: {tags['drift']}."] if "drift" in tags else []),
         "## Where it comes from",
-        *(f"- {what}: `{tags[key]}`" for what, key in ORIGIN.items() if key in tags),
+        "\n".join(f"- {what}: `{tags[key]}`" for what, key in ORIGIN.items() if key in tags),
         "## Use it",
         f'```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model("models:/{name}/{number}")\n'
         f"answer = model.predict(images)  # uint8 (N, {summary['channels']}, H, W)\n```",

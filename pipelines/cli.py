@@ -1,21 +1,38 @@
-"""`kedro run`, as Kedro has it, but for its errors: what a user can mend is one sentence, without a traceback."""
+"""The project's commands: `kedro run`, as Kedro has it, and those of the registry.
+
+What a user can mend is one sentence, without a traceback.
+"""
 
 import errno
 import logging
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import mlflow
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 from kedro.validation import ParameterValidationError
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
+from pipelines.registry import model_name
+from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import UnlabeledError
+from unlabeled.methods import METHODS
 from unlabeled.progress import be_quiet
 
 QUIET = "UNLABELED_QUIET"
 """The environment variable that tells a process that it was started by a quiet one."""
+PIPED_WIDTH = 120
+"""Of tables that no terminal shows."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -41,8 +58,14 @@ def run(quiet: bool, **options) -> None:
         if options["pipelines"]:
             raise KedroCliError("Options '--pipeline' and '--pipelines' cannot be used together")
         options["pipelines"] = [name]
-    try:
+    with _errors_as_sentences():
         kedro_run.callback(pipeline=None, **options)
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
         raise Sentence("stopped; run the command again, and a training goes on from its last checkpoint") from None
@@ -51,6 +74,138 @@ def run(quiet: bool, **options) -> None:
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
             raise Sentence(message) from error
         raise
+
+
+@contextmanager
+def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowClient, str]]:
+    """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
+    from kedro.framework.session import KedroSession
+
+    with _errors_as_sentences(), KedroSession.create(Path.cwd(), env=env) as session:
+        context = session.load_context()
+        blocks = (kind.model_validate(context.params[kind.block]) for kind in (Registration, Ingestion))
+        yield Path(context.project_path), MlflowClient(), name or model_name(*blocks)
+
+
+def _of_a_model(command: Callable) -> Callable:
+    """The options that say which registered model is meant."""
+    command = click.option("--env", "-e", help="Whose parameters name the model, as in kedro run.")(command)
+    return click.option("--name", "-n", help="The registered model; else that of the parameters' source.")(command)
+
+
+@cli.command()
+@_of_a_model
+def champion(env: str | None, name: str | None) -> None:
+    """The registered versions, and what tells the challenger from the champion."""
+    from pipelines import review
+
+    with _registry(env, name) as (project, client, name):
+        found = review.versions(client, name)
+        table = Table(title=name, box=box.SIMPLE, title_justify="left")
+        for column in review.COLUMNS:
+            table.add_column(column, overflow="fold")
+        for version in found:
+            table.add_row(*review.row_of(version).values(), style="bold" if "champion" in version.aliases else None)
+        Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+        for version in found:
+            if version.aliases:
+                click.echo(
+                    f"{', '.join(version.aliases)}: version {version.version}: {version.tags.get('decision', '')}"
+                )
+        by_alias = {alias: version for version in found for alias in version.aliases}
+        old, new = by_alias.get("champion"), by_alias.get("challenger")
+        if old and new and old is not new:
+            _tell_differences(review.differences(project, old, new), old, new)
+
+
+@cli.command()
+@click.argument("first")
+@click.argument("second")
+@_of_a_model
+def compare(first: str, second: str, env: str | None, name: str | None) -> None:
+    """What tells two versions apart: FIRST and SECOND are numbers or aliases."""
+    from pipelines import registry, review
+
+    with _registry(env, name) as (project, client, name):
+        old, new = (registry.find(client, name, which) for which in (first, second))
+        _tell_differences(review.differences(project, old, new), old, new)
+
+
+@cli.command()
+@click.argument("version")
+@click.option("--reason", default="", help="Kept with the version.")
+@_of_a_model
+def promote(version: str, reason: str, env: str | None, name: str | None) -> None:
+    """Makes VERSION the champion by hand, past the gate."""
+    from pipelines import review
+
+    with _registry(env, name) as (_, client, name):
+        review.promote(client, name, version, reason)
+        click.echo(f"{name} version {version} is the champion")
+
+
+@cli.command()
+@_of_a_model
+def rollback(env: str | None, name: str | None) -> None:
+    """Gives the crown back to the champion before this one."""
+    from pipelines import review
+
+    with _registry(env, name) as (_, client, name):
+        old, new = review.roll_back(client, name)
+        click.echo(f"{name} version {new} is the champion again, instead of version {old}")
+
+
+@cli.command()
+@click.option("--version", required=True, help="A number or an alias.")
+@click.option("--keep", is_flag=True, help="Leave the second work tree where it is.")
+@click.option("--fresh-environment", is_flag=True, help="Install the recorded lock there; else today's libraries run.")
+@_of_a_model
+@click.pass_context
+def reproduce(
+    context: click.Context, version: str, keep: bool, fresh_environment: bool, env: str | None, name: str | None
+) -> None:
+    """Makes a registered version again, and says whether it is the same; exits with 1 where it is not."""
+    from pipelines.reproduce import TOLERANCE, reproduce
+
+    with _registry(env, name) as (project, _, name):
+        verdict = reproduce(project, name, version, keep, fresh_environment)
+    for line in verdict.differences:
+        click.echo(line)
+    if verdict.identical:
+        click.secho(f"{name} version {version}: weights and metrics are identical, bit for bit", fg="green")
+    elif verdict.close:
+        click.secho(
+            f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other ground", fg="yellow"
+        )
+    else:
+        click.secho(f"{name} version {version} has not come out the same", fg="red")
+        context.exit(1)
+
+
+@cli.command()
+@click.option("--method", default=next(iter(METHODS)), show_default=True, help="Whose stages to rerun.")
+@click.option("--no-push", is_flag=True, help="Neither fetch from DVC's remote nor send anything there.")
+@click.pass_context
+def retrain(context: click.Context, method: str, no_push: bool) -> None:
+    """Takes in new data and reruns what they change.
+
+    Exits with 0 where the new version is the champion, with 10 where the champion stays, with 11 where there was
+    nothing new, and with 1 where something failed.
+    """
+    from pipelines.retrain import REPORT, retrain
+
+    with _registry(None, "") as (project, client, _):
+        result = retrain(project, client, method, push=not no_push)
+    click.echo(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
+    context.exit(result.outcome.value)
+
+
+def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
+    click.secho(f"from version {old.version} to version {new.version}", bold=True)
+    for what, lines in differences.items():
+        click.echo(f"{what}: {'the same' if not lines else ''}".rstrip())
+        for line in lines:
+            click.echo(f"  {line}")
 
 
 def sentence(error: BaseException) -> str | None:

@@ -1,11 +1,13 @@
 """What surrounds a run: one at a time in a project, tracked in MLflow with all that is needed to repeat it."""
 
 import copy
+import json
 import logging
 import os
 import shlex
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,8 +23,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
-from pipelines.git import git_state
+from pipelines.git import changes, git_state
 from pipelines.pretraining import CHECKPOINT
+from pipelines.provenance import DIFF, PARAMETERS, made_from
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import METHODS
 
@@ -31,7 +34,8 @@ logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on 
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
-ARTIFACTS = ("summary", "quarantine", "history", "metrics", "predictions", "report")
+OF_THE_DATA = ("summary", "manifest")
+ARTIFACTS = (*OF_THE_DATA, "quarantine", "history", "metrics", "predictions", "report")
 ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
 """Outputs that are small, and that people open from a run's page."""
 
@@ -56,7 +60,7 @@ class ProjectHook(MlflowHook):
             experiment.pop("create_experiment_kwargs", None)
         context.config_loader["mlflow"] = config
         super().after_context_created(context=context)
-        self._project = Path(context.project_path)
+        self._project, self._parameters = Path(context.project_path), context.config_loader["parameters"]
 
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:
@@ -77,12 +81,15 @@ class ProjectHook(MlflowHook):
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
             tags = {"command": shlex.join(["kedro", *sys.argv[1:]]), "hostname": socket.gethostname(), **git}
+            tags |= made_from(self._project)
             if self.mlflow_config.tracking.run.id:  # what made the weights stays on record
                 tags = {f"rerun.{key}": value for key, value in tags.items()}
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
             mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
-            if "summary" in pipeline.inputs() and catalog.exists("summary"):  # another run has ingested it
-                self._keep("summary")
+            self._keep_provenance(git)
+            for name in OF_THE_DATA:
+                if name in pipeline.inputs() and catalog.exists(name):  # another run has ingested it
+                    self._keep(name)
         except BaseException:
             self._unlock()
             raise
@@ -126,6 +133,18 @@ class ProjectHook(MlflowHook):
             mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
         except MlflowException as error:  # the file itself is safe
             logger.warning("MLflow did not take %s: %s", dataset_name, error)
+
+    def _keep_provenance(self, git: dict[str, str]) -> None:
+        """All parameters, as they were resolved, and what turns the commit into the work tree."""
+        mlflow.log_text(json.dumps(self._parameters, indent=2), PARAMETERS)
+        if git.get("git_dirty") == "true":
+            diff = changes(self._project)
+            if diff is None:
+                logger.warning("the changes since the last commit are too large to keep with the run: commit them")
+                return
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, DIFF).write_bytes(diff)
+                mlflow.log_artifact(str(Path(folder, DIFF)))
 
     def _unlock(self) -> None:
         if self._lock:

@@ -6,7 +6,6 @@ Of its own so that a method that runs out of memory, or is killed, takes nothing
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from pipelines.cli import QUIET, sentence
+from pipelines.parameters import flatten
 from unlabeled.progress import be_quiet
 
 
@@ -37,17 +37,9 @@ def main() -> None:
 
 
 def _arguments(env: str | None, parameters: dict[str, Any]) -> list[str]:
-    flat = dict(_flat("", {key: value for key, value in parameters.items() if key != "compare"}))
+    flat = dict(flatten({key: value for key, value in parameters.items() if key != "compare"}))
     given = {"env": env, "params": ",".join(f"{name}={value}" for name, value in flat.items())}
     return [f"--{option}={value}" for option, value in given.items() if value]
-
-
-def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
 
 
 if __name__ == "__main__":

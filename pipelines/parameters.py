@@ -1,5 +1,6 @@
 """How parameters come together: the stage's block, then the method's own, then `--params`, which beat both."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -24,6 +25,15 @@ class MethodConfigLoader(OmegaConfigLoader):
             layers = {b: (config.get(b), own.get(b), given.get(b), own_given.get(b)) for b in PER_METHOD}
             config = {**config, method: {**own, **{block: _merge(block, *parts) for block, parts in layers.items()}}}
         return config
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by their dotted names."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _merge(block: str, *layers: Any) -> dict[str, Any]:

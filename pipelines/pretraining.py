@@ -8,7 +8,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 
+from pipelines.provenance import hardware
 from pipelines.tracking import LiveMetrics
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.errors import ConfigError
@@ -31,9 +34,12 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         folder: Path,
     ) -> dict[str, Any]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
+        from unlabeled.train import choose_device
 
         _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
         run = mlflow.active_run()
+        source = CodeDatasetSource({"source": summary["source"]})
+        mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
         with LiveMetrics(run.info.run_id) as report:
             encoder, history, examples = pretrain_encoder(
                 method,
@@ -48,6 +54,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         inputs = fingerprint(method, manifest, summary, config, recipe)
         made = {"run_id": run.info.run_id, "method": method, "seed": config.seed, "fingerprint": inputs}
+        made["hardware"] = hardware(choose_device(config.device).type)
         return {"encoder": encoder, "run": made, "history": pd.DataFrame(history), "examples": examples}
 
     return pretrain

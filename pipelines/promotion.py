@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -15,6 +16,8 @@ from unlabeled.errors import UnlabeledError
 
 ANSWERS = "predictions.parquet"
 """The artifact of a run that holds its answers to the test images."""
+MANIFEST = "manifest.parquet"
+"""The artifact of a run that lists its images."""
 
 
 class Decision(NamedTuple):
@@ -23,6 +26,8 @@ class Decision(NamedTuple):
     promoted: bool
     reason: str
     numbers: dict[str, float | str] = {}  # noqa: RUF012
+    drift: dict[str, Any] = {}  # noqa: RUF012
+    """How today's data differ from the champion's, as `unlabeled.drift.summarise` has it; empty: they do not."""
 
 
 def judge(
@@ -49,18 +54,26 @@ def judge(
     champion = registry.champion(client, name)
     if champion is None:
         return Decision(True, "there was no champion")
-    if answers.empty:
-        return Decision(False, f"without labels it cannot be compared with version {champion.version}")
-    same = all(champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol"))
+    same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
+    measured, drift = "", {}
     try:
-        held = _answers_of(client, champion) if same else None
-        measured = "" if held is not None else ", measured again on today's data and protocol"
-        incumbent = held if held is not None else _measure(champion, images, manifest, evaluation)
+        incumbent = _artifact(client, champion, ANSWERS) if all(same) else None
+        if incumbent is None:
+            from unlabeled.encoders import load_encoder  # imports torch
+
+            measured = ", measured again on today's data and protocol"
+            features = load_encoder(registry.download(champion)).embed(images)
+            drift = {} if same[0] else _drift(client, champion, manifest, features)
+            incumbent = _answers(features, manifest, evaluation)
     except UnlabeledError as error:  # made for other images than today's
         return Decision(True, f"version {champion.version} cannot be measured on today's data ({error})")
     except (MlflowException, OSError) as error:  # an outage crowns nobody
         return Decision(False, f"version {champion.version} could not be fetched to be measured ({error})")
-    return _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
+    if answers.empty:
+        reason = f"without labels it cannot be compared with version {champion.version}"
+        return Decision(False, reason, drift=drift)
+    decision = _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
+    return decision._replace(drift=drift)
 
 
 def _weigh(
@@ -96,20 +109,29 @@ def _weigh(
     return Decision(True, compared, numbers)
 
 
-def _answers_of(client: MlflowClient, champion: Any) -> pd.DataFrame | None:
-    """What the champion's run answered; None where it left no answers."""
+def _artifact(client: MlflowClient, champion: ModelVersion, name: str) -> pd.DataFrame | None:
+    """A table of the champion's run; None where it left none."""
     run = champion.tags.get("training_run") or champion.run_id
-    if ANSWERS not in {each.path for each in client.list_artifacts(run)}:
+    if name not in {each.path for each in client.list_artifacts(run)}:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        return pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=ANSWERS, dst_path=folder))
+        return pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=folder))
 
 
-def _measure(champion: Any, images: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
-    """The champion's encoder under a probe of today's data."""
-    from unlabeled.encoders import load_encoder  # imports torch
+def _drift(
+    client: MlflowClient, champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray
+) -> dict[str, Any]:
+    from unlabeled.drift import summarise
+
+    before = _artifact(client, champion, MANIFEST)
+    return {} if before is None else summarise(before, manifest, features)
+
+
+def _answers(features: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    """Of a probe of today's data on an encoder's features; none where there are too few labels."""
     from unlabeled.evaluate import predict
     from unlabeled.probe import Labels, fit_linear_probe
 
-    features = load_encoder(registry.download(champion)).embed(images)
-    return predict(fit_linear_probe(features, Labels.of(manifest), evaluation), features, manifest)
+    labels = Labels.of(manifest)
+    probe = fit_linear_probe(features, labels, evaluation) if labels.suffice() else None
+    return predict(probe, features, manifest)

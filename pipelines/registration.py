@@ -21,8 +21,10 @@ import unlabeled
 from pipelines import model
 from pipelines.card import model_card
 from pipelines.promotion import judge
+from pipelines.provenance import RECORDED
 from pipelines.registry import crown
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.drift import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ REQUIREMENTS = (
     "torchvision",
 )
 """What the registered model needs, and no more; pinned to what it was made with."""
-COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command")
+COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command", *RECORDED)
 EXAMPLES = 2
 
 
@@ -64,7 +66,10 @@ def register(
         "protocol": evaluation.digest(),
         "seed": run["seed"],
         "training_run": run["run_id"],
+        "hardware": json.dumps(run.get("hardware")),
         "unlabeled": unlabeled.__version__,
+        "images": summary["images"],
+        "test_images": len(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
     }
     # Asked for anew: the active run remembers the tags that it was started with.
@@ -72,15 +77,20 @@ def register(
     tags |= {key: value for key, value in of_run.items() if key in COPIED_TAGS}
     number = _create_version(client, name, _log_model(encoder, probe, images, summary), tags)
     classes, blocks = summary["classes"], (pretraining, evaluation, config)
-    promoted, reason, numbers = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
-    for key, value in {"decision": reason, **numbers}.items():
+    decision = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
+    promoted, reason, numbers, drift = decision
+    changed = {"drift": in_words(drift)} if drift else {}
+    for key, value in {"decision": reason, **numbers, **changed}.items():
         client.set_model_version_tag(name, number, key, str(value))
-    client.update_model_version(name, number, model_card(name, number, tags, metrics, summary, promoted, reason))
+    card = model_card(name, number, {**tags, **changed}, metrics, summary, promoted, reason)
+    client.update_model_version(name, number, card)
     client.set_registered_model_alias(name, "challenger", number)
     if promoted:
         crown(client, name, number)
     logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
-    return {"name": name, "version": number, "champion": promoted, "reason": reason}
+    if drift:
+        logger.info("since the champion's data: %s", changed["drift"])
+    return {"name": name, "version": number, "champion": promoted, "reason": reason, "drift": drift}
 
 
 def _create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:

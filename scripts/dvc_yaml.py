@@ -20,6 +20,7 @@ from unlabeled.methods import METHODS
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
+"""Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
 TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
@@ -71,7 +72,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
         "deps": sorted(read) + _code(f"pipelines.{stage}", method, imports),
         "params": _parameters(nodes),
-        "outs": sorted(plain),
+        "outs": [{file: {"persist": True}} if stage in SHARED else file for file in sorted(plain)],
     }
     for name, files in outputs.items():
         if name.endswith(".metrics"):

@@ -1,4 +1,4 @@
-"""Random views, a batch at a time and on the device: pure functions of (images, recipe, generator).
+"""Random views, a batch at a time and on the device: pure functions of (images, recipe, what was drawn).
 
 A crop is two small matrix products an image, `rows @ image @ columns`, and so is a Gaussian blur: they differ only in
 the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
@@ -21,13 +21,20 @@ YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.31
 FROM_YIQ = tuple(map(tuple, torch.linalg.inv(torch.tensor(YIQ, dtype=torch.float64)).tolist()))
 
 
-def crop_boxes(count: int, height: int, width: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
-    """Draws boxes of a random area and aspect ratio inside an image; a box that would stick out is narrowed to fit.
+CROP_DRAWS, AFFINE_DRAWS = 4, 6
+DRAWS = CROP_DRAWS + AFFINE_DRAWS
+"""Uniform numbers that the geometry of a view follows from."""
+
+
+def crop_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> Tensor:
+    """Boxes of a random area and aspect ratio inside an image; a box that would stick out is narrowed to fit.
+
+    Args:
+        draw: Shape (4, n), float32, uniform in [0, 1).
 
     Returns:
-        Tensor of shape (count, 4), float32: top, left, height, width in pixels, not rounded.
+        Tensor of shape (n, 4), float32: top, left, height, width in pixels, not rounded.
     """
-    draw = torch.rand(4, count, generator=generator, device=generator.device)
     low, high = recipe.crop_scale
     area = (low + (high - low) * draw[0]) * height * width
     low, high = map(math.log, recipe.crop_ratio)
@@ -59,13 +66,16 @@ def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     return crops.view(batch, count, size, channels, size).transpose(2, 3)
 
 
-def affine(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+def affine(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
     """Rotates, shears, magnifies and shifts square images (B, C, S, S) about their centres, bilinearly, at random.
+
+    Args:
+        draw: Shape (6, B), uniform in [0, 1).
 
     Returns:
         Tensor like `images`; black (0) where nothing was.
     """
-    draw = 2 * torch.rand(6, len(images), generator=generator, device=images.device) - 1
+    draw = 2 * draw - 1
     angle, slope = math.radians(recipe.degrees) * draw[0], torch.tan(math.radians(recipe.shear) * draw[1])
     low, high = map(math.log, recipe.zoom)
     width, height = torch.exp(-(low + high) / 2 - (high - low) / 2 * draw[2:4])
@@ -78,20 +88,23 @@ def affine(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> 
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def draw_views(images: Tensor, count: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
-    """The geometry of `count` views an image: cropped, and moved where the recipe says so.
+def cut_views(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
+    """The geometry of K views an image: cropped, and moved where the recipe says so.
 
     Args:
         images: Shape (B, C, H, W), float in [0, 255].
+        draw: Shape (DRAWS, B, K), float32, uniform in [0, 1).
 
     Returns:
-        Tensor of shape (B, count, C, size, size), in the same range.
+        Tensor of shape (B, K, C, size, size), in the same range.
     """
-    batch, _, height, width = images.shape
-    boxes = crop_boxes(batch * count, height, width, recipe, generator).unflatten(0, (batch, count))
+    _, batch, count = draw.shape
+    *_, height, width = images.shape
+    crop, move = draw.flatten(1).split([CROP_DRAWS, AFFINE_DRAWS])
+    boxes = crop_boxes(crop, height, width, recipe).unflatten(0, (batch, count))
     views = resample(images, boxes, recipe.crop_size or height)
     if recipe.degrees or recipe.translate or recipe.shear or recipe.zoom != (1, 1):
-        views = affine(views.flatten(0, 1), recipe, generator).unflatten(0, (batch, count))
+        views = affine(views.flatten(0, 1), move, recipe).unflatten(0, (batch, count))
     return views
 
 

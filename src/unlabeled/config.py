@@ -144,9 +144,13 @@ class Augmentation(Block):
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
 
+    def geometry(self) -> dict[str, Any]:
+        """The keys that decide how crops are cut, as JSON values."""
+        return self.model_dump(mode="json", include=GEOMETRY)
+
     def crops_of(self, data_digest: str) -> dict[str, Any]:
-        """All that decides the cached crops, as JSON values: the data, and the keys of the geometry."""
-        return {"data_digest": data_digest, **self.model_dump(mode="json", include=GEOMETRY)}
+        """All that decides the cached crops, as JSON values."""
+        return {"data_digest": data_digest, **self.geometry()}
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augmentation":

@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL
 from PIL import Image
 
+from unlabeled import decode as decoding
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, UndecodableError, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
+from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
 from unlabeled.sources import Item, open_source
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ SAMPLE = 64
 """Images looked at to choose a size and a number of channels where the user chose none."""
 LARGEST_CHOSEN_SIZE = 96
 HELD_OUT = ("validation", "test")
+COLUMNS = ["path", "sha256", "checksum", "width", "height", "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ class Ingested:
 
     Attributes:
         images: Memory map, uint8, shape (N, C, H, W).
-        manifest: One row an image: path, sha256, width, height, label (None: unlabelled), target (-1: unlabelled),
-            split (train, validation, test, or excluded: a copy of an image that is held out).
+        manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, label
+            (None: unlabelled), target (-1: unlabelled), split (train, validation, test, or excluded: a copy of an image
+            that is held out).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -56,6 +61,8 @@ class Ingested:
 def ingest(config: Ingestion, folder: Path) -> Ingested:
     """Reads, decodes, hashes and splits a source; writes `images.npy` into `folder`.
 
+    What an earlier run stored there of the same content, by its manifest, is taken over without being decoded.
+
     Raises:
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
@@ -65,20 +72,25 @@ def ingest(config: Ingestion, folder: Path) -> Ingested:
         sample = list(islice(source.items, SAMPLE))
         size, channels = _choose_shape(sample, config)
         records, rejects, moments = [], [], _Moments(channels)
+        shape = (channels, size, size)
+        how = made_by([decoding], shape=shape, pixels=config.max_pixels, pillow=PIL.__version__)
+        earlier = earlier_rows(folder / "images.npy", folder / "manifest.parquet", how, shape)
         with (
-            ArrayWriter(folder / "images.npy", (channels, size, size)) as writer,
+            ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in decode_all(chain(sample, source.items), size, channels, config.fraction):
+            for batch in decode_all(chain(sample, source.items), size, channels, config.fraction, earlier):
                 _keep(batch, config, records, rejects, moments, writer)
                 progress.advance(len(batch))
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
             _stop_if_damaged(quarantine, source.total, config, folder)
-            manifest = pd.DataFrame(records, columns=["path", "sha256", "width", "height", "label", "split"])
-            manifest, classes = _settle(manifest, config)
+            manifest, classes = _settle(pd.DataFrame(records, columns=COLUMNS), config)
+            manifest.attrs[MADE_BY] = how
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | moments.mean_and_std()
     summary |= {"seconds": round(seconds, 2), "images_per_second": round(len(manifest) / seconds, 1)}
+    if earlier and earlier.damaged:
+        logger.warning("%d stored images were damaged, and have been decoded again", earlier.damaged)
     _tell(summary)
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
@@ -99,7 +111,7 @@ def _keep(
     pixels = np.stack([result.pixels for *_, result in good])
     splits = [_split(digest, item.split, config) for item, digest, _ in good]
     records += [
-        (item.path, digest, result.width, result.height, item.label, split)
+        (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
     ]
     moments.add(pixels[np.array(splits) != "test"])
@@ -139,29 +151,38 @@ Outcome = tuple[Item, str, Decoded | str | None]
 """An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
 
-def decode_all(items: Iterator[Item], size: int, channels: int, fraction: float) -> Iterator[list[Outcome]]:
-    """Decodes on every core, in order, with a bounded number of images under way."""
+def decode_all(
+    items: Iterator[Item], size: int, channels: int, fraction: float = 1.0, earlier: EarlierRows | None = None
+) -> Iterator[list[Outcome]]:
+    """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
     workers = os.cpu_count() or 1
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(_decode_batch, batch, size, channels, fraction))
+            waiting.append(pool.submit(_decode_batch, batch, size, channels, fraction, earlier))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _decode_batch(items: list[Item], size: int, channels: int, fraction: float) -> list[Outcome]:
-    return [_decode_one(item, size, channels, fraction) for item in items]
+def _decode_batch(
+    items: list[Item], size: int, channels: int, fraction: float, earlier: EarlierRows | None
+) -> list[Outcome]:
+    return [_decode_one(item, size, channels, fraction, earlier) for item in items]
 
 
-def _decode_one(item: Item, size: int, channels: int, fraction: float) -> Outcome:
+def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: EarlierRows | None) -> Outcome:
     try:
         content = _read(item.content)
         digest = hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
-        left_out = item.split not in HELD_OUT and _position(digest[13:26]) >= fraction
-        return item, digest, None if left_out else decode(content, size, channels)
+        if item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
+            return item, digest, None
+        number = earlier.find(digest) if earlier else None
+        if number is None:
+            return item, digest, decode(content, size, channels)
+        width, height = (int(earlier.index.at[number, side]) for side in ("width", "height"))
+        return item, digest, Decoded(np.array(earlier[number]), width, height)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
 

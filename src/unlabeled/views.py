@@ -1,46 +1,95 @@
 """The crop cache, and the batches of views that training draws from it."""
 
+import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from unlabeled import augment
 from unlabeled.arrays import ArrayWriter
-from unlabeled.augment import draw_views, finish
+from unlabeled.augment import cut_views, finish
 from unlabeled.config import Augmentation
 from unlabeled.encoders import Normalisation
 from unlabeled.progress import bar
+from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**20
 """Of floats that a chunk of the cache needs while it is made."""
 
 
-def cache_views(images: np.ndarray, recipe: Augmentation, path: Path) -> Path:
+def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, path: Path) -> pd.DataFrame:
     """Writes K random views an image (resized crops, moved) to `path`, in memory that does not grow with N.
+
+    The views of an image follow from its content and the recipe alone. Those that `path` has of the same content, made
+    in the same way, are taken over, by the index beside it.
 
     Args:
         images: uint8 of shape (N, C, H, W), any split: row i of the cache is row i of the images.
+        contents: The sha256 of each image's content, hexadecimal.
         recipe: Its `views` is K; with `fresh` an empty cache is written.
+        path: Becomes an uint8 array of shape (N, K, C, h, w).
 
     Returns:
-        `path`, now an uint8 array of shape (N, K, C, h, w).
+        The index, to be kept as `path` with the ending .parquet: the content and the checksum of each row.
     """
     n, channels, height, width = images.shape
     size = recipe.crop_size or height
     count = 0 if recipe.views == "fresh" else recipe.views
-    generator = torch.Generator().manual_seed(recipe.seed)
+    shape = (count, channels, size, size)
     # Floats of an image, of its K half-finished crops (at full height, twice), of their weights, and of the crops.
-    crops = count * size * (2 * channels * height + height + width + 3 * channels * size)
-    chunk = max(1, CHUNK_BYTES // (4 * (channels * height * width + crops)))
-    with ArrayWriter(path, (count, channels, size, size)) as writer, bar("caching views", n, "images") as progress:
+    floats = count * size * (2 * channels * height + height + width + 3 * channels * size)
+    chunk = max(1, CHUNK_BYTES // (4 * (channels * height * width + floats)))
+    how = made_by([augment], shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
+    earlier = earlier_rows(path, path.with_suffix(".parquet"), how, shape)
+    checksums: list[int] = []
+    with ArrayWriter(path, shape) as writer, bar("caching views", n, "images") as progress:
         for start in range(0, n if count else 0, chunk):
-            batch = torch.from_numpy(np.array(images[start : start + chunk])).float()
-            crops = draw_views(batch, count, recipe, generator)
-            writer.append(crops.round_().clamp_(0, 255).byte().numpy())
-            progress.advance(len(batch))
-    return path
+            rows = slice(start, start + chunk)
+            views = _views_of(images[rows], contents[rows], recipe, shape, earlier)
+            checksums += map(checksum, views)
+            writer.append(views)
+            progress.advance(len(views))
+    if earlier and earlier.damaged:
+        logger.warning("the crops of %d images were damaged, and have been cut again", earlier.damaged)
+    index = pd.DataFrame({"sha256": contents[: len(checksums)], "checksum": np.array(checksums, np.uint32)})
+    index.attrs[MADE_BY] = how
+    return index
+
+
+def _views_of(
+    images: np.ndarray,
+    contents: Sequence[str],
+    recipe: Augmentation,
+    shape: tuple[int, ...],
+    earlier: EarlierRows | None,
+) -> np.ndarray:
+    """The views of a chunk, uint8 of shape (n, *shape): taken over, or cut."""
+    views = np.empty((len(images), *shape), np.uint8)
+    missing = []
+    for row, content in enumerate(contents):
+        number = earlier.find(content) if earlier else None
+        if number is None:
+            missing.append(row)
+        else:
+            views[row] = earlier[number]
+    if missing:
+        draw = np.stack([_draws(contents[row], shape[0], recipe.seed) for row in missing], 1)
+        cut = cut_views(torch.from_numpy(images[missing]).float(), torch.from_numpy(draw), recipe)
+        views[missing] = cut.round_().clamp_(0, 255).byte().numpy()
+    return views
+
+
+def _draws(content: str, count: int, seed: int) -> np.ndarray:
+    """Uniform numbers (DRAWS, count) that follow from the content of an image."""
+    generator = np.random.Generator(np.random.Philox(key=[int(content[-16:], 16), seed]))
+    return generator.random((augment.DRAWS, count), np.float32)
 
 
 def step_seed(seed: int, *counters: int) -> int:
@@ -116,7 +165,9 @@ class Views:
 
     def _fresh(self, rows: Tensor) -> Tensor:
         images = self._to_device(self._store[rows]).float()
-        return draw_views(images, self.count, self.recipe, self._generator).transpose(0, 1).flatten(0, 1)
+        shape = (augment.DRAWS, len(images), self.count)
+        draw = torch.rand(shape, generator=self._generator, device=self.device)
+        return cut_views(images, draw, self.recipe).transpose(0, 1).flatten(0, 1)
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self.device.type == "cuda" and batch.device.type == "cpu":

@@ -9,10 +9,13 @@ import warnings
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from pipelines.cli import cli
 
@@ -49,11 +52,15 @@ class Project:
 
     def kedro(self, *arguments: str):
         """The result of `kedro run` and these arguments: `exit_code` and `output`."""
+        return self.command("run", *arguments)
+
+    def command(self, *arguments: str):
+        """The result of another of the project's commands."""
         before = Path.cwd()
         os.chdir(self.path)
         try:
             bootstrap_project(self.path)
-            return CliRunner().invoke(cli, ["run", *arguments])
+            return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(before)
             while mlflow.active_run():
@@ -96,6 +103,19 @@ class Project:
             subprocess.run([*GIT, *command], cwd=self.path, check=True)
         show = ["git", "show", "--name-only", "--format="]
         return subprocess.run(show, cwd=self.path, check=True, capture_output=True, text=True).stdout
+
+    def track_data(self) -> None:
+        """Sets DVC up, with the remote of this repository: a folder in the project."""
+        subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=self.path, check=True)
+        shutil.copy(ROOT / ".dvc/config", self.path / ".dvc/config")
+
+    def photos(self, start: int, stop: int) -> None:
+        """Adds digits to the raw data, as PNG files in a folder a class."""
+        digits = load_digits()
+        for number in range(start, stop):
+            file = self.path / f"data/01_raw/photos/{digits.target[number]}/{number:04d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((digits.images[number] * (255 / 16)).round().astype(np.uint8)).save(file)
 
     def set(self, **blocks: dict) -> None:
         """Changes keys of conf/base/parameters.yml."""

@@ -12,8 +12,7 @@ import pytest
 def reproduced(tmp_path_factory, make_project):
     """A project of quick parameters that `dvc repro` has run through."""
     project = make_project(tmp_path_factory.mktemp("dvc") / "project")
-    dvc(project, "init", "-q")
-    (project.path / ".dvc/config").write_text((project.root / ".dvc/config").read_text())
+    project.track_data()
     result = dvc(project, "repro")
     assert result.stdout.count("Running stage") == 6
     project.commit("reproduced")

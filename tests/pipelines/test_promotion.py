@@ -51,19 +51,19 @@ def test_the_first_is_the_champion(gate):
 
 
 def test_a_tie_keeps_the_champion(gate):
-    promoted, reason, numbers = gate()
+    promoted, reason, numbers, _ = gate()
     assert not promoted and f"{gate.score:.4f} against {gate.score:.4f} of version 1" in reason
     assert numbers["gate.difference"] == 0 and numbers["gate.p_value"] == 1 and numbers["gate.worst_drop"] == 0
 
 
 def test_who_is_surely_better_wins(gate):
-    promoted, reason, numbers = gate(mended(gate.answers))
+    promoted, reason, numbers, _ = gate(mended(gate.answers))
     assert promoted and reason.startswith(f"linear probe 1.0000 against {gate.score:.4f} of version 1: +")
     assert numbers["gate.p_value"] < 0.05 and numbers["gate.low"] > 0
 
 
 def test_who_may_be_better_by_chance_does_not(gate):
-    promoted, reason, _ = gate(mended(gate.answers, 1))
+    promoted, reason, *_ = gate(mended(gate.answers, 1))
     assert not promoted and "which is not surely better (registration.level=0.05)" in reason
     assert gate(mended(gate.answers, 1), config=AS_SURE).promoted
 
@@ -78,25 +78,25 @@ def test_who_is_better_but_worse_on_a_class_does_not(gate):
     victim = answers.index[~answers.target.isin(wrong)][0]
     answers.loc[victim, "predicted"] = (answers.target[victim] + 1) % 10
     strict, lenient = (Registration(level=0.99, max_class_drop=drop) for drop in (0.0, 1.0))
-    promoted, reason, numbers = gate(answers, config=strict)
+    promoted, reason, numbers, _ = gate(answers, config=strict)
     assert numbers["gate.difference"] > 0 and numbers["gate.worst_class"] == str(answers.target[victim])
     assert not promoted and f"but {answers.target[victim]} is told" in reason and "max_class_drop=0)" in reason
     assert gate(answers, config=lenient).promoted
 
 
 def test_a_collapsed_encoder_is_never_promoted(gate):
-    promoted, reason, _ = gate(mended(gate.answers), embedding_std=0.01)
+    promoted, reason, *_ = gate(mended(gate.answers), embedding_std=0.01)
     assert not promoted and "collapsed" in reason
 
 
 def test_without_labels_the_champion_stays(gate):
-    promoted, reason, _ = gate(gate.answers.iloc[:0])
+    promoted, reason, *_ = gate(gate.answers.iloc[:0])
     assert not promoted and "without labels" in reason
 
 
 @pytest.mark.parametrize("tags", [{"data_digest": "another"}, {"protocol": "another"}])
 def test_on_other_data_or_by_another_protocol_the_champion_is_measured_again(gate, tags):
-    promoted, reason, _ = gate(mended(gate.answers), tags=tags)
+    promoted, reason, *_ = gate(mended(gate.answers), tags=tags)
     assert promoted and "of version 1, measured again on today's data and protocol" in reason
     assert f"against {gate.score:.4f}" in reason  # the data are the same in truth, and so is the number
 

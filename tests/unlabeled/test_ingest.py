@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
+import unlabeled.ingest
 from unlabeled.config import Ingestion
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
@@ -80,7 +81,8 @@ def test_digits_come_out_whole(all_digits, digits):
 
 def test_the_manifest_has_a_row_an_image(all_digits):
     manifest = all_digits.manifest
-    assert list(manifest) == ["path", "sha256", "width", "height", "label", "split", "target"]
+    columns = ["path", "sha256", "checksum", "width", "height", "label", "split", "target"]
+    assert list(manifest) == columns
     assert len(manifest) == 1797 and manifest.path.is_unique and manifest.target.dtype == np.int64
     assert (manifest.width == 8).all() and (manifest.height == 8).all()
     assert (manifest.label == manifest.target.astype(str)).all()
@@ -405,6 +407,69 @@ def test_parquet_and_a_folder_of_the_same_files_are_the_same_data(tmp_path):
     table, folder = ingested(tmp_path / "a.parquet", tmp_path / "1"), ingested(root, tmp_path / "2")
     np.testing.assert_array_equal(table.images, folder.images)
     assert table.summary["data_digest"] == folder.summary["data_digest"]
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many images have been decoded."""
+    done = []
+    monkeypatch.setattr(unlabeled.ingest, "decode", lambda *what: done.append(what) or decode(*what))
+    return done
+
+
+def kept(root, out, **options):
+    """Ingested into a folder that remembers, as the stage leaves it."""
+    result = ingested(root, out, **options)
+    result.manifest.to_parquet(out / "manifest.parquet")
+    return result
+
+
+def test_only_new_images_are_decoded_and_the_result_is_that_of_all_at_once(tmp_path, decoded):
+    kept(photos(tmp_path / "in", 20, start=10), tmp_path / "out")
+    decoded.clear()
+    photos(tmp_path / "in", 10)  # 0 to 9, which come first
+    grown = kept(tmp_path / "in", tmp_path / "out")
+    assert len(decoded) == 10
+    whole = ingested(tmp_path / "in", tmp_path / "at once")
+    np.testing.assert_array_equal(grown.images, whole.images)
+    pd.testing.assert_frame_equal(grown.manifest, whole.manifest)
+    assert grown.summary["data_digest"] == whole.summary["data_digest"]
+
+
+def test_images_that_are_gone_are_gone_and_the_others_stay_where_they_are(tmp_path, decoded):
+    before = kept(photos(tmp_path / "in", 20), tmp_path / "out")
+    decoded.clear()
+    for name in ("3.png", "11.png"):
+        (tmp_path / "in" / name).unlink()
+    after = kept(tmp_path / "in", tmp_path / "out")
+    assert not decoded and len(after.images) == 18
+    assert splits_of(after) == {n: s for n, s in splits_of(before).items() if n not in ("3.png", "11.png")}
+
+
+def test_a_label_that_has_changed_is_changed_without_decoding(tmp_path, decoded):
+    for label in ("cat", "dog"):
+        photos(tmp_path / "in" / label, 4, start=len(label) * ord(label[0]))
+    kept(tmp_path / "in", tmp_path / "out")
+    decoded.clear()
+    (tmp_path / "in/dog").rename(tmp_path / "in/wolf")
+    assert set(kept(tmp_path / "in", tmp_path / "out").manifest.label) == {"cat", "wolf"} and not decoded
+
+
+@pytest.mark.parametrize("options", [{"image_size": 9}, {"channels": 1}, {"max_pixels": 150}])
+def test_images_that_are_to_be_stored_otherwise_are_decoded_again(tmp_path, decoded, options):
+    kept(photos(tmp_path / "in", 5), tmp_path / "out")
+    decoded.clear()
+    kept(tmp_path / "in", tmp_path / "out", **options)
+    assert len(decoded) == 5
+
+
+@pytest.mark.parametrize("name", ["images.npy", "manifest.parquet"])
+def test_stored_images_that_are_damaged_are_decoded_again(tmp_path, name):
+    whole = np.array(kept(photos(tmp_path / "in", 5), tmp_path / "out").images)
+    content = bytearray((tmp_path / "out" / name).read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "out" / name).write_bytes(content)
+    np.testing.assert_array_equal(kept(tmp_path / "in", tmp_path / "out").images, whole)
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_os_error(tmp_path):

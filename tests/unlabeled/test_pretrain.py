@@ -187,9 +187,9 @@ def test_pretraining_leaves_the_random_state_as_it_was(pretrained):
 
 def test_cached_views_are_trained_on_from_a_memory_map(pretrained, data, tmp_path):
     recipe = {"views": 3, "crop_size": 6}
-    cache = cache_views(data[0], Augmentation(**recipe), tmp_path / "views.npy")
+    cache_views(data[0], data[1].sha256.tolist(), Augmentation(**recipe), tmp_path / "views.npy")
     np.save(tmp_path / "images.npy", data[0])
-    images, views = (np.load(path, mmap_mode="r") for path in (tmp_path / "images.npy", cache))
+    images, views = (np.load(tmp_path / name, mmap_mode="r") for name in ("images.npy", "views.npy"))
     encoder, history = pretrained("byol", method=SMALL, images=images, views=views, recipe=recipe)
     assert encoder.image_size == 6 and np.isfinite(history[-1]["loss"])
 

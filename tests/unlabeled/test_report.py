@@ -41,6 +41,7 @@ def evidence_of(images, targets, classes, folder, recipe=None):
     """Of a network that has learned nothing, all that a page is made of."""
     torch.manual_seed(0)
     channels, size, recipe = images.shape[1], images.shape[-1], recipe or Augmentation(views=4)
+    cache_views(images, [f"{i:064x}" for i in range(len(images))], recipe, folder / "views.npy")
     normalisation = Normalisation((0.3,) * channels, (0.4,) * channels)
     encoder, manifest = ImageEncoder("small_resnet", channels, size, normalisation), manifest_of(targets)
     metrics, features, probe = evaluate(encoder, images, manifest, CONFIG)
@@ -58,7 +59,7 @@ def evidence_of(images, targets, classes, folder, recipe=None):
             "data_digest": "0123456789abcdef",
         },
         quarantine=pd.DataFrame({"path": [], "reason": []}),
-        views=np.load(cache_views(images, recipe, folder / "views.npy"), mmap_mode="r"),
+        views=np.load(folder / "views.npy", mmap_mode="r"),
         encoder=encoder,
         features=features,
         probe=probe,

@@ -1,0 +1,38 @@
+"""DVC, as its command line has it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from unlabeled.errors import UnlabeledError
+
+
+def dvc(project: Path, *arguments: str, shown: bool = False) -> str:
+    """What a DVC command prints; nothing where it is shown to the user instead.
+
+    Raises:
+        UnlabeledError: It failed, and why.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    # The commands of stages are those of this environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(command, cwd=project, env={**os.environ, "PATH": path}, text=True, capture_output=not shown)
+    if done.returncode:
+        raise UnlabeledError(f"dvc {arguments[0]} failed ({'see above' if shown else _reason(done)})")
+    return done.stdout or ""
+
+
+def remotes(project: Path) -> dict[str, str]:
+    """The remotes by name, and where they are: folders as absolute paths."""
+    from dvc.config import Config  # a fifth of a second
+
+    folder = project / ".dvc"
+    return {name: remote["url"] for name, remote in Config(str(folder))["remote"].items()} if folder.is_dir() else {}
+
+
+def _reason(done: subprocess.CompletedProcess) -> str:
+    """Why a command failed, in a line."""
+    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["no reason given"])[0]

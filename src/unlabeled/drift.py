@@ -1,0 +1,100 @@
+"""How new images differ from those that a model was trained on: in their embedding, their classes and their sizes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST = 1000
+"""Images of each side that are compared."""
+PERMUTATIONS = 999
+FEW = 10
+"""New images below which nothing can be said."""
+LEVEL = 0.01
+"""How unlikely a difference has to be by chance, to be called one."""
+
+
+def summarise(before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """What is new among today's images, and how it differs from what was there before.
+
+    Args:
+        before: The manifest of the model's training data.
+        now: Today's manifest.
+        features: Today's images under the model's encoder, float32 (N, D), row by row of `now`.
+        seed: Of the samples and permutations.
+
+    Returns:
+        `new` and `gone`, counts of images; and, with FEW new ones at least, `embedding` (see `embedding_distance`),
+        `classes` and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
+    """
+    is_new = ~now.sha256.isin(before.sha256).to_numpy()
+    summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
+    if min(is_new.sum(), (~is_new).sum()) < FEW:
+        return summary
+    rng = np.random.default_rng(seed)
+    normalised = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    summary["embedding"] = embedding_distance(normalised[~is_new], normalised[is_new], rng)
+    summary["classes"] = _shares_differ(
+        now.label[~is_new].fillna("").to_numpy(), now.label[is_new].fillna("").to_numpy(), rng
+    )
+    area = (now.width * now.height).to_numpy()
+    deciles = np.searchsorted(np.quantile(area[~is_new], np.linspace(0.1, 0.9, 9)), area)
+    summary["sizes"] = _shares_differ(deciles[~is_new], deciles[is_new], rng)
+    summary["sizes"] |= {
+        "median_before": [int(now[side][~is_new].median()) for side in ("width", "height")],
+        "median_new": [int(now[side][is_new].median()) for side in ("width", "height")],
+    }
+    return summary
+
+
+def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """The energy coefficient of two samples (N, D) and (M, D), and how likely one as large is by chance.
+
+    In [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018). The
+    p-value is of a permutation test.
+    """
+    first, second = (each[rng.permutation(len(each))[:MOST]] for each in (first, second))
+    both = np.concatenate([first, second]).astype(np.float64)
+    squares = (both**2).sum(1)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * both @ both.T, 0))
+    np.fill_diagonal(distances, 0)
+    member = np.zeros((PERMUTATIONS + 1, len(both)))
+    member[0, : len(first)] = 1
+    for row in member[1:]:
+        row[rng.permutation(len(both))[: len(first)]] = 1
+    n, m = len(first), len(second)
+    within_first = np.einsum("pi,pi->p", member @ distances, member)
+    other = 1 - member
+    within_second = np.einsum("pi,pi->p", other @ distances, other)
+    between = (distances.sum() - within_first - within_second) / 2
+    across = between / (n * m)
+    energy = 2 * across - within_first / n**2 - within_second / m**2
+    coefficient = energy / np.maximum(2 * across, 1e-12)
+    return {"distance": float(np.clip(coefficient[0], 0, 1)), "p_value": float((energy >= energy[0] - 1e-12).mean())}
+
+
+def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """The total variation between the shares of the values in two samples, and a permutation test of it."""
+    values, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
+
+    def distance(numbers: np.ndarray) -> float:
+        shares = (np.bincount(part, minlength=len(values)) / len(part) for part in np.split(numbers, [len(first)]))
+        return float(np.abs(next(shares) - next(shares)).sum() / 2)
+
+    found = distance(numbers)
+    by_chance = sum(distance(rng.permutation(numbers)) >= found - 1e-12 for _ in range(PERMUTATIONS))
+    return {"distance": found, "p_value": (by_chance + 1) / (PERMUTATIONS + 1)}
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """A sentence of it."""
+    counts = f"{summary['new']:,} new images, {summary['gone']:,} gone"
+    if "embedding" not in summary:
+        return f"{counts}: too few to say how they differ" if summary["new"] else counts
+    parts = {"in embedding": "embedding", "in class balance": "classes", "in size": "sizes"}
+    told = []
+    for words, key in parts.items():
+        found = summary[key]
+        verdict = "different" if found["p_value"] <= LEVEL else "alike"
+        told.append(f"{verdict} {words} ({found['distance']:.2f}, p = {found['p_value']:.2g})")
+    return f"{counts}: the new ones are {', '.join(told)}"

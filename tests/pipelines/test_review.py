@@ -1,0 +1,116 @@
+"""`kedro champion`, `compare`, `promote` and `rollback`, on a registry in SQLite."""
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+
+NAME = "unlabeled-digits"
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory, make_project):
+    """A project with three versions, of which the first is the champion and the third the challenger."""
+    project = make_project(tmp_path_factory.mktemp("review") / "project")
+    for options in (["--pipeline=byol"], ["--pipeline=pca"], ["--pipeline=byol", "--params=pretraining.epochs=3"]):
+        result = project.kedro(*options)
+        assert result.exit_code == 0, result.output
+    return project
+
+
+@pytest.fixture
+def registry(reviewed):
+    """That project, with its registry as it was."""
+    client = reviewed.client()
+    mlflow.set_tracking_uri(f"sqlite:///{reviewed.path / 'mlflow.db'}")
+    client.set_registered_model_alias(NAME, "champion", "1")
+    client.set_registered_model_tag(NAME, "champions", "1")
+    return reviewed
+
+
+def said(project, *arguments, fails=False):
+    result = project.command(*arguments)
+    assert result.exit_code == (1 if fails else 0), result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+def champion_of(project):
+    return project.client().get_model_version_by_alias(NAME, "champion").version
+
+
+def test_the_table_has_a_row_a_version_with_its_interval_and_aliases(registry):
+    result = registry.command("champion")
+    rows = {line.split()[0]: line for line in result.output.splitlines() if line.strip()[:2] in ("1 ", "2 ", "3 ")}
+    assert list(rows) == ["3", "2", "1"]
+    assert "byol" in rows["1"] and "champion" in rows["1"] and "challenger" in rows["3"] and "pca" in rows["2"]
+    metrics = registry.json("data/08_reporting/byol/metrics.json")
+    accuracy = f"{100 * metrics['linear_probe_accuracy']:.1f} ["
+    assert accuracy in rows["3"] and metrics["data_digest"][:8] in rows["3"]
+
+
+def test_what_tells_the_challenger_from_the_champion_is_said(registry):
+    output = said(registry, "champion")
+    assert "champion: version 1: there was no champion" in output
+    assert "from version 1 to version 3" in output and "pretraining.epochs: 2 → 3" in output
+    assert "on the same test images:" in output and "data: the same code: the same libraries: the same" in output
+
+
+def test_two_versions_of_different_methods_are_compared_by_what_each_was_made_with(registry):
+    output = said(registry, "compare", "champion", "2")
+    assert (
+        "pretraining.encoder: small_resnet → linear" in output and "pretraining.method.momentum: 0.97 → None" in output
+    )
+
+
+def test_a_version_is_promoted_by_hand_with_its_reason_and_rolled_back(registry):
+    assert "version 3 is the champion" in said(registry, "promote", "3", "--reason", "it looks better")
+    version = registry.client().get_model_version(NAME, "3")
+    assert champion_of(registry) == 3 and "made champion by hand: it looks better" in version.tags["decision"]
+    assert "version 1 is the champion again, instead of version 3" in said(registry, "rollback")
+    assert champion_of(registry) == 1
+    assert "rolled back" in registry.client().get_model_version(NAME, "3").tags["decision"]
+
+
+def test_a_rollback_goes_past_champions_that_are_gone(registry):
+    client = registry.client()
+    gone = client.create_model_version(NAME, str(registry.path / "nowhere"))
+    said(registry, "promote", "2")
+    client.set_registered_model_tag(NAME, "champions", f"1 {gone.version} 77 2")
+    assert "version 1 is the champion again, instead of version 2" in said(registry, "rollback")
+    client.delete_model_version(NAME, gone.version)
+
+
+def test_without_an_earlier_champion_there_is_no_rollback(registry):
+    assert "has had no other champion that is still there" in said(registry, "rollback", fails=True)
+    assert champion_of(registry) == 1
+
+
+def test_the_champion_is_not_promoted_twice(registry):
+    assert "is the champion already" in said(registry, "promote", "1", fails=True)
+
+
+def test_a_version_whose_files_are_gone_is_not_promoted(registry):
+    source = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/2"))  # a folder: nothing is copied
+    shutil.move(source, source.with_name("elsewhere"))
+    try:
+        assert "the files of unlabeled-digits version 2 cannot be had" in said(registry, "promote", "2", fails=True)
+    finally:
+        shutil.move(source.with_name("elsewhere"), source)
+    assert champion_of(registry) == 1
+
+
+@pytest.mark.parametrize("command", [["promote", "9"], ["compare", "1", "9"], ["compare", "nobody", "1"]])
+def test_a_version_that_is_not_there_is_named(registry, command):
+    assert "has no unlabeled-digits version" in said(registry, *command, fails=True)
+
+
+@pytest.mark.parametrize("command", [["champion"], ["rollback"]])
+def test_a_model_that_is_not_there_is_named(registry, command):
+    output = said(registry, *command, "--name=unlabeled-cats", fails=True)
+    assert "unlabeled-cats" in output
+
+
+def test_the_gates_champions_are_remembered_for_a_rollback(reviewed):
+    assert reviewed.client().get_registered_model(NAME).tags["champions"].split()[0] == "1"

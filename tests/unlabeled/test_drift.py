@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from unlabeled.drift import embedding_distance, in_words, summarise
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def slow_energy(first, second):
+    """Székely & Rizzo's E-coefficient, pair by pair."""
+    across = np.mean([np.linalg.norm(a - b) for a in first for b in second])
+    within = [np.mean([np.linalg.norm(a - b) for a in each for b in each]) for each in (first, second)]
+    return (2 * across - sum(within)) / (2 * across)
+
+
+def manifest(count, start=0, label="cat", size=30):
+    return pd.DataFrame(
+        {
+            "sha256": [f"{i:064x}" for i in range(start, start + count)],
+            "label": label,
+            "width": size,
+            "height": size,
+        }
+    )
+
+
+def test_the_coefficient_is_that_of_a_slow_loop():
+    first, second = rng(0).normal(size=(30, 5)), rng(1).normal(0.4, 1, (20, 5))
+    assert embedding_distance(first, second, rng())["distance"] == pytest.approx(slow_energy(first, second), abs=1e-9)
+
+
+@pytest.mark.parametrize("shift, differ", [(0.0, False), (1.0, True)])
+def test_a_shifted_sample_differs_and_another_of_the_same_kind_does_not(shift, differ):
+    p_values = [
+        embedding_distance(rng(s).normal(size=(80, 8)), rng(100 + s).normal(shift, 1, (40, 8)), rng())["p_value"]
+        for s in range(5)
+    ]
+    assert (max(p_values) <= 0.01) if differ else (np.median(p_values) > 0.05)
+
+
+def test_p_values_are_uniform_where_nothing_differs():
+    p_values = [
+        embedding_distance(rng(s).normal(size=(20, 3)), rng(500 + s).normal(size=(15, 3)), rng(s))["p_value"]
+        for s in range(100)
+    ]
+    assert np.mean(np.array(p_values) <= 0.2) == pytest.approx(0.2, abs=0.12)
+
+
+def test_new_and_gone_images_are_counted_by_content():
+    summary = summarise(manifest(50), manifest(60, start=5), rng().normal(size=(60, 4)))
+    assert (summary["new"], summary["gone"]) == (15, 5)
+
+
+def test_of_images_like_the_old_ones_nothing_is_said_to_differ():
+    now = pd.concat([manifest(200), manifest(40, start=200)], ignore_index=True)
+    now["label"] = rng().choice(["cat", "dog"], len(now))
+    summary = summarise(manifest(200), now, rng(3).normal(size=(240, 8)).astype(np.float32))
+    assert "different" not in in_words(summary)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"label": "dog"}, "different in class balance"),
+        ({"size": 90}, "different in size"),
+        ({"shift": 2.0}, "different in embedding"),
+    ],
+)
+def test_what_differs_is_named_and_nothing_else(changed, words):
+    shift = changed.pop("shift", 0.0)
+    old, new = manifest(150), manifest(60, start=150, **changed)
+    features = rng(4).normal(size=(210, 6))
+    features[150:] += shift
+    sentence = in_words(summarise(old, pd.concat([old, new], ignore_index=True), features))
+    assert words in sentence and sentence.count("different") == 1
+    assert sentence.startswith("60 new images, 0 gone")
+
+
+def test_a_few_new_images_say_nothing():
+    now = pd.concat([manifest(50), manifest(3, start=50, size=90)], ignore_index=True)
+    summary = summarise(manifest(50), now, rng().normal(size=(53, 4)))
+    assert "embedding" not in summary and in_words(summary) == "3 new images, 0 gone: too few to say how they differ"
+
+
+def test_the_summary_follows_from_its_seed():
+    now, features = manifest(60), rng().normal(size=(60, 4))
+    assert summarise(manifest(40), now, features) == summarise(manifest(40), now, features)
