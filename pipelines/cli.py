@@ -224,6 +224,11 @@ def sentence(error: BaseException) -> str | None:
             lines = str(cause).splitlines()[1:] or [str(cause)]
             return "; ".join(line.removeprefix("- ").partition("': ")[2] or line for line in lines)
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MlflowException) and "Max retries exceeded" in str(error):
+        return (
+            f"the MLflow server at {mlflow.get_tracking_uri()} does not answer any more: what was trained is kept; run "
+            f"the command again once it is back"
+        )
     if isinstance(error, MlflowException):  # its database or its server, and its first line says what of it
         return f"MLflow could not be used ({str(error).splitlines()[0]}): see to {mlflow.get_tracking_uri()}"
     if isinstance(error, ValueError) and _raised_by_kedro(error):  # an unknown pipeline, node or tag

@@ -32,6 +32,9 @@ from unlabeled.methods import METHODS
 logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
 
+# A server that has gone is not waited for: MLflow's own default holds each call up for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
 OF_THE_DATA = ("summary", "manifest")
@@ -123,9 +126,13 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        mlflow.set_tag("error", str(error)[:500])
-        super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
-        self._unlock()
+        try:
+            mlflow.set_tag("error", str(error)[:500])
+            super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
+        except MlflowException as unreachable:  # what went wrong matters more
+            logger.warning("MLflow did not take note of the failure: %s", unreachable)
+        finally:
+            self._unlock()
 
     def _keep(self, dataset_name: str) -> None:
         """Gives a dataset's file to MLflow."""

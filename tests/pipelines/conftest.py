@@ -69,10 +69,10 @@ class Project:
     def shell(self, *command: str, **variables: str) -> subprocess.CompletedProcess:
         return subprocess.run(command, cwd=self.path, env=self.environment(**variables), capture_output=True, text=True)
 
-    def start(self, *command: str) -> subprocess.Popen:
+    def start(self, *command: str, **variables: str) -> subprocess.Popen:
         """Starts a command without waiting for its end."""
         silent = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.path, env=self.environment(), **silent)
+        return subprocess.Popen(command, cwd=self.path, env=self.environment(**variables), **silent)
 
     def environment(self, **variables: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}

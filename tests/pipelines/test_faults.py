@@ -2,12 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -187,8 +191,9 @@ def test_a_corrupted_checkpoint(trained, project):
 LIMITED = """
 import resource, sys
 from kedro.framework.cli.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000,) * 2)  # a file that would grow beyond it fails as on a full disk
-sys.argv = ["kedro", "run", "--pipeline=byol", "--tags=augmentation"]
+stage, limit = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)  # a file that would grow beyond it fails as on a full disk
+sys.argv = ["kedro", "run", "--pipeline=byol", f"--tags={stage}"]
 main()
 """
 
@@ -197,10 +202,26 @@ def test_a_full_disk_leaves_the_old_files_and_no_partial_ones(project):
     assert project.kedro("--to-nodes=augmentation", params(augmentation__views=2)).exit_code == 0
     before = project.files()
     project.set(augmentation={"views": 512})
-    result = project.shell(sys.executable, "-c", LIMITED)
+    result = project.shell(sys.executable, "-c", LIMITED, "augmentation", "4000000")
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
     assert "Error: the disk is full" in result.stderr
     assert project.files() == before
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "registration"])
+def test_a_disk_that_fills_up_while_checkpointing_or_registering(project, trained, stage):
+    stages = ["ingestion", "augmentation", "pretraining", "evaluation", "registration"]
+    done, left = stages[: stages.index(stage)], stages[stages.index(stage) :]
+    assert project.kedro(f"--tags={','.join(done)}").exit_code == 0
+    files = project.files()
+    weights = trained.path / "data/06_models/byol/encoder.safetensors"
+    result = project.shell(sys.executable, "-c", LIMITED, stage, str(weights.stat().st_size - 1000))
+    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+    assert "Error: the disk is full" in result.stderr
+    assert project.files() == files and not project.client().search_registered_models()
+    assert project.kedro(f"--tags={','.join(left)}").exit_code == 0
+    assert (project.path / "data/06_models/byol/encoder.safetensors").read_bytes() == weights.read_bytes()
+    assert project.client().get_model_version_by_alias("unlabeled-digits", "champion").version == 1
 
 
 def test_a_read_only_folder(project):
@@ -223,12 +244,16 @@ def test_no_git(project):
     assert project.kedro("--pipeline=byol", params(registration__require_git="false")).exit_code == 0
 
 
-def test_a_tracking_server_that_is_down(project):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-        began = time.monotonic()
-        result = project.shell(*RUN, MLFLOW_TRACKING_URI=uri)
+        return free.getsockname()[1]
+
+
+def test_a_tracking_server_that_is_down(project):
+    uri = f"http://127.0.0.1:{free_port()}"
+    began = time.monotonic()
+    result = project.shell(*RUN, MLFLOW_TRACKING_URI=uri)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert f"Error: the MLflow server at {uri} does not answer" in result.stderr
     assert time.monotonic() - began < 60 and not project.files()
@@ -237,9 +262,73 @@ def test_a_tracking_server_that_is_down(project):
 def wait_for(condition, process, seconds=90):
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.stdout and process.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@contextmanager
+def mlflow_server(project, folder, port):
+    """A tracking server, which is killed in the end."""
+    command = ["mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
+    stores = [f"--backend-store-uri=sqlite:///{folder}/server.db", f"--artifacts-destination={folder}/artifacts"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    server = subprocess.Popen([*command, *stores], cwd=folder, env=project.environment(), **silent)
+    try:
+        wait_for(lambda: is_open(port), server)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_tracking_server_that_goes_away_costs_neither_the_training_nor_its_record(
+    project, trained, tmp_path, database
+):
+    port, checkpoint = free_port(), project.path / "data/06_models/byol/resume.safetensors"
+    shutil.copy(database, tmp_path / "server.db")
+    tracked = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    with mlflow_server(project, tmp_path, port):
+        process = project.start(*RUN, **tracked)
+        wait_for(checkpoint.exists, process)
+    output, _ = process.communicate()
+    assert process.returncode == 1 and "Traceback" not in output
+    assert f"the MLflow server at http://127.0.0.1:{port} does not answer" in output
+    with mlflow_server(project, tmp_path, port):
+        again = project.shell(*RUN, **tracked)
+        assert again.returncode == 0 and "resuming after step" in again.stdout, again.stderr
+        client = mlflow.MlflowClient(tracked["MLFLOW_TRACKING_URI"])
+        run, *_ = client.search_runs([client.get_experiment_by_name("unlabeled").experiment_id])
+        history = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+        assert run.info.status == "FINISHED" and history == [1, 2]
+        assert client.get_model_version_by_alias("unlabeled-digits", "champion").run_id == run.info.run_id
+    name = "data/06_models/byol/encoder.safetensors"
+    assert project.files()[name] == trained.files()[name]
+
+
+def test_a_clock_that_jumps_back_changes_nothing(project, trained, monkeypatch):
+    now = time.time
+    jumps = iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: now() - 60 * next(jumps))  # a minute each time that it is asked
+    result = project.kedro("--pipeline=byol")
+    assert result.exit_code == 0, result.output
+    name = "data/06_models/byol/encoder.safetensors"
+    assert project.files()[name] == trained.files()[name]
+    assert project.json("data/08_reporting/byol/metrics.json")["seconds"] > 0
+    monkeypatch.undo()
+    assert "version 1" in project.command("champion").output
+
+
+def test_a_champion_that_was_deleted_by_hand_leaves_its_place_to_the_next(project):
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    project.client().delete_model_version("unlabeled-digits", "1")
+    assert "there was no champion" in project.kedro("--pipeline=pca").output
+    assert project.client().get_model_version_by_alias("unlabeled-digits", "champion").version == 2
 
 
 def test_two_runs_at_once_do_not_meet(project):
