@@ -178,11 +178,11 @@ def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: 
         digest = hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
         if item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
             return item, digest, None
-        number = earlier.find(digest) if earlier else None
-        if number is None:
+        pixels = np.empty((channels, size, size), np.uint8)
+        if earlier is None or earlier.take(digest, pixels) is None:
             return item, digest, decode(content, size, channels)
-        width, height = (int(earlier.index.at[number, side]) for side in ("width", "height"))
-        return item, digest, Decoded(np.array(earlier[number]), width, height)
+        width, height = (int(earlier.index.at[earlier.number(digest), side]) for side in ("width", "height"))
+        return item, digest, Decoded(pixels, width, height)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
 

@@ -33,18 +33,21 @@ class EarlierRows:
         self._array, self._checksums = array, index.checksum.to_numpy()
         self._number = {content: number for number, content in enumerate(index.sha256)}
 
-    def find(self, content: str) -> int | None:
-        """The number of an undamaged row, made of this content."""
-        number = self._number.get(content)
+    def number(self, content: str) -> int | None:
+        """Which row was made of this content."""
+        return self._number.get(content)
+
+    def take(self, content: str, into: np.ndarray) -> int | None:
+        """Copies the row that was made of this content and returns its checksum; None: none is there, or it is damaged."""
+        number = self.number(content)
         if number is None:
             return None
-        if number < len(self._array) and checksum(self._array[number]) == self._checksums[number]:
-            return number
+        if number < len(self._array):
+            into[...] = self._array[number]
+            if checksum(into) == self._checksums[number]:
+                return int(self._checksums[number])
         self.damaged += 1
         return None
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        return self._array[number]
 
 
 def checksum(row: np.ndarray) -> int:

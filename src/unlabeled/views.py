@@ -49,11 +49,12 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     how = made_by([augment], shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
     earlier = earlier_rows(path, path.with_suffix(".parquet"), how, shape)
     checksums: list[int] = []
+    buffer = np.empty((min(chunk, n), *shape), np.uint8)
     with ArrayWriter(path, shape) as writer, bar("caching views", n, "images") as progress:
         for start in range(0, n if count else 0, chunk):
             rows = slice(start, start + chunk)
-            views = _views_of(images[rows], contents[rows], recipe, shape, earlier)
-            checksums += map(checksum, views)
+            views = buffer[: len(images[rows])]
+            checksums += _fill(views, images[rows], contents[rows], recipe, earlier)
             writer.append(views)
             progress.advance(len(views))
     if earlier and earlier.damaged:
@@ -63,27 +64,28 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     return index
 
 
-def _views_of(
+def _fill(
+    views: np.ndarray,
     images: np.ndarray,
     contents: Sequence[str],
     recipe: Augmentation,
-    shape: tuple[int, ...],
     earlier: EarlierRows | None,
-) -> np.ndarray:
-    """The views of a chunk, uint8 of shape (n, *shape): taken over, or cut."""
-    views = np.empty((len(images), *shape), np.uint8)
-    missing = []
+) -> list[int]:
+    """Puts the views of a chunk into an array (n, K, C, h, w), taken over or cut; their checksums."""
+    checksums, missing = [0] * len(contents), []
     for row, content in enumerate(contents):
-        number = earlier.find(content) if earlier else None
-        if number is None:
+        taken = earlier.take(content, views[row]) if earlier else None
+        if taken is None:
             missing.append(row)
         else:
-            views[row] = earlier[number]
+            checksums[row] = taken
     if missing:
-        draw = np.stack([_draws(contents[row], shape[0], recipe.seed) for row in missing], 1)
+        draw = np.stack([_draws(contents[row], views.shape[1], recipe.seed) for row in missing], 1)
         cut = cut_views(torch.from_numpy(images[missing]).float(), torch.from_numpy(draw), recipe)
         views[missing] = cut.round_().clamp_(0, 255).byte().numpy()
-    return views
+        for row in missing:
+            checksums[row] = checksum(views[row])
+    return checksums
 
 
 def _draws(content: str, count: int, seed: int) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""What new images cost: seconds of ingestion and caching of all of them at once, and again with one percent more.
+
+    python benchmarks/incremental.py --images 5000
+
+Photos as in benchmarks/ingestion.py, stored at 96 pixels, 16 crops each. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from ingestion import draw_photos
+
+from unlabeled.config import Augmentation, Ingestion
+from unlabeled.ingest import ingest
+from unlabeled.views import cache_views
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=5_000)
+    count = parser.parse_args().images
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "photos").mkdir()
+        draw_photos(folder / "photos", range(0, 2 * count, 2))
+        first = timed(folder)
+        draw_photos(folder / "photos", range(1, 2 * count, 200))  # among the others by name
+        again = timed(folder)
+    share = sum(again.values()) / sum(first.values())
+    for name, seconds in {"first": first, "one percent more": again}.items():
+        print(f"{name}: ingestion {seconds['ingestion']:.1f} s, caching {seconds['caching']:.1f} s")
+    print(json.dumps({"images": count, "first": first, "again": again, "share": round(share, 4)}))
+
+
+def timed(folder: Path) -> dict[str, float]:
+    """Seconds of the two stages, as they leave their files."""
+    began = time.perf_counter()
+    result = ingest(Ingestion(source="image_folder", path=str(folder / "photos")), folder / "stored")
+    result.manifest.to_parquet(folder / "stored/manifest.parquet", index=False)
+    ingested = time.perf_counter()
+    index = cache_views(result.images, result.manifest.sha256.tolist(), Augmentation(), folder / "stored/views.npy")
+    index.to_parquet(folder / "stored/views.parquet", index=False)
+    return {"ingestion": round(ingested - began, 2), "caching": round(time.perf_counter() - ingested, 2)}
+
+
+if __name__ == "__main__":
+    main()
