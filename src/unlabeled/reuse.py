@@ -38,7 +38,7 @@ class EarlierRows:
         return self._number.get(content)
 
     def take(self, content: str, into: np.ndarray) -> int | None:
-        """Copies the row that was made of this content and returns its checksum; None: none is there, or it is damaged."""
+        """Copies the row made of this content, and returns its checksum; None: none is there, or it is damaged."""
         number = self.number(content)
         if number is None:
             return None
