@@ -1,9 +1,7 @@
 """The gate: a challenger becomes champion where it is surely better, on the same images, and worse on no class."""
 
-import tempfile
 from typing import Any, NamedTuple
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
@@ -57,13 +55,13 @@ def judge(
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
     try:
-        incumbent = _artifact(client, champion, ANSWERS) if all(same) else None
+        incumbent = registry.recorded(champion, ANSWERS) if all(same) else None
         if incumbent is None:
             from unlabeled.encoders import load_encoder  # imports torch
 
             measured = ", measured again on today's data and protocol"
             features = load_encoder(registry.download(champion)).embed(images)
-            drift = {} if same[0] else _drift(client, champion, manifest, features)
+            drift = {} if same[0] else _drift(champion, manifest, features)
             incumbent = _answers(features, manifest, evaluation)
     except UnlabeledError as error:  # made for other images than today's
         return Decision(True, f"version {champion.version} cannot be measured on today's data ({error})")
@@ -109,21 +107,10 @@ def _weigh(
     return Decision(True, compared, numbers)
 
 
-def _artifact(client: MlflowClient, champion: ModelVersion, name: str) -> pd.DataFrame | None:
-    """A table of the champion's run; None where it left none."""
-    run = champion.tags.get("training_run") or champion.run_id
-    if name not in {each.path for each in client.list_artifacts(run)}:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        return pd.read_parquet(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=folder))
-
-
-def _drift(
-    client: MlflowClient, champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray
-) -> dict[str, Any]:
+def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray) -> dict[str, Any]:
     from unlabeled.drift import summarise
 
-    before = _artifact(client, champion, MANIFEST)
+    before = registry.recorded(champion, MANIFEST)
     return {} if before is None else summarise(before, manifest, features)
 
 

@@ -1,10 +1,12 @@
 """Versions in the MLflow registry: found, loaded, crowned."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -12,8 +14,8 @@ from mlflow.tracking import MlflowClient
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import UnlabeledError
 
-NO_SUCH_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""How backends say that a model or its alias is not there; everything else is an outage."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How backends say that a model, an alias or a run is not there; everything else is an outage."""
 REIGNS = "champions"
 """The tag of a registered model that lists its champions so far, the present one last."""
 
@@ -37,7 +39,7 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
     try:
         return client.get_model_version_by_alias(name, "champion")
     except MlflowException as error:
-        if error.error_code not in NO_SUCH_ALIAS:
+        if error.error_code not in NOT_THERE:
             raise
         return None
 
@@ -60,7 +62,7 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
             return client.get_model_version(name, version)
         return client.get_model_version_by_alias(name, version)
     except MlflowException as error:
-        if error.error_code not in NO_SUCH_ALIAS:
+        if error.error_code not in NOT_THERE:
             raise
         raise UnlabeledError(
             f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: kedro champion lists those "
@@ -71,6 +73,28 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
 def download(version: ModelVersion) -> Path:
     """The folder of a version's files, fetched if need be. Raises MlflowException or OSError where it cannot be had."""
     return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"), "artifacts", "model")
+
+
+def recorded(version: ModelVersion, name: str) -> Any:
+    """A file of the run that made a version: a table, a dict or bytes, by its ending; None: the run has none.
+
+    Raises:
+        MlflowException, OSError: It cannot be had now.
+    """
+    client, run = MlflowClient(), version.tags.get("training_run") or version.run_id
+    try:
+        there = run and name in {each.path for each in client.list_artifacts(run)}
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        there = False  # the run was deleted
+    if not there:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=folder))
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        return json.loads(file.read_text()) if file.suffix == ".json" else file.read_bytes()
 
 
 def fetch(name: str, version: str) -> Registered:

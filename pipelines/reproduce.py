@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mlflow
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry
@@ -28,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "reproduction"
 """The Kedro environment, in the second work tree, that holds the recorded parameters."""
+METRICS = "metrics.json"
 STAGES = "ingestion,augmentation,pretraining,evaluation"
 TOLERANCE = 0.02
 """How far an accuracy may be off where the hardware or the libraries are others: weights are not the same there."""
@@ -61,18 +60,18 @@ def reproduce(project: Path, name: str, version: str, keep: bool = False, fresh_
     """
     found = registry.find(MlflowClient(), name, version)
     recorded = _recorded(found)
-    with _work_tree(project, found, keep) as tree, tempfile.TemporaryDirectory() as folder:
-        parameters = _artifact(found, PARAMETERS, Path(folder))
-        if parameters is None:
-            raise UnlabeledError(f"{name} version {found.version} has no record of its parameters ({PARAMETERS})")
+    parameters, metrics = (registry.recorded(found, file) for file in (PARAMETERS, METRICS))
+    if parameters is None or metrics is None:
+        raise UnlabeledError(f"{name} version {found.version} has no record of its parameters and metrics in its run")
+    with _work_tree(project, found, keep) as tree:
         if recorded["git_dirty"] == "true":
-            _apply(tree, _artifact(found, DIFF, Path(folder)), found)
+            _apply(tree, found)
         _fetch_data(project, tree, json.loads(recorded.get("dvc_data", "{}")))
         environment = tree / "conf" / ENVIRONMENT
         environment.mkdir(parents=True, exist_ok=True)
-        shutil.copy(parameters, environment / "parameters.yml")
+        (environment / "parameters.yml").write_text(json.dumps(parameters))
         _run(tree, recorded, fresh_environment)
-        return _compare(project, tree, found, recorded, Path(folder))
+        return _compare(project, tree, found, recorded, metrics)
 
 
 def _recorded(version: ModelVersion) -> dict[str, str]:
@@ -82,15 +81,6 @@ def _recorded(version: ModelVersion) -> dict[str, str]:
             f"{version.name} version {version.version} cannot be made again: it has no tag {', '.join(sorted(missing))}"
         )
     return version.tags
-
-
-def _artifact(version: ModelVersion, name: str, folder: Path) -> Path | None:
-    """A file of the version's run; None where it has none of that name."""
-    run = version.tags.get("training_run") or version.run_id
-    try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=str(folder)))
-    except (MlflowException, OSError):
-        return None
 
 
 @contextmanager
@@ -114,14 +104,17 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Iterator[Pat
             git(project, "worktree", "remove", "--force", str(tree))
 
 
-def _apply(tree: Path, diff: Path | None, version: ModelVersion) -> None:
+def _apply(tree: Path, version: ModelVersion) -> None:
+    diff = registry.recorded(version, DIFF)
     if diff is None:
         raise UnlabeledError(
             f"{version.name} version {version.version} was made from a work tree with changes that were not kept with "
             f"it ({DIFF}): it cannot be made again"
         )
-    if diff.stat().st_size:
-        git(tree, "apply", "--whitespace=nowarn", str(diff))
+    if diff:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, DIFF).write_bytes(diff)
+            git(tree, "apply", "--whitespace=nowarn", str(Path(folder, DIFF)))
 
 
 def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
@@ -159,17 +152,15 @@ def _run(tree: Path, recorded: dict[str, str], fresh_environment: bool) -> None:
         raise UnlabeledError("the recorded run fails when it is made again: see above")
 
 
-def _compare(project: Path, tree: Path, version: ModelVersion, recorded: dict[str, str], folder: Path) -> Verdict:
+def _compare(
+    project: Path, tree: Path, version: ModelVersion, recorded: dict[str, str], old: dict[str, Any]
+) -> Verdict:
+    """`old`: the recorded metrics."""
     method = recorded["method"]
-    metrics = _artifact(version, "metrics.json", folder)
-    if metrics is None:
-        raise UnlabeledError(f"{version.name} version {version.version} has no record of its metrics")
-    old, new = (
-        json.loads(metrics.read_text()),
-        json.loads((tree / f"data/08_reporting/{method}/metrics.json").read_text()),
+    new = json.loads((tree / f"data/08_reporting/{method}/{METRICS}").read_text())
+    weights = _weights_that_differ(
+        *(folder / "encoder.safetensors" for folder in (registry.download(version), tree / f"data/06_models/{method}"))
     )
-    files = "encoder.safetensors", tree / f"data/06_models/{method}"
-    weights = _weights_that_differ(registry.download(version) / files[0], files[1] / files[0])
     changed = _metrics_that_differ(old, new)
     surroundings = _surroundings(project, recorded, old, new)
     differences = [*weights, *changed, *surroundings]

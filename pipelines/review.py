@@ -3,14 +3,12 @@
 import getpass
 import json
 import subprocess
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -148,7 +146,7 @@ def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
     lines = [f"{what}: {_accuracy(first.tags, key)} → {_accuracy(second.tags, key)} %" for what, key in keys.items()]
     if any(first.tags.get(key) != second.tags.get(key) for key in ("data_digest", "protocol")):
         return [*lines, "measured on other data or by another protocol: the two do not compare"]
-    answers = [_artifact(each, "predictions.parquet") for each in (first, second)]
+    answers = [registry.recorded(each, "predictions.parquet") for each in (first, second)]
     if all(each is not None and len(each) for each in answers):
         gain = paired_bootstrap(*(in_order(each).right.to_numpy() for each in reversed(answers)))
         interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
@@ -157,7 +155,7 @@ def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
 
 
 def _parameters(first: ModelVersion, second: ModelVersion) -> list[str]:
-    old, new = (_artifact(each, PARAMETERS) for each in (first, second))
+    old, new = (registry.recorded(each, PARAMETERS) for each in (first, second))
     if old is None or new is None:
         return ["not recorded"]
     old, new = _of_method(old, first), _of_method(new, second)
@@ -177,7 +175,7 @@ def _data(first: ModelVersion, second: ModelVersion) -> list[str]:
     if first.tags.get("data_digest") == second.tags.get("data_digest"):
         return []
     lines = [f"digest: {first.tags.get('data_digest')} → {second.tags.get('data_digest')}"]
-    old, new = (_artifact(each, "manifest.parquet") for each in (first, second))
+    old, new = (registry.recorded(each, "manifest.parquet") for each in (first, second))
     if old is not None and new is not None:
         came, went = set(new.sha256) - set(old.sha256), set(old.sha256) - set(new.sha256)
         lines.append(f"images: {len(old):,} → {len(new):,} ({len(came):,} new, {len(went):,} gone)")
@@ -203,14 +201,3 @@ def _is_dirty(version: ModelVersion) -> bool:
 def _libraries(first: ModelVersion, second: ModelVersion) -> list[str]:
     old, new = (json.loads(each.tags.get("libraries", "{}")) for each in (first, second))
     return [f"{name}: {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]]
-
-
-def _artifact(version: ModelVersion, name: str) -> Any:
-    """A file of the version's run, read; None where it has none."""
-    run = version.tags.get("training_run") or version.run_id
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            file = mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=folder)
-        except (MlflowException, OSError):
-            return None
-        return json.loads(Path(file).read_text()) if name.endswith(".json") else pd.read_parquet(file)
