@@ -40,6 +40,7 @@ TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 OF_THE_DATA = ("summary", "manifest")
 ARTIFACTS = (*OF_THE_DATA, "quarantine", "history", "metrics", "predictions", "report")
 ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
+ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
 """Outputs that are small, and that people open from a run's page."""
 
 

@@ -4,17 +4,22 @@ MLflow stores this file itself and runs it to load the model ("models from code"
 `unlabeled` beside it: nothing is unpickled, and the project need not be installed.
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
 class EncoderModel(PythonModel):
-    """`predict` takes uint8 images (N, C, H, W) and gives float32 `embedding` (N, D) and `probability` (N, classes)."""
+    """`predict` takes uint8 images (N, C, H, W) and gives float32 `embedding` (N, D) and `probability` (N, classes).
+
+    With the parameter `files`, image files as base64, it answers these instead, decoded as ingestion does.
+    """
 
     def load_context(self, context: Any) -> None:
         from unlabeled.encoders import load_encoder
@@ -29,10 +34,23 @@ class EncoderModel(PythonModel):
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
-        embedding = self.encoder.embed(np.asarray(model_input))
+        files = (params or {}).get("files")
+        embedding = self.encoder.embed(self._decode(files) if files else np.asarray(model_input))
         if self.probe is None:
             return {"embedding": embedding}
         return {"embedding": embedding, "probability": self.probe.probabilities(embedding)}
+
+    def _decode(self, files: list[str]) -> np.ndarray:
+        from unlabeled.decode import decode
+
+        decoded = []
+        for number, file in enumerate(files):
+            try:
+                content = base64.b64decode(file, validate=True)
+                decoded.append(decode(content, self.encoder.image_size, self.encoder.channels).pixels)
+            except ValueError as error:  # no base64, or no image
+                raise MlflowException.invalid_parameter_value(f"files[{number}] cannot be used: {error}") from error
+        return np.stack(decoded)
 
 
 set_model(EncoderModel())

@@ -5,13 +5,16 @@ from kedro.pipeline import Pipeline
 from pipelines import (
     augmentation,
     compare,
+    embed,
     evaluation,
+    export,
     finetune,
     ingestion,
     leaderboard,
     pretraining,
     registration,
     reporting,
+    search,
 )
 from unlabeled.methods import METHODS
 
@@ -37,5 +40,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "compare": compare.create_pipeline(),
         "finetune": finetune.create_pipeline(),
         "leaderboard": leaderboard.create_pipeline(),
+        "embed": embed.create_pipeline(),
+        "search": search.create_pipeline(),
+        "export": export.create_pipeline(),
     }
     return {**pipelines, **others, "__default__": pipelines["byol"]}

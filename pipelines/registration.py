@@ -15,7 +15,7 @@ from kedro.pipeline import Pipeline, node
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import unlabeled
 from pipelines import model
@@ -43,6 +43,8 @@ REQUIREMENTS = (
 """What the registered model needs, and no more; pinned to what it was made with."""
 COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command", *RECORDED)
 EXAMPLES = 2
+FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
+"""Image files as base64, to be answered instead of arrays."""
 
 
 def register(
@@ -75,7 +77,7 @@ def register(
     # Asked for anew: the active run remembers the tags that it was started with.
     of_run = client.get_run(mlflow.active_run().info.run_id).data.tags
     tags |= {key: value for key, value in of_run.items() if key in COPIED_TAGS}
-    number = _create_version(client, name, _log_model(encoder, probe, images, summary), tags)
+    number = create_version(client, name, log_model(encoder, probe, images, summary), tags)
     classes, blocks = summary["classes"], (pretraining, evaluation, config)
     decision = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
     promoted, reason, numbers, drift = decision
@@ -93,7 +95,7 @@ def register(
     return {"name": name, "version": number, "champion": promoted, "reason": reason, "drift": drift}
 
 
-def _create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
+def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
     """Registers a logged model with its tags, all at once, and returns the number of its version."""
     try:
         client.create_registered_model(name)
@@ -108,7 +110,7 @@ def _create_version(client: MlflowClient, name: str, model_id: str, tags: dict[s
     return str(version.version)
 
 
-def _log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
+def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
     """Logs a model that loads without this project, and returns its id."""
     example = np.array(images[:EXAMPLES])
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
@@ -129,7 +131,7 @@ def _log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, 
             python_model=model.__file__,
             artifacts={"model": str(files)},
             code_paths=[str(code)],
-            signature=ModelSignature(inputs=inputs, outputs=Schema(outputs)),
+            signature=ModelSignature(inputs, Schema(outputs), FILES),
             input_example=example,
             pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
         )

@@ -18,6 +18,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
 PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
@@ -29,6 +30,11 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [int(part) if part.isdigit() else part for part in value.split("+")]
     return [value] if isinstance(value, int) else value
+
+
+def _as_text(value: Any) -> Any:
+    """What YAML and `--params` take for a number: `version=3`."""
+    return str(value) if type(value) is int else value
 
 
 class Block(BaseModel):
@@ -290,7 +296,7 @@ class Registration(Block):
     """The registry."""
 
     block: ClassVar[str] = "registration"
-    model_name: Annotated[str, Field(min_length=1)] | None = None
+    model_name: Name | None = None
     """None: `unlabeled-<source>`."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """How unlikely it has to be, by a paired bootstrap over the test images, that a challenger's linear probe is no
@@ -299,3 +305,41 @@ class Registration(Block):
     """How much worse the challenger may be on any class."""
     require_git: bool = True
     """Refuse to run outside a git repository: a version without its commit cannot be reproduced."""
+
+
+class Chosen(Block):
+    """A version in the registry."""
+
+    model_name: Name | None = None
+    """None: that of `registration`."""
+    version: Annotated[Name, BeforeValidator(_as_text)] = "champion"
+    """A number or an alias."""
+
+
+class Embedding(Chosen):
+    """Embeddings of a folder of images."""
+
+    block: ClassVar[str] = "embed"
+    path: Name | None = None
+    """The folder; of any nesting."""
+    chunk: Count = 4096
+    """Images between two points from which a stopped run goes on."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Search(Block):
+    """The images that are most like one."""
+
+    block: ClassVar[str] = "search"
+    image: Name | None = None
+    """The file to find others like."""
+    top: Count = 10
+    """How many of them."""
+
+
+class Exporting(Chosen):
+    """A version as files that need nothing of this project."""
+
+    block: ClassVar[str] = "export"
+    image: Name | None = None
+    """An image, or a folder of them, to check the files on; None: those that were ingested."""

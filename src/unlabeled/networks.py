@@ -86,7 +86,8 @@ class PatchNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = (self.patches(images) - self.mean) @ self.whitening
-        distances = torch.cdist(patches, self.centroids.expand(len(patches), -1, -1))
+        centroids = self.centroids.expand(patches.shape[0], -1, -1)  # not len: exports leave it open
+        distances = torch.cdist(patches, centroids)
         near = F.relu(distances.mean(2, keepdim=True) - distances).transpose(1, 2)
         side = (images.shape[-1] - self.patch) // self.stride + 1
         return F.adaptive_avg_pool2d(near.unflatten(2, (-1, side)), 2).flatten(1)

@@ -17,6 +17,8 @@ from unlabeled.diagnosis import Finding
 
 TILE_SIDE = 64
 """Pixels a side that a picture on a page has at most."""
+LARGE_SIDE = 128
+"""The same of one that is to be looked at by itself."""
 GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#888888", "#c2571a", "#7f5539", "#5c7cfa")
 """Of classes in a map, which also say their name."""
 LOSSLESS_BELOW = 32
@@ -50,6 +52,7 @@ class Tiles:
     kind: ClassVar[str] = "tiles"
     rows: list[tuple[str, list[Tile]]]
     caption: str = ""
+    large: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,9 @@ def render(title: str, verdict: str, facts: list[tuple[str, str]], sections: lis
     return _template().render(title=title, verdict=verdict, facts=facts, sections=sections, made=made)
 
 
-def picture(image: np.ndarray) -> str:
-    """A uint8 image (C, H, W) as a data address, scaled down to at most TILE_SIDE."""
-    return _address(_pillow(image, TILE_SIDE))
+def picture(image: np.ndarray, most: int = TILE_SIDE) -> str:
+    """A uint8 image (C, H, W) as a data address, scaled down to at most so many pixels a side."""
+    return _address(_pillow(image, most))
 
 
 def sprite(images: list[np.ndarray], side: int) -> tuple[str, int, int]:

@@ -134,9 +134,7 @@ def _download_timeout() -> Iterator[None]:
 
 def image_folder(root: Path) -> Source:
     """The images of a folder, in the order of their names. Raises DataError where there are none."""
-    if not root.is_dir():
-        raise DataError(f"ingestion.path: {root} is a file, expected a folder of images")
-    names = sorted(_file_names(root))
+    names = file_names(root, "ingestion.path")
     metadata = root / "metadata.csv"
     rows = _read_metadata(metadata) if metadata.exists() else None
     if not names and not rows:
@@ -146,16 +144,21 @@ def image_folder(root: Path) -> Source:
     return Source(_with_metadata(root, names, rows), len(rows.keys() | set(names)))
 
 
-def _file_names(root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
+def file_names(root: Path, key: str) -> list[str]:
+    """The files below a folder that may be images, relative to it and in order. DataError names the parameter `key`."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
+
+    if not root.is_dir():
+        problem = "is a file, expected a folder of images" if root.exists() else "does not exist"
+        raise DataError(f"{key}: {root} {problem}")
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and not name.endswith(NOT_IMAGES):
-                yield Path(folder, name).relative_to(root).as_posix()
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"ingestion.path: {error.filename} cannot be read ({error.strerror})") from error
+        kept = (name for name in names if not name.startswith(".") and not name.endswith(NOT_IMAGES))
+        found += [Path(folder, name).relative_to(root).as_posix() for name in kept]
+    return sorted(found)
 
 
 def _with_folder_names(root: Path, names: list[str]) -> Iterator[Item]:

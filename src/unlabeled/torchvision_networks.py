@@ -77,7 +77,7 @@ class ViT(VisionTransformer):
         patches = patches.flatten(2).transpose(1, 2) + positions[:, 1:]
         if kept is not None:
             patches = patches.gather(1, kept[..., None].expand(-1, -1, self.hidden_dim))
-        first = (self.class_token + positions[:, :1]).expand(len(patches), -1, -1)
+        first = (self.class_token + positions[:, :1]).expand(patches.shape[0], -1, -1)  # not len: exports leave it open
         tokens = self.encoder.dropout(torch.cat([first, patches], 1))
         return self.encoder.ln(self.encoder.layers(tokens))[:, 1:]
 

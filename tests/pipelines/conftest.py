@@ -169,3 +169,20 @@ def trained(tmp_path_factory, make_project):
     result = project.kedro("--pipeline=byol")
     assert result.exit_code == 0, result.output
     return project
+
+
+@pytest.fixture
+def registered(tmp_path, trained):
+    """A copy of the project in which BYOL has run, to do with as one likes; its registry knows the version."""
+    shutil.copytree(trained.path, tmp_path / "registered", symlinks=True)
+    return Project(tmp_path / "registered")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Twenty of scikit-learn's digits as files, and one that is no image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, pixels in enumerate(load_digits().images[:20]):
+        Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(folder / f"{number:02d}.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder

@@ -5,10 +5,19 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
+from unlabeled.config import (
+    Augmentation,
+    Embedding,
+    Evaluation,
+    Exporting,
+    Ingestion,
+    Pretraining,
+    Registration,
+    Search,
+)
 from unlabeled.errors import ConfigError
 
-BLOCKS = [Ingestion, Augmentation, Pretraining, Evaluation, Registration]
+BLOCKS = [Ingestion, Augmentation, Pretraining, Evaluation, Registration, Embedding, Search, Exporting]
 blocks = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.block)
 
 
@@ -166,6 +175,16 @@ def test_lists_of_yaml_become_tuples():
 def test_whole_numbers_do_for_fractional_ones():
     assert Augmentation.model_validate({"flip": 1}).flip == 1.0
     assert Pretraining.model_validate({"learning_rate": 1, "warmup_epochs": 0}).learning_rate == 1.0
+
+
+@pytest.mark.parametrize("version", [3, "3", "champion"])
+def test_a_version_is_a_number_or_an_alias(version):
+    assert Embedding.model_validate({"version": version}).version == str(version)
+
+
+@pytest.mark.parametrize("version", ["", None, True, 1.5])
+def test_what_is_no_version_is_refused(version):
+    assert refusal(Exporting, {"version": version}).startswith(f"export.version: received {version!r}, expected ")
 
 
 @pytest.mark.parametrize("views", [2, 1024, "fresh"])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from unlabeled.diagnosis import Finding
 from unlabeled.page import (
+    LARGE_SIDE,
     Chart,
     Code,
     Findings,
@@ -49,6 +50,13 @@ def everything(text="plain"):
     blocks = [CHART, tiles, table, dots, Prose([text, text]), Code(text), Findings([(finding, tiles)], [text])]
     sections = [Section(text, blocks, text, "wide"), Section("Another", [Table(["a"], [[1]]), Findings([], [])])]
     return render(text, text, [(text, text)], sections)
+
+
+def test_pictures_to_be_looked_at_by_themselves_are_larger(read_page):
+    large = picture(random_image(side=200), LARGE_SIDE)
+    assert pixels_of(large).shape[:2] == (LARGE_SIDE, LARGE_SIDE)
+    page = read_page(render("t", "v", [], [Section("s", [Tiles([("", [Tile(large, "a")])], large=True)])]))
+    assert page.all("figure", **{"class": "strip large"})
 
 
 def test_a_page_with_every_kind_of_block_is_valid(read_page):

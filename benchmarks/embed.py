@@ -1,0 +1,102 @@
+"""Embedding a folder of files beside the encoder's own forward rate on the same images, resident in memory.
+
+    python benchmarks/embed.py [--images=2000] [--size=32] [--encoder=small_resnet] [--format=png] [--side=SIZE]
+
+The files are made up: smooth noise of `side` pixels (by default the encoder's size), as PNG or JPEG. Both sides take
+turns, and report the median of the rounds. `embed_folder` reads, decodes, embeds and writes Parquet; the encoder's side
+is `encoder.embed` of the decoded array. Beside them, the decoder alone: where it is slower than the encoder, it is the
+limit. The last line is a JSON object.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from unlabeled.decode import decode
+from unlabeled.embed import Model, embed_folder
+from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.probe import LinearProbe
+
+CLASSES = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--side", type=int, help="of the files, in pixels")
+    parser.add_argument("--encoder", default="small_resnet")
+    parser.add_argument("--format", choices=["png", "jpg"], default="png")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.images < 1 or options.rounds < 1:
+        sys.exit("Error: --images and --rounds have to be 1 at least")
+    encoder = ImageEncoder(options.encoder, 3, options.size, Normalisation((0.5,) * 3, (0.25,) * 3))
+    weights = np.random.default_rng(0).normal(size=(CLASSES, encoder.feature_dim)).astype(np.float32)
+    probe = LinearProbe(weights, np.zeros(CLASSES, np.float32), np.arange(CLASSES), 1.0)
+    with tempfile.TemporaryDirectory(prefix="unlabeled-") as place:
+        folder, output = Path(place, "images"), Path(place, "out", "embeddings.parquet")
+        files = draw(folder, options.images, options.side or options.size, options.format)
+        encoder.save(Path(place, "encoder.safetensors"))
+        model = Model("made-up", "1", ImageEncoder.load(Path(place, "encoder.safetensors")), probe, "0123456789")
+        images = np.stack([decode(file.read_bytes(), options.size, 3).pixels for file in files])
+        sides = {
+            "decoder": lambda: decode_only(files, options.size),
+            "encoder": lambda: model.encoder.embed(images),
+            "embed": lambda: embed_folder(model, folder, output),
+        }
+        rates = measure(sides, len(files), options.rounds)
+    middle = {side: median(each) for side, each in rates.items()}
+    print(f"embed reaches {middle['embed'] / middle['encoder']:.1%} of the encoder's own rate")
+    result = {f"{side}_images_per_second": round(rate, 1) for side, rate in middle.items()}
+    about = {"images": len(files), "size": options.size, "format": options.format, "cores": os.cpu_count()}
+    print(json.dumps({"ratio": round(middle["embed"] / middle["encoder"], 4), **result, **about}))
+
+
+def draw(folder: Path, count: int, side: int, kind: str) -> list[Path]:
+    """Writes that many files of smooth noise."""
+    folder.mkdir()
+    random, files = np.random.default_rng(0), []
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        files.append(folder / f"{number:06d}.{kind}")
+        coarse.resize((side, side), Image.Resampling.BICUBIC).save(files[-1], quality=90)
+    return files
+
+
+def decode_only(files: list[Path], size: int) -> None:
+    """Reads and decodes on every core, and keeps nothing."""
+
+    def work(part: list[Path]) -> None:
+        for file in part:
+            decode(file.read_bytes(), size, 3)
+
+    cores = os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(work, [files[core::cores] for core in range(cores)]))
+
+
+def measure(sides: dict[str, Callable[[], object]], count: int, rounds: int) -> dict[str, list[float]]:
+    """Images a second of each side in each round; one more round goes before, and is not counted."""
+    rates = {side: [] for side in sides}
+    for number in range(rounds + 1):
+        for side in sorted(sides, reverse=number % 2):
+            began = time.perf_counter()
+            sides[side]()
+            rates[side].append(count / (time.perf_counter() - began))
+        print("   ".join(f"{side} {rate[-1]:7,.0f} images/s" for side, rate in rates.items()), flush=True)
+    return {side: each[1:] for side, each in rates.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Embeddings of any folder of images, from a registered version."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from pipelines.registry import fetch, model_name
+from unlabeled.config import Embedding, Ingestion, Registration
+from unlabeled.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+FILE = "embeddings.parquet"
+
+
+def embed(config: Embedding, registration: Registration, ingestion: Ingestion, folder: Path) -> dict[str, Any]:
+    from unlabeled.embed import Model, embed_folder  # imports torch
+    from unlabeled.train import choose_device
+
+    if config.path is None:
+        raise ConfigError("embed.path: received None, expected a folder of images: --params=embed.path=/folder")
+    name = config.model_name or model_name(registration, ingestion)
+    found = fetch(name, config.version)
+    found.encoder.network.to(choose_device(config.device))
+    model = Model(name, *found)
+    began = time.perf_counter()
+    images, rejected = embed_folder(
+        model, Path(config.path).expanduser(), folder / FILE, config.chunk, ingestion.max_pixels
+    )
+    seconds = time.perf_counter() - began
+    where = os.path.relpath(folder / FILE)
+    logger.info("%s images embedded by %s version %s: %s", f"{images:,}", name, model.version, where)
+    if rejected:
+        logger.warning("%s files are no images: the column `reason` says why", f"{rejected:,}")
+    rate = round((images + rejected) / seconds, 1)
+    about = {"model": name, "version": model.version, "folder": config.path}
+    return {**about, "images": images, "rejected": rejected, "images_per_second": rate}
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            node(
+                embed,
+                inputs={
+                    "config": "params:embed",
+                    "registration": "params:registration",
+                    "ingestion": "params:ingestion",
+                    "folder": "output_folder",
+                },
+                outputs="embedded",
+                name="embed",
+                tags="embed",
+            )
+        ]
+    )

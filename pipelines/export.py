@@ -1,0 +1,56 @@
+"""A registered version as ONNX, safetensors and a script, to be used without this project."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from pipelines.registry import fetch, model_name
+from unlabeled.config import Exporting, Ingestion, Registration
+
+logger = logging.getLogger(__name__)
+
+
+def export(
+    config: Exporting, registration: Registration, ingestion: Ingestion, ingestion_folder: Path, folder: Path
+) -> dict[str, Any]:
+    from unlabeled.embed import Model  # imports torch
+    from unlabeled.export import TOLERANCE, export_model, images_to_check
+
+    name = config.model_name or model_name(registration, ingestion)
+    model = Model(name, *fetch(name, config.version))
+    given = Path(config.image).expanduser() if config.image else None
+    images = images_to_check(model.encoder, ingestion_folder / "images.npy", given)
+    difference = export_model(model, images, folder / "export")
+    logger.info(
+        "%s version %s exported to %s: at most %.1e from torch on %d images",
+        name,
+        model.version,
+        os.path.relpath(folder / "export"),
+        difference,
+        len(images),
+    )
+    about = {"model": name, "version": model.version, "images": len(images)}
+    return {**about, "largest_difference": difference, "tolerance": TOLERANCE}
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            node(
+                export,
+                inputs={
+                    "config": "params:export",
+                    "registration": "params:registration",
+                    "ingestion": "params:ingestion",
+                    "ingestion_folder": "ingestion_folder",
+                    "folder": "output_folder",
+                },
+                outputs="exported",
+                name="export",
+                tags="export",
+            )
+        ]
+    )

@@ -1,0 +1,173 @@
+"""Embeddings of any folder of images: in bounded memory, a part at a time, and from the last part on when interrupted.
+
+Decoding goes on, on every core, while the network is at work.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unlabeled.arrays import replace_file
+from unlabeled.config import Ingestion
+from unlabeled.decode import Decoded, pixel_limit
+from unlabeled.encoders import ImageEncoder
+from unlabeled.errors import DataError
+from unlabeled.ingest import Outcome, decode_all
+from unlabeled.probe import LinearProbe
+from unlabeled.progress import bar
+from unlabeled.sources import Item, file_names
+
+BATCH = 256
+"""Images that go through the network at a time, and as many are decoded meanwhile."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model: its encoder, its probe (None: there were no labels), and the names of its classes."""
+
+    name: str
+    version: str
+    encoder: ImageEncoder
+    probe: LinearProbe | None = None
+    classes: Sequence[str] = ()
+
+
+def embed_folder(
+    model: Model, folder: Path, output: Path, chunk: int = 4096, max_pixels: int = Ingestion().max_pixels
+) -> tuple[int, int]:
+    """Writes a Parquet file with a row a file of the folder, in the order of their names.
+
+    Its columns: `path`, relative to the folder; `sha256` of the file; `embedding`, D float32; `reason`, null, or why
+    the file is no image, where all else is null; with a probe `predicted`, the name of a class, and `probability`,
+    float32 of each class. Its metadata: `model`, `version`, `weights`, `folder`, and `classes` as a JSON list.
+
+    Args:
+        chunk: Rows of a part. A call with the same model, files and chunk goes on after the last part.
+        max_pixels: Larger images are not decoded.
+
+    Returns:
+        How many images were embedded, and how many files could not be.
+
+    Raises:
+        DataError: The folder is missing, or holds no files.
+    """
+    names = file_names(folder, "embed.path")
+    if not names:
+        raise DataError(f"embed.path: {folder} holds no files")
+    schema = _schema(model, folder)
+    parts = _parts(output, folder, names, schema, chunk)
+    done = len(list(parts.glob("*.parquet")))
+    items = (Item(name, folder / name) for name in names[done * chunk :])
+    with (
+        pixel_limit(max_pixels),
+        bar("embedding", len(names), "images", done=min(done * chunk, len(names))) as progress,
+    ):
+        outcomes = chain.from_iterable(decode_all(items, model.encoder.image_size, model.encoder.channels, 1.0, BATCH))
+        for number in range(done, -(-len(names) // chunk)):
+            rows = []
+            for batch in _batches(outcomes, chunk):
+                rows.append(_embed(model, batch, schema))
+                progress.advance(len(batch))
+            _write(parts / f"{number:09d}.parquet", schema, rows)
+    bad = _join(parts, output, schema)
+    shutil.rmtree(parts)
+    return len(names) - bad, bad
+
+
+def weights_digest(encoder: ImageEncoder) -> str:
+    """The same for the same weights alone."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _schema(model: Model, folder: Path) -> pa.Schema:
+    vector = pa.list_(pa.float32())  # not of a fixed size: Parquet loses which of those are null
+    fields = [("path", pa.string()), ("sha256", pa.string()), ("embedding", vector), ("reason", pa.string())]
+    if model.probe is not None:
+        fields += [("predicted", pa.string()), ("probability", vector)]
+    metadata = {
+        "model": model.name,
+        "version": model.version,
+        "weights": weights_digest(model.encoder),
+        "folder": str(folder.resolve()),
+        "classes": json.dumps(list(model.classes)),
+    }
+    return pa.schema(fields, metadata)
+
+
+def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chunk: int) -> Path:
+    """A folder for the parts of just these files by just this model; parts of anything else are removed."""
+    digest = hashlib.sha256(f"{schema.metadata}{chunk}".encode())
+    for name in names:
+        state = (folder / name).stat() if (folder / name).exists() else None
+        digest.update(f"{name}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+    parts = output.with_name(f".{output.name}.{digest.hexdigest()[:16]}")
+    for other in output.parent.glob(f".{output.name}.*"):
+        if other != parts:
+            shutil.rmtree(other)
+    return parts
+
+
+def _batches(outcomes: Iterator[Outcome], count: int) -> Iterator[list[Outcome]]:
+    """The next so many outcomes, BATCH at a time."""
+    part = islice(outcomes, count)
+    while batch := list(islice(part, BATCH)):
+        yield batch
+
+
+def _embed(model: Model, batch: list[Outcome], schema: pa.Schema) -> pa.RecordBatch:
+    good = np.array([isinstance(result, Decoded) for *_, result in batch])
+    embedding = np.zeros((len(batch), model.encoder.feature_dim), np.float32)
+    if good.any():
+        pixels = [result.pixels for *_, result in batch if isinstance(result, Decoded)]
+        embedding[good] = model.encoder.embed(np.stack(pixels), BATCH)
+    columns = {
+        "path": [item.path for item, *_ in batch],
+        "sha256": [digest or None for _, digest, _ in batch],
+        "embedding": _vectors(embedding, good),
+        "reason": [None if isinstance(result, Decoded) else result for *_, result in batch],
+    }
+    if model.probe is not None:
+        probability = model.probe.probabilities(embedding)
+        predicted = [model.classes[row] for row in probability.argmax(1)]
+        columns["predicted"] = pa.array(predicted, mask=~good)
+        columns["probability"] = _vectors(probability, good)
+    return pa.record_batch(columns, schema=schema)
+
+
+def _vectors(rows: np.ndarray, good: np.ndarray) -> pa.Array:
+    """float32 (N, D) as lists of D, null where a row is not good."""
+    ends = np.concatenate([[0], (good * rows.shape[1]).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, pa.array(rows[good].reshape(-1)), mask=pa.array(~good))
+
+
+def _write(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
+    table = pa.Table.from_batches(batches, schema)
+    replace_file(path, lambda partial: pq.write_table(table, partial, use_dictionary=False))
+
+
+def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
+    """Puts the parts into one file, with one of them in memory; how many rows have no embedding."""
+    bad = 0
+
+    def write(partial: Path) -> None:
+        nonlocal bad
+        with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
+            for part in sorted(parts.glob("*.parquet")):
+                table = pq.read_table(part, schema=schema)
+                bad += table.column("embedding").null_count
+                writer.write_table(table)
+
+    replace_file(output, write)
+    return bad
