@@ -70,7 +70,7 @@ def embed_folder(
         pixel_limit(max_pixels),
         bar("embedding", len(names), "images", done=min(done * chunk, len(names))) as progress,
     ):
-        outcomes = chain.from_iterable(decode_all(items, model.encoder.image_size, model.encoder.channels, 1.0, BATCH))
+        outcomes = chain.from_iterable(decode_all(items, model.encoder.image_size, model.encoder.channels, ahead=BATCH))
         for number in range(done, -(-len(names) // chunk)):
             rows = []
             for batch in _batches(outcomes, chunk):
