@@ -143,7 +143,9 @@ def stopped(model, photos, output, monkeypatch):
 def test_a_stopped_run_goes_on_after_its_last_part(model, photos, output, stopped, monkeypatch):
     decoded = []
     original = embed.decode_all
-    monkeypatch.setattr(embed, "decode_all", lambda items, *rest: original(_noted(items, decoded), *rest))
+    monkeypatch.setattr(
+        embed, "decode_all", lambda items, *rest, **more: original(_noted(items, decoded), *rest, **more)
+    )
     assert embed_folder(model, photos, output, chunk=4) == (11, 2)
     table = pq.read_table(output)
     assert decoded == table["path"].to_pylist()[8:]
