@@ -41,6 +41,8 @@ REQUIREMENTS = (
 """What the registered model needs, and no more; pinned to what it was made with."""
 COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command")
 EXAMPLES = 2
+LONGEST_CARD = 5000
+"""Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
 
 
 def register(
@@ -75,7 +77,8 @@ def register(
     promoted, reason, numbers = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
     for key, value in {"decision": reason, **numbers}.items():
         client.set_model_version_tag(name, number, key, str(value))
-    client.update_model_version(name, number, model_card(name, number, tags, metrics, summary, promoted, reason))
+    card = model_card(name, number, tags, metrics, summary, promoted, reason)
+    client.update_model_version(name, number, card[:LONGEST_CARD])
     client.set_registered_model_alias(name, "challenger", number)
     if promoted:
         crown(client, name, number)
