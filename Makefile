@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test lint benchmark lock dvc.yaml clean compare retrain $(METHODS)
+.PHONY: help setup test lint benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       set up, then the tests"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
+	@echo "make dag        BYOL's retraining as a DAG of Airflow   (make dag ARGS='--pipelines=simclr')"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
 compare $(METHODS): $(READY)
@@ -49,9 +50,16 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --all-extras --no-header pyproject.toml -o requirements.lock
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-header --group airflow -o airflow.lock
 
 dvc.yaml: $(READY)
 	@$(BIN)/python scripts/dvc_yaml.py
+
+# Not in git: it names the folder of this clone, and Airflow reads it from a folder of its own.
+dag: $(READY)
+	@$(BIN)/kedro airflow create --pipelines=byol --jinja-file=scripts/airflow_dag.py.j2 --target-dir=dags \
+	  --params=project=$(CURDIR) $(ARGS)
 
 clean:
 	@rm -rf $(VENV)

@@ -32,9 +32,6 @@ from unlabeled.methods import METHODS
 logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
 
-# A server that has gone is not waited for: MLflow's own default holds each call up for four minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
 OF_THE_DATA = ("summary", "manifest")

@@ -45,6 +45,8 @@ COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command", *RE
 EXAMPLES = 2
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
 """Image files as base64, to be answered instead of arrays."""
+LONGEST_CARD = 5000
+"""Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
 
 
 def register(
@@ -85,7 +87,7 @@ def register(
     for key, value in {"decision": reason, **numbers, **changed}.items():
         client.set_model_version_tag(name, number, key, str(value))
     card = model_card(name, number, {**tags, **changed}, metrics, summary, promoted, reason)
-    client.update_model_version(name, number, card)
+    client.update_model_version(name, number, card[:LONGEST_CARD])
     client.set_registered_model_alias(name, "challenger", number)
     if promoted:
         crown(client, name, number)

@@ -58,7 +58,7 @@ def report(
     blocks = (ingestion, augmentation, pretraining, evaluation, registration)
     logger.info("%s", _closing(method, summary["source"], metrics))
     logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
-    logger.info("all runs: mlflow ui --backend-store-uri %s", _store())
+    logger.info("all runs: %s", _where_runs_are())
     return build_report(
         Evidence(
             method=method,
@@ -95,10 +95,13 @@ def _closing(method: str, source: str, metrics: dict[str, Any]) -> str:
     return f"{start} {', '.join(few + rest)}"
 
 
-def _store() -> str:
-    """Where this project tracks, relative to it where it is a file of its own."""
+def _where_runs_are() -> str:
+    """The server's address, or the command that serves a database, relative to the project where it is its own."""
     uri = mlflow.get_tracking_uri()
-    return "sqlite:///mlflow.db" if uri == f"sqlite:///{Path('mlflow.db').resolve()}" else uri
+    if uri.startswith("http"):
+        return uri
+    own = f"sqlite:///{Path('mlflow.db').resolve()}"
+    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if uri == own else uri}"
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:

@@ -11,15 +11,12 @@ from requests.exceptions import RequestException
 
 logger = logging.getLogger(__name__)
 
-AFTER_A_FAILURE = 60.0
-"""Seconds until a server that did not answer is asked again: each attempt holds the training up."""
-
 
 class LiveMetrics:
     """Called like `mlflow.log_metrics(metrics, step)`; sends what has come together every few seconds, and at the end.
 
-    A server that does not answer is left alone for a while, and does not stop the training. What it has not taken by
-    the end is in the stage's history; a training that is gone on with sends all of it again.
+    A server that does not answer delays metrics and does not stop the training, nor takes more than a tenth of its
+    time. What it has not taken by the end is in the stage's history, all of which a training that is gone on with sends.
     """
 
     def __init__(self, run_id: str, every_seconds: float = 3.0):
@@ -34,15 +31,15 @@ class LiveMetrics:
             self.send()
 
     def send(self) -> None:
-        pause = self._every
+        began = time.monotonic()
         try:
             for start in range(0, len(self._waiting), 1000):  # the most that MLflow takes at once
                 self._client.log_batch(self._run_id, metrics=self._waiting[start : start + 1000])
             self._waiting = []
         except (MlflowException, RequestException) as error:
-            pause = AFTER_A_FAILURE
             logger.warning("MLflow did not take the metrics, which are kept and sent again: %s", error)
-        self._next = time.monotonic() + pause
+        now = time.monotonic()
+        self._next = now + max(self._every, 10 * (now - began))
 
     def __enter__(self) -> "LiveMetrics":
         return self
