@@ -16,7 +16,7 @@ class LiveMetrics:
     """Called like `mlflow.log_metrics(metrics, step)`; sends what has come together every few seconds, and at the end.
 
     A server that does not answer delays metrics and does not stop the training, nor takes more than a tenth of its
-    time. What it has not taken by the end is in the stage's history, all of which a training that is gone on with sends.
+    time. What it has not taken by the end is in the history, all of which a training that is gone on with sends.
     """
 
     def __init__(self, run_id: str, every_seconds: float = 3.0):
