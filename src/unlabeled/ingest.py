@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16
 """Images a thread decodes before it hands them over."""
-AHEAD = 3
-"""Batches under way for each core."""
 SAMPLE = 64
 """Images looked at to choose a size and a number of channels where the user chose none."""
 LARGEST_CHOSEN_SIZE = 96
@@ -141,23 +139,20 @@ Outcome = tuple[Item, str, Decoded | str | None]
 """An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
 
-def decode_all(
-    items: Iterator[Item], size: int, channels: int, fraction: float, ahead: int = 0
-) -> Iterator[list[Outcome]]:
-    """Decodes on every core, in order, with a bounded number of images under way: `ahead` at least."""
+def decode_all(items: Iterator[Item], size: int, channels: int, fraction: float) -> Iterator[list[Outcome]]:
+    """Decodes on every core, in order, with a bounded number of images under way."""
     workers = os.cpu_count() or 1
-    most = max(AHEAD * workers, -(-ahead // BATCH))
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(_decode_batch, batch, size, channels, fraction))
-            if len(waiting) > most:
+            waiting.append(pool.submit(decode_batch, batch, size, channels, fraction))
+            if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _decode_batch(items: list[Item], size: int, channels: int, fraction: float) -> list[Outcome]:
+def decode_batch(items: list[Item], size: int, channels: int, fraction: float = 1.0) -> list[Outcome]:
     return [_decode_one(item, size, channels, fraction) for item in items]
 
 
