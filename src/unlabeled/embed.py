@@ -1,32 +1,36 @@
 """Embeddings of any folder of images: in bounded memory, a part at a time, and from the last part on when interrupted.
 
-Decoding goes on, on every core, while the network is at work.
+Every core decodes and embeds batches of its own: on a CPU, threads that share a convolution wait for each other, and
+for those that decode; beside a GPU, some decode while it is at work.
 """
 
 import hashlib
 import json
+import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from unlabeled.arrays import replace_file
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, pixel_limit
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
-from unlabeled.ingest import Outcome, decode_all
+from unlabeled.ingest import decode_batch
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
 from unlabeled.sources import Item, file_names
 
-BATCH = 256
-"""Images that go through the network at a time, and as many are decoded meanwhile."""
+BATCH, BATCH_ON_CPU = 256, 64
+"""Images that go through the network at a time. (The caches of a CPU hold what a network makes of few.)"""
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,26 @@ def embed_folder(
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
     done = len(list(parts.glob("*.parquet")))
-    items = (Item(name, folder / name) for name in names[done * chunk :])
+    rows: list[pa.RecordBatch] = []
     with (
         pixel_limit(max_pixels),
         bar("embedding", len(names), "images", done=min(done * chunk, len(names))) as progress,
     ):
-        outcomes = chain.from_iterable(decode_all(items, model.encoder.image_size, model.encoder.channels, ahead=BATCH))
-        for number in range(done, -(-len(names) // chunk)):
-            rows = []
-            for batch in _batches(outcomes, chunk):
-                rows.append(_embed(model, batch, schema))
-                progress.advance(len(batch))
-            _write(parts / f"{number:09d}.parquet", schema, rows)
+        for end, batch in _embedded(model, folder, names, done * chunk, chunk, schema):
+            rows.append(batch)
+            progress.advance(len(batch))
+            if end % chunk == 0 or end == len(names):
+                _write(parts / f"{(end - 1) // chunk:09d}.parquet", schema, rows)
+                rows = []
     bad = _join(parts, output, schema)
     shutil.rmtree(parts)
     return len(names) - bad, bad
+
+
+def batch_size(encoder: ImageEncoder) -> int:
+    """How many images the encoder's device takes at a time."""
+    on_cpu = next(encoder.network.parameters()).device.type == "cpu"
+    return BATCH_ON_CPU if on_cpu else BATCH
 
 
 def weights_digest(encoder: ImageEncoder) -> str:
@@ -119,24 +128,44 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
     return parts
 
 
-def _batches(outcomes: Iterator[Outcome], count: int) -> Iterator[list[Outcome]]:
-    """The next so many outcomes, BATCH at a time."""
-    part = islice(outcomes, count)
-    while batch := list(islice(part, BATCH)):
-        yield batch
+def _embedded(
+    model: Model, folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
+    workers, size, threads = os.cpu_count() or 1, batch_size(model.encoder), torch.get_num_threads()
+    model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
+    waiting: deque[tuple[int, Future]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            while first < len(names):
+                end = min(first + size, first - first % chunk + chunk, len(names))
+                waiting.append((end, pool.submit(_embed, model, folder, names[first:end], schema)))
+                first = end
+                if len(waiting) > 2 * workers:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _embed(model: Model, batch: list[Outcome], schema: pa.Schema) -> pa.RecordBatch:
-    good = np.array([isinstance(result, Decoded) for *_, result in batch])
-    embedding = np.zeros((len(batch), model.encoder.feature_dim), np.float32)
+def _result(end: int, batch: Future) -> tuple[int, pa.RecordBatch]:
+    return end, batch.result()
+
+
+def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    items = [Item(name, folder / name) for name in names]
+    outcomes = decode_batch(items, model.encoder.image_size, model.encoder.channels)
+    good = np.array([isinstance(result, Decoded) for *_, result in outcomes])
+    embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
     if good.any():
-        pixels = [result.pixels for *_, result in batch if isinstance(result, Decoded)]
-        embedding[good] = model.encoder.embed(np.stack(pixels), BATCH)
+        pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
+        embedding[good] = model.encoder.embed(np.stack(pixels), len(pixels))
     columns = {
-        "path": [item.path for item, *_ in batch],
-        "sha256": [digest or None for _, digest, _ in batch],
+        "path": names,
+        "sha256": [digest or None for _, digest, _ in outcomes],
         "embedding": _vectors(embedding, good),
-        "reason": [None if isinstance(result, Decoded) else result for *_, result in batch],
+        "reason": [None if isinstance(result, Decoded) else result for *_, result in outcomes],
     }
     if model.probe is not None:
         probability = model.probe.probabilities(embedding)

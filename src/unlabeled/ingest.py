@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16
 """Images a thread decodes before it hands them over."""
-AHEAD = 3
-"""Batches under way for each core."""
 SAMPLE = 64
 """Images looked at to choose a size and a number of channels where the user chose none."""
 LARGEST_CHOSEN_SIZE = 96
@@ -154,31 +152,22 @@ Outcome = tuple[Item, str, Decoded | str | None]
 
 
 def decode_all(
-    items: Iterator[Item],
-    size: int,
-    channels: int,
-    fraction: float = 1.0,
-    earlier: EarlierRows | None = None,
-    ahead: int = 0,
+    items: Iterator[Item], size: int, channels: int, fraction: float = 1.0, earlier: EarlierRows | None = None
 ) -> Iterator[list[Outcome]]:
-    """Decodes on every core, in order, with a bounded number of images under way: `ahead` at least.
-
-    What is among the earlier rows is taken from there.
-    """
+    """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
     workers = os.cpu_count() or 1
-    most = max(AHEAD * workers, -(-ahead // BATCH))
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(_decode_batch, batch, size, channels, fraction, earlier))
-            if len(waiting) > most:
+            waiting.append(pool.submit(decode_batch, batch, size, channels, fraction, earlier))
+            if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _decode_batch(
-    items: list[Item], size: int, channels: int, fraction: float, earlier: EarlierRows | None
+def decode_batch(
+    items: list[Item], size: int, channels: int, fraction: float = 1.0, earlier: EarlierRows | None = None
 ) -> list[Outcome]:
     return [_decode_one(item, size, channels, fraction, earlier) for item in items]
 

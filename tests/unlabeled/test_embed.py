@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from unlabeled import embed
@@ -17,8 +18,6 @@ STAMP = {"model": "unlabeled-photos", "version": "3"}
 
 
 def encoder_of(seed=0):
-    import torch
-
     torch.manual_seed(seed)
     return ImageEncoder("small_resnet", 3, 8, Normalisation((0.5,) * 3, (0.25,) * 3))
 
@@ -117,6 +116,12 @@ def test_a_part_is_all_that_is_in_memory_of_the_result(model, photos, output):
     assert [header.row_group(group).num_rows for group in range(header.num_row_groups)] == [4, 4, 4, 1]
 
 
+def test_torch_has_its_threads_back(model, photos, output):
+    before = torch.get_num_threads()
+    embed_folder(model, photos, output, chunk=2)
+    assert torch.get_num_threads() == before
+
+
 class StoppedError(Exception):
     """Stands for a kill."""
 
@@ -141,23 +146,14 @@ def stopped(model, photos, output, monkeypatch):
 
 
 def test_a_stopped_run_goes_on_after_its_last_part(model, photos, output, stopped, monkeypatch):
-    decoded = []
-    original = embed.decode_all
-    monkeypatch.setattr(
-        embed, "decode_all", lambda items, *rest, **more: original(_noted(items, decoded), *rest, **more)
-    )
+    decoded, original = [], embed.decode_batch
+    monkeypatch.setattr(embed, "decode_batch", lambda items, *rest: decoded.extend(items) or original(items, *rest))
     assert embed_folder(model, photos, output, chunk=4) == (11, 2)
     table = pq.read_table(output)
-    assert decoded == table["path"].to_pylist()[8:]
+    assert {item.path for item in decoded} == set(table["path"].to_pylist()[8:])
     embed_folder(model, photos, output.with_name("afresh.parquet"), chunk=4)
     assert table.equals(pq.read_table(output.with_name("afresh.parquet")))
     assert sorted(path.name for path in output.parent.iterdir()) == ["afresh.parquet", output.name]
-
-
-def _noted(items, names):
-    for item in items:
-        names.append(item.path)
-        yield item
 
 
 def test_parts_of_other_files_or_other_weights_are_not_gone_on_with(model, photos, output, stopped):
