@@ -14,8 +14,8 @@ from pathlib import Path
 from ingestion import draw_photos
 
 from unlabeled.config import Augmentation, Ingestion
+from unlabeled.crops import cache_views
 from unlabeled.ingest import ingest
-from unlabeled.views import cache_views
 
 
 def main() -> None:
@@ -41,8 +41,7 @@ def timed(folder: Path) -> dict[str, float]:
     result = ingest(Ingestion(source="image_folder", path=str(folder / "photos")), folder / "stored")
     result.manifest.to_parquet(folder / "stored/manifest.parquet", index=False)
     ingested = time.perf_counter()
-    index = cache_views(result.images, result.manifest.sha256.tolist(), Augmentation(), folder / "stored/views.npy")
-    index.to_parquet(folder / "stored/views.parquet", index=False)
+    cache_views(result.images, result.manifest.sha256.tolist(), Augmentation(), folder / "stored/crops")
     return {"ingestion": round(ingested - began, 2), "caching": round(time.perf_counter() - ingested, 2)}
 
 

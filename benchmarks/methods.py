@@ -19,14 +19,14 @@ import yaml
 from throughput import RECIPE, Bare, Ours, finished, measure
 from torch import nn
 
-from unlabeled.arrays import open_array
 from unlabeled.config import Pretraining
+from unlabeled.crops import cache_views
 from unlabeled.encoders import Normalisation
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import METHODS, load_method
 from unlabeled.networks import build_encoder
 from unlabeled.train import choose_device, has_bf16
-from unlabeled.views import Views, cache_views
+from unlabeled.views import Views
 
 CONF = Path(__file__).resolve().parents[1] / "conf/cifar10"
 NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)
@@ -46,8 +46,7 @@ def main() -> None:
     images, targets = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), random.integers(0, 10, count)
     table = {}
     with tempfile.TemporaryDirectory() as folder:
-        cache_views(images, [f"{i:064x}" for i in range(count)], RECIPE, Path(folder) / "views.npy")
-        store = open_array(Path(folder) / "views.npy")
+        store = cache_views(images, [f"{i:064x}" for i in range(count)], RECIPE, Path(folder))
         for name in names:
             kind = load_method(name)
             if issubclass(kind, ClosedForm):

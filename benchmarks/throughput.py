@@ -36,8 +36,8 @@ from lightly.utils.scheduler import cosine_schedule
 from PIL import Image
 from torch import nn
 
-from unlabeled.arrays import open_array
 from unlabeled.config import Augmentation, Ingestion, Pretraining
+from unlabeled.crops import cache_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.ingest import ingest
 from unlabeled.method import Method
@@ -45,7 +45,7 @@ from unlabeled.methods.byol import BYOL
 from unlabeled.networks import build_encoder
 from unlabeled.optimizers import build_optimizer
 from unlabeled.train import choose_device, has_bf16, pretrain
-from unlabeled.views import Views, cache_views
+from unlabeled.views import Views
 
 HIDDEN, PROJECTION = 1024, 256  # lightly's
 RECIPE = Augmentation(views=8)  # with the crops, colours and solarization of lightly's transforms, as at 32 pixels
@@ -90,8 +90,7 @@ def load_images(path: Path, count: int, folder: Path) -> tuple[np.ndarray, Norma
 def make_views(
     images: np.ndarray, normalisation: Normalisation, config: Pretraining, device: torch.device, folder: Path
 ) -> Views:
-    cache_views(images, [f"{i:064x}" for i in range(len(images))], RECIPE, folder / "views.npy")
-    store = open_array(folder / "views.npy")
+    store = cache_views(images, [f"{i:064x}" for i in range(len(images))], RECIPE, folder)
     rows = np.arange(len(images))
     return Views(store, rows, RECIPE, normalisation, count=2, batch_size=config.batch_size, seed=0, device=device)
 

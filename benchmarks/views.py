@@ -22,13 +22,13 @@ import torch
 import yaml
 from PIL import Image
 
-from unlabeled.arrays import open_array
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
+from unlabeled.crops import cache_views
 from unlabeled.encoders import Normalisation
 from unlabeled.ingest import Ingested, ingest
 from unlabeled.pretrain import pretrain_encoder
 from unlabeled.probe import Labels, measure
-from unlabeled.views import Views, cache_views
+from unlabeled.views import Views
 
 CONF = Path(__file__).resolve().parents[1] / "conf/base"
 WAYS = (4, 16, 64, "fresh")
@@ -56,8 +56,7 @@ def on_digits(seeds: int, folder: Path):
     for way in WAYS:
         recipe = Augmentation.model_validate(shared["augmentation"] | {"views": way})
         began = time.perf_counter()
-        cache_views(ingested.images, ingested.manifest.sha256.tolist(), recipe, folder / "views.npy")
-        views = open_array(folder / "views.npy")
+        views = cache_views(ingested.images, ingested.manifest.sha256.tolist(), recipe, folder / "crops")
         caching, measured = time.perf_counter() - began, []
         for seed in range(seeds):
             config = Pretraining.model_validate(shared["pretraining"] | own | {"seed": seed})
@@ -97,8 +96,7 @@ def on_photos(count: int, folder: Path):
     for way in WAYS:
         recipe = Augmentation(views=way, crop_size=96, blur=(1.0, 0.1))
         began = time.perf_counter()
-        cache_views(stored, contents, recipe, folder / "views.npy")
-        cache = open_array(folder / "views.npy")
+        cache = cache_views(stored, contents, recipe, folder / "crops")
         caching = time.perf_counter() - began
         views = Views(
             stored if way == "fresh" else cache,

@@ -16,14 +16,11 @@ logger = logging.getLogger(__name__)
 def cache_views(
     images: np.ndarray, manifest: pd.DataFrame, summary: dict[str, Any], recipe: Augmentation, folder: Path
 ) -> dict[str, Any]:
-    from unlabeled.arrays import open_array
-    from unlabeled.views import cache_views  # imports torch
+    from unlabeled.crops import cache_views  # imports torch
 
-    path = folder / "views.npy"
-    index = cache_views(images, manifest.sha256.tolist(), recipe, path)
-    views = open_array(path)
+    views = cache_views(images, manifest.sha256.tolist(), recipe, folder)
     logger.info("crops: %d of each image, %.0f MB", views.shape[1], views.nbytes / 1e6)
-    return {"views": views, "views_index": index, "views_of": recipe.crops_of(summary["data_digest"])}
+    return {"views": views, "views_of": recipe.crops_of(summary["data_digest"])}
 
 
 def create_pipeline() -> Pipeline:
@@ -38,7 +35,7 @@ def create_pipeline() -> Pipeline:
                     "recipe": "params:augmentation",
                     "folder": "augmentation_folder",
                 },
-                outputs={name: name for name in ("views", "views_index", "views_of")},
+                outputs={name: name for name in ("views", "views_of")},
                 name="augmentation",
                 tags="augmentation",
             )

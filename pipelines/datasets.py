@@ -121,6 +121,21 @@ class ArrayDataset(FileDataset):
             writer.append(data)
 
 
+class CropsDataset(FileDataset):
+    """The crop cache, a folder of memory-mapped `.npy` files and their index; its stage writes it while it runs."""
+
+    def read(self, path: Path) -> Any:
+        from unlabeled.crops import open_views  # imports torch
+
+        try:
+            return open_views(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} holds no crops ({error}): run the stage augmentation, or `dvc pull` it") from error
+
+    def save(self, data: Any) -> None:
+        pass  # it is there
+
+
 class PicturesDataset(FileDataset):
     """Arrays by name, in their order, as `.npz`."""
 

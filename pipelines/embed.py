@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,17 @@ def embed(config: Embedding, registration: Registration, ingestion: Ingestion, f
         raise ConfigError("embed.path: received None, expected a folder of images: --params=embed.path=/folder")
     name = config.model_name or model_name(registration, ingestion)
     found = fetch(name, config.version)
-    found.encoder.network.to(choose_device(config.device))
+    found.encoder.network.to(choose_device(config.device, "embed.device"))
     model = Model(name, *found)
-    began = time.perf_counter()
     images, rejected = embed_folder(
         model, Path(config.path).expanduser(), folder / FILE, config.chunk, ingestion.max_pixels
     )
-    seconds = time.perf_counter() - began
     where = os.path.relpath(folder / FILE)
     logger.info("%s images embedded by %s version %s: %s", f"{images:,}", name, model.version, where)
     if rejected:
         logger.warning("%s files are no images: the column `reason` says why", f"{rejected:,}")
-    rate = round((images + rejected) / seconds, 1)
     about = {"model": name, "version": model.version, "folder": config.path}
-    return {**about, "images": images, "rejected": rejected, "images_per_second": rate}
+    return {**about, "images": images, "rejected": rejected}
 
 
 def create_pipeline() -> Pipeline:

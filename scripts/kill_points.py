@@ -34,7 +34,7 @@ QUICK = {
 }
 STAGES = {
     "ingestion": "data/02_intermediate/summary.json",
-    "augmentation": "data/05_model_input/crops/views.json",
+    "augmentation": "data/05_model_input/crops.json",
     "pretraining": "data/06_models/byol/run.json",
     "evaluation": "data/08_reporting/byol/predictions.parquet",
     "registration": "data/06_models/byol/version.json",

@@ -12,6 +12,7 @@ from sklearn.manifold import TSNE
 
 from unlabeled.arrays import open_array, replace_file
 from unlabeled.config import Augmentation
+from unlabeled.crops import open_views
 from unlabeled.encoders import load_encoder
 from unlabeled.views import Views
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
     """A row an image: itself, some of its cached crops, and views as the network gets them."""
-    cache = open_array(DATA / "05_model_input/crops/views.npy")
+    cache = open_views(DATA / "05_model_input/crops")
     rows = np.flatnonzero(manifest.split == "train")[:SHOWN]
     encoder = load_encoder(DATA / "06_models/byol")
     finished = Views(

@@ -1,6 +1,7 @@
 """Arrays larger than memory: `.npy` files written a chunk at a time, under another name until they are complete."""
 
 import errno
+import math
 import os
 import re
 from collections.abc import Callable
@@ -72,6 +73,43 @@ class ArrayWriter:
 def open_array(path: Path) -> np.ndarray:
     """A read-only memory map of a `.npy` file; nothing is read until it is used."""
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+class Rows:
+    """Rows of several arrays in an order of their own, to be read like one array: by a number, a slice, or numbers.
+
+    Args:
+        parts: Arrays of rows of one shape and dtype; one at least.
+        places: Row i of this is row `places[i]` of all parts, one after another; int64 of shape (N,).
+    """
+
+    def __init__(self, parts: list[np.ndarray], places: np.ndarray):
+        self.parts, self.places = [np.asarray(part) for part in parts], places
+        self.shape, self.dtype, self.ndim = (len(places), *parts[0].shape[1:]), parts[0].dtype, parts[0].ndim
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """What numpy gives for this key; where its first index names several rows, the others are arrays of numbers."""
+        rows, *others = key if isinstance(key, tuple) else (key,)
+        places = self.places[rows]
+        if len(self.parts) == 1:
+            return self.parts[0][(places, *others)]
+        part = np.searchsorted(self._starts, places, side="right") - 1
+        if np.ndim(places) == 0:
+            return self.parts[part][(places - self._starts[part], *others)]
+        taken = np.empty((len(places), *self.shape[1 + len(others) :]), self.dtype)
+        for number in np.unique(part):
+            here = part == number
+            index = (places[here] - self._starts[number], *(other[here] for other in others))
+            taken[here] = self.parts[number][index]
+        return taken
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:

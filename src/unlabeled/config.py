@@ -1,4 +1,4 @@
-"""The five blocks of `parameters.yml`, one a stage. Kedro builds them and refuses unknown keys, wrong types and ranges.
+"""The blocks of `parameters.yml`, one a stage or command. Kedro builds them and refuses unknown keys, types and ranges.
 
 They live together, and apart from the functions that use them, so that a command line starts without importing torch.
 """

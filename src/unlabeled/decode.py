@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -68,7 +69,7 @@ def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
     if not len(content):
         raise UndecodableError("empty file")
     mode = "L" if channels == 1 else "RGB"
-    try:
+    with _as_undecodable():
         image = Image.fromarray(content) if isinstance(content, np.ndarray) else Image.open(BytesIO(content))
         width, height = image.size
         image.draft(mode, (DRAFT * size, DRAFT * size))
@@ -77,14 +78,26 @@ def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
         image = _centre_square(_to_mode(image, mode), size)
         if orientation in UPRIGHT:  # turning the small square is the same as turning the image, and cheap
             image = image.transpose(UPRIGHT[orientation])
+    pixels = np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
+    return Decoded(np.ascontiguousarray(pixels), width, height)
+
+
+def check_header(path: Path) -> None:
+    """Raises UndecodableError where the first bytes of a file say that `decode` would, without reading all of it."""
+    with _as_undecodable(), Image.open(path):
+        pass
+
+
+@contextmanager
+def _as_undecodable() -> Iterator[None]:
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UndecodableError(f"larger than ingestion.max_pixels={Image.MAX_IMAGE_PIXELS}") from error
     except UnidentifiedImageError as error:
         raise UndecodableError("not an image") from error
     except Exception as error:  # decoders of hostile files raise of every kind
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
-    pixels = np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
-    return Decoded(np.ascontiguousarray(pixels), width, height)
 
 
 def _orientation(image: Image.Image) -> int | None:

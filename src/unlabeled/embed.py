@@ -120,7 +120,7 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
     digest = hashlib.sha256(f"{schema.metadata}{chunk}".encode())
     for name in names:
         state = (folder / name).stat() if (folder / name).exists() else None
-        digest.update(f"{name}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+        digest.update(os.fsencode(f"{name}\0{state and (state.st_size, state.st_mtime_ns)}\n"))
     parts = output.with_name(f".{output.name}.{digest.hexdigest()[:16]}")
     for other in output.parent.glob(f".{output.name}.*"):
         if other != parts:
@@ -162,7 +162,7 @@ def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> p
         pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
         embedding[good] = model.encoder.embed(np.stack(pixels), len(pixels))
     columns = {
-        "path": names,
+        "path": [name.encode(errors="replace").decode() for name in names],  # a name on disk need not be UTF-8
         "sha256": [digest or None for _, digest, _ in outcomes],
         "embedding": _vectors(embedding, good),
         "reason": [None if isinstance(result, Decoded) else result for *_, result in outcomes],

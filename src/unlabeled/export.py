@@ -79,11 +79,10 @@ def export_model(model: Model, images: np.ndarray, folder: Path) -> float:
         (made / "encoder.json").write_text(json.dumps(spec, indent=2) + "\n")
         for script in (SCRIPT, Path(decoding.__file__)):
             shutil.copy(script, made / script.name)
-        files = sorted(made.iterdir())
-        for file in files:
+        for file in sorted(made.iterdir()):
             replace_file(folder / file.name, lambda partial, file=file: shutil.copyfile(file, partial))
-    for old in {path.name for path in folder.iterdir() if path.is_file()} - {file.name for file in files}:
-        (folder / old).unlink()
+    if model.probe is None:
+        (folder / "probe.safetensors").unlink(missing_ok=True)  # of an earlier export
     return difference
 
 

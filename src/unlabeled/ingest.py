@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from PIL import Image
 from unlabeled import decode as decoding
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.config import Ingestion
-from unlabeled.decode import Decoded, UndecodableError, decode, pixel_limit
+from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
@@ -35,6 +36,8 @@ BATCH = 16
 SAMPLE = 64
 """Images looked at to choose a size and a number of channels where the user chose none."""
 LARGEST_CHOSEN_SIZE = 96
+READ_UNSEEN = 2**26
+"""Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
 HELD_OUT = ("validation", "test")
 COLUMNS = ["path", "sha256", "checksum", "width", "height", "label", "split"]
 
@@ -71,51 +74,34 @@ def ingest(config: Ingestion, folder: Path) -> Ingested:
     with pixel_limit(config.max_pixels):
         sample = list(islice(source.items, SAMPLE))
         size, channels = _choose_shape(sample, config)
-        records, rejects, moments = [], [], _Moments(channels)
+        records, rejects, sums = [], [], np.zeros((3, channels), np.int64)
         shape = (channels, size, size)
         how = made_by([decoding], shape=shape, pixels=config.max_pixels, pillow=PIL.__version__)
-        earlier = earlier_rows(folder / "images.npy", folder / "manifest.parquet", how, shape)
+        earlier = earlier_rows(partial(_read_earlier, folder), how, shape)
         with (
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in decode_all(chain(sample, source.items), size, channels, config.fraction, earlier):
-                _keep(batch, config, records, rejects, moments, writer)
-                progress.advance(len(batch))
+            for batch in _decode_all(chain(sample, source.items), size, channels, config, earlier):
+                rejects += batch.rejects
+                records += batch.records
+                sums += batch.sums
+                writer.append(batch.pixels)
+                progress.advance(batch.count)
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
             _stop_if_damaged(quarantine, source.total, config, folder)
             manifest, classes = _settle(pd.DataFrame(records, columns=COLUMNS), config)
             manifest.attrs[MADE_BY] = how
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, size, channels) | moments.mean_and_std()
-    summary |= {"seconds": round(seconds, 2), "images_per_second": round(len(manifest) / seconds, 1)}
+    summary = _summary(manifest, quarantine, classes, config, size, channels) | _mean_and_std(sums)
     if earlier and earlier.damaged:
-        logger.warning("%d stored images were damaged, and have been decoded again", earlier.damaged)
-    _tell(summary)
+        logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
+    _tell(summary, len(manifest) / seconds)
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
 
-def _keep(
-    batch: list["Outcome"],
-    config: Ingestion,
-    records: list[tuple],
-    rejects: list[tuple[str, str]],
-    moments: "_Moments",
-    writer: ArrayWriter,
-) -> None:
-    """Writes the good images of a batch, and notes down what is known of the good and the bad."""
-    rejects += [(item.path, result) for item, _, result in batch if isinstance(result, str)]
-    good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    if not good:
-        return
-    pixels = np.stack([result.pixels for *_, result in good])
-    splits = [_split(digest, item.split, config) for item, digest, _ in good]
-    records += [
-        (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
-        for (item, digest, result), split in zip(good, splits, strict=True)
-    ]
-    moments.add(pixels[np.array(splits) != "test"])
-    writer.append(pixels)
+def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
+    return open_array(folder / "images.npy"), pd.read_parquet(folder / "manifest.parquet")
 
 
 def _choose_shape(sample: list[Item], config: Ingestion) -> tuple[int, int]:
@@ -144,26 +130,60 @@ def _peek(item: Item) -> tuple[int, int, bool] | None:
 def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
     if content is None:
         raise UndecodableError("listed, but the file is missing")
-    return content.read_bytes() if isinstance(content, Path) else content
+    if not isinstance(content, Path):
+        return content
+    if content.stat().st_size > READ_UNSEEN:
+        check_header(content)
+    return content.read_bytes()
 
 
 Outcome = tuple[Item, str, Decoded | str | None]
 """An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
 
-def decode_all(
-    items: Iterator[Item], size: int, channels: int, fraction: float = 1.0, earlier: EarlierRows | None = None
-) -> Iterator[list[Outcome]]:
+class _Batch(NamedTuple):
+    """What a thread hands over of some images."""
+
+    count: int
+    pixels: np.ndarray
+    """Of the good ones, uint8 (n, C, H, W)."""
+    records: list[tuple]
+    """Of the good ones, by COLUMNS."""
+    rejects: list[tuple[str, str]]
+    """The path and the reason of those that cannot be used."""
+    sums: np.ndarray
+    """`_sums` of the good ones that are not for testing."""
+
+
+def _decode_all(
+    items: Iterator[Item], size: int, channels: int, config: Ingestion, earlier: EarlierRows | None
+) -> Iterator[_Batch]:
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
     workers = os.cpu_count() or 1
     waiting: deque[Future] = deque()
+
+    def make(batch: list[Item]) -> _Batch:
+        return _stack(decode_batch(batch, size, channels, config.fraction, earlier), (channels, size, size), config)
+
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(decode_batch, batch, size, channels, fraction, earlier))
+            waiting.append(pool.submit(make, batch))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _Batch:
+    good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
+    splits = [_split(digest, item.split, config) for item, digest, _ in good]
+    records = [
+        (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
+        for (item, digest, result), split in zip(good, splits, strict=True)
+    ]
+    pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
+    rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
+    return _Batch(len(batch), pixels, records, rejects, _sums(pixels[np.array(splits, str) != "test"]))
 
 
 def decode_batch(
@@ -179,7 +199,7 @@ def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: 
         if item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
             return item, digest, None
         pixels = np.empty((channels, size, size), np.uint8)
-        if earlier is None or earlier.take(digest, pixels) is None:
+        if earlier is None or not earlier.take(digest, pixels):
             return item, digest, decode(content, size, channels)
         width, height = (int(earlier.index.at[earlier.number(digest), side]) for side in ("width", "height"))
         return item, digest, Decoded(pixels, width, height)
@@ -247,24 +267,23 @@ def _naturally(label: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", label) if part]
 
 
-class _Moments:
-    """Mean and variance of each channel, summed as images pass by, in integers and so exactly."""
+def _sums(pixels: np.ndarray) -> np.ndarray:
+    """How many pixels, their sum and that of their squares, of each channel: int64 (3, C), so exactly.
 
-    def __init__(self, channels: int):
-        self.count = 0
-        self.sums = np.zeros((2, channels), np.int64)
+    Args:
+        pixels: uint8 (n, C, H, W).
+    """
+    wide = pixels.astype(np.uint32)  # wide enough for the squares of a row of 66,000 pixels
+    rows = np.einsum("nchw->nch", wide), np.einsum("nchw,nchw->nch", wide, wide)
+    count = np.full(pixels.shape[1], pixels.size // pixels.shape[1])
+    return np.stack([count, *(row.sum((0, 2), dtype=np.int64) for row in rows)])
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Adds images, an array of shape (n, C, H, W), uint8."""
-        wide = pixels.astype(np.uint32)  # wide enough for the squares of a row of 66,000 pixels
-        rows = np.einsum("nchw->nch", wide), np.einsum("nchw,nchw->nch", wide, wide)
-        self.sums += [row.sum((0, 2), dtype=np.int64) for row in rows]
-        self.count += pixels.size // pixels.shape[1]
 
-    def mean_and_std(self) -> dict[str, list[float]]:
-        mean, square = self.sums / max(1, self.count)
-        std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
-        return {"mean": (mean / 255).round(6).tolist(), "std": (std / 255).round(6).tolist()}
+def _mean_and_std(sums: np.ndarray) -> dict[str, list[float]]:
+    """Of each channel, from its `_sums`."""
+    mean, square = sums[1:] / np.maximum(1, sums[0])
+    std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
+    return {"mean": (mean / 255).round(6).tolist(), "std": (std / 255).round(6).tolist()}
 
 
 def _summary(
@@ -286,7 +305,7 @@ def _summary(
     }
 
 
-def _tell(summary: dict[str, Any]) -> None:
+def _tell(summary: dict[str, Any], rate: float) -> None:
     splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
     logger.info(
         "%s: %s images of %d×%d in %s classes (%s); %d quarantined, %d copies; %s images/s",
@@ -298,5 +317,5 @@ def _tell(summary: dict[str, Any]) -> None:
         splits,
         summary["quarantined"],
         summary["duplicates"],
-        f"{summary['images_per_second']:,.0f}",
+        f"{rate:,.0f}",
     )

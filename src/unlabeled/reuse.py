@@ -4,7 +4,9 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unlabeled.arrays import open_array
+from unlabeled.arrays import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -24,30 +26,46 @@ class EarlierRows:
     """Rows of an array by the content that they were made of.
 
     Args:
-        array: Shape (N, …), as `open_array` gives it.
+        array: Shape (N, …).
         index: N rows with the columns `sha256`, of the content, and `checksum`, of the array's row.
+
+    Attributes:
+        damaged: The contents whose rows have been looked at, and are not as they were made.
     """
 
-    def __init__(self, array: np.ndarray, index: pd.DataFrame):
-        self.index, self.damaged = index, 0
-        self._array, self._checksums = array, index.checksum.to_numpy()
+    def __init__(self, array: np.ndarray | Rows, index: pd.DataFrame):
+        self.array, self.index, self.damaged = array, index, set()
+        self._checksums = index.checksum.to_numpy()
         self._number = {content: number for number, content in enumerate(index.sha256)}
 
     def number(self, content: str) -> int | None:
         """Which row was made of this content."""
         return self._number.get(content)
 
-    def take(self, content: str, into: np.ndarray) -> int | None:
-        """Copies the row made of this content, and returns its checksum; None: none is there, or it is damaged."""
+    def take(self, content: str, into: np.ndarray) -> bool:
+        """Copies the row made of this content, where there is one that is not damaged; whether there is."""
         number = self.number(content)
         if number is None:
-            return None
-        if number < len(self._array):
-            into[...] = self._array[number]
+            return False
+        if number < len(self.array):
+            into[...] = self.array[number]
             if checksum(into) == self._checksums[number]:
-                return int(self._checksums[number])
-        self.damaged += 1
-        return None
+                return True
+        self.damaged.add(content)
+        return False
+
+    def intact(self, contents: Iterable[str]) -> dict[str, int]:
+        """The checksums of the rows made of these contents, of those that are there and not damaged."""
+        known = [content for content in contents if content in self._number]
+        parts = [known[start : start + 256] for start in range(0, len(known), 256)]
+        with ThreadPoolExecutor() as pool:  # zlib lets go of Python's lock
+            checksums = chain.from_iterable(pool.map(self._checksums_of, parts))
+        pairs = list(zip(known, checksums, strict=True))
+        self.damaged |= {content for content, check in pairs if check != self._checksums[self._number[content]]}
+        return {content: check for content, check in pairs if content not in self.damaged}
+
+    def _checksums_of(self, contents: list[str]) -> list[int]:
+        return [checksum(self.array[self._number[content]]) for content in contents]
 
 
 def checksum(row: np.ndarray) -> int:
@@ -55,14 +73,16 @@ def checksum(row: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(row).reshape(-1).view(np.uint8))
 
 
-def earlier_rows(array: Path, index: Path, made_by: str, row_shape: tuple[int, ...]) -> EarlierRows | None:
-    """What an earlier run left, if it made its rows in the same way."""
+def earlier_rows(
+    read: Callable[[], tuple[np.ndarray | Rows, pd.DataFrame]], made_by: str, row_shape: tuple[int, ...]
+) -> EarlierRows | None:
+    """What an earlier run left, array and index as `read` gives them, if it made its rows in the same way."""
     try:
-        rows, read = open_array(array), pd.read_parquet(index)
-    except (OSError, ValueError):  # nothing there, or not what it should be: made anew
+        array, index = read()
+    except (OSError, ValueError, KeyError):  # nothing there, or not what it should be: made anew
         return None
-    fits = rows.shape[1:] == row_shape and rows.dtype == np.uint8 and read.attrs.get(MADE_BY) == made_by
-    return EarlierRows(rows, read) if fits else None
+    fits = array.shape[1:] == row_shape and array.dtype == np.uint8 and index.attrs.get(MADE_BY) == made_by
+    return EarlierRows(array, index) if fits else None
 
 
 def made_by(modules: Iterable[ModuleType], **how: Any) -> str:

@@ -23,13 +23,13 @@ Report = Callable[[dict[str, float], int], None]
 Monitor = Callable[[Method], dict[str, float]]
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto`: CUDA, else MPS, else the CPU. Raises TrainingError where it is missing."""
+def choose_device(name: str, key: str = "pretraining.device") -> torch.device:
+    """The device of that name; `auto`: CUDA, else MPS, else the CPU. Where it is missing, TrainingError names `key`."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, there in available.items() if there)
     if not available[name]:
-        raise TrainingError(f"pretraining.device: received {name!r}, which this machine does not have; use auto or cpu")
+        raise TrainingError(f"{key}: received {name!r}, which this machine does not have; use auto or cpu")
     return torch.device(name)
 
 

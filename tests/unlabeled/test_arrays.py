@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from unlabeled.arrays import ArrayWriter, open_array, replace_file
+from unlabeled.arrays import ArrayWriter, Rows, open_array, replace_file
 
 FULL_DISK = """
 import resource, signal, sys
@@ -191,3 +191,15 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError):
         replace_file(path, write_half)
     assert names(tmp_path) == ["a.txt"] and path.read_text() == "old"
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [1, 1, 7]])
+def test_rows_of_several_arrays_read_like_one(cuts):
+    generator = np.random.default_rng(0)
+    array, places = generator.integers(0, 256, (10, 4, 2), np.uint8), generator.permutation(10)[:8]
+    rows, expected = Rows(np.split(array, cuts), places), array[places]
+    assert (rows.shape, rows.dtype, rows.ndim, rows.nbytes, len(rows)) == ((8, 4, 2), np.uint8, 3, 64, 8)
+    chosen, others = np.array([5, 0, 5, 7]), np.array([0, 3, 2, 1])
+    for key in (np.s_[:], np.s_[2:5], np.s_[3], np.s_[-1], np.s_[6, :2], chosen, (chosen, others), [1, 2]):
+        np.testing.assert_array_equal(rows[key], expected[key])
+    assert rows[chosen[:0]].shape == (0, 4, 2)

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from unlabeled.config import Augmentation, Pretraining
+from unlabeled.crops import cache_views
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import Method
 from unlabeled.methods import METHODS
 from unlabeled.methods.byol import BYOL
 from unlabeled.pretrain import pretrain_encoder
-from unlabeled.views import cache_views
 
 N = 128
 """Images: 64 to train on, 32 each to validate and to test on."""
@@ -187,9 +187,9 @@ def test_pretraining_leaves_the_random_state_as_it_was(pretrained):
 
 def test_cached_views_are_trained_on_from_a_memory_map(pretrained, data, tmp_path):
     recipe = {"views": 3, "crop_size": 6}
-    cache_views(data[0], data[1].sha256.tolist(), Augmentation(**recipe), tmp_path / "views.npy")
+    views = cache_views(data[0], data[1].sha256.tolist(), Augmentation(**recipe), tmp_path)
     np.save(tmp_path / "images.npy", data[0])
-    images, views = (np.load(tmp_path / name, mmap_mode="r") for name in ("images.npy", "views.npy"))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
     encoder, history = pretrained("byol", method=SMALL, images=images, views=views, recipe=recipe)
     assert encoder.image_size == 6 and np.isfinite(history[-1]["loss"])
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from unlabeled.config import Augmentation, Evaluation, Pretraining
+from unlabeled.crops import cache_views, open_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluate import evaluate, predict
 from unlabeled.report import SECTIONS, Evidence, build_report
-from unlabeled.views import cache_views
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(), draws=2, regularisation=(0.1, 1.0), max_iterations=40)
 TITLES = [
@@ -41,7 +41,7 @@ def evidence_of(images, targets, classes, folder, recipe=None):
     """Of a network that has learned nothing, all that a page is made of."""
     torch.manual_seed(0)
     channels, size, recipe = images.shape[1], images.shape[-1], recipe or Augmentation(views=4)
-    cache_views(images, [f"{i:064x}" for i in range(len(images))], recipe, folder / "views.npy")
+    cache_views(images, [f"{i:064x}" for i in range(len(images))], recipe, folder)
     normalisation = Normalisation((0.3,) * channels, (0.4,) * channels)
     encoder, manifest = ImageEncoder("small_resnet", channels, size, normalisation), manifest_of(targets)
     metrics, features, probe = evaluate(encoder, images, manifest, CONFIG)
@@ -59,7 +59,7 @@ def evidence_of(images, targets, classes, folder, recipe=None):
             "data_digest": "0123456789abcdef",
         },
         quarantine=pd.DataFrame({"path": [], "reason": []}),
-        views=np.load(folder / "views.npy", mmap_mode="r"),
+        views=open_views(folder),
         encoder=encoder,
         features=features,
         probe=probe,

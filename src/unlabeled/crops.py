@@ -1,0 +1,139 @@
+"""The crop cache: K random resized crops of each image, kept from run to run by the content that they were cut from."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlabeled import augment
+from unlabeled.arrays import ArrayWriter, Rows, open_array, replace_file
+from unlabeled.augment import cut_views
+from unlabeled.config import Augmentation
+from unlabeled.progress import bar
+from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 2**20
+"""Of floats that a chunk of the cache needs while it is made."""
+MOST_PARTS = 16
+"""Files that a cache is spread over before it becomes one again."""
+INDEX = "views.parquet"
+
+
+def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, folder: Path) -> Rows:
+    """Caches K random views an image (resized crops, moved) in `folder`, in memory that does not grow with N.
+
+    The views of an image follow from its content and the recipe alone. Those that the folder has of the same content,
+    made in the same way, stay where they are, and new images get a file of their own: they cost what they are worth,
+    here and in DVC. All of it becomes one file again where something in it is damaged, where more than half of it is
+    of images that are gone, or where it has come to MOST_PARTS files.
+
+    Args:
+        images: uint8 of shape (N, C, H, W), any split.
+        contents: The sha256 of each image's content, hexadecimal.
+        recipe: Its `views` is K; with `fresh` the cache is empty.
+        folder: Gets `views.npy` and, as images are added, `views.1.npy` and so on, uint8 of shape (n, K, C, h, w), and
+            an index of which row is of which image.
+
+    Returns:
+        Row i has the views of image i: uint8 (N, K, C, h, w).
+    """
+    count, contents = (0, []) if recipe.views == "fresh" else (recipe.views, list(contents))
+    size = recipe.crop_size or images.shape[2]
+    shape = (count, images.shape[1], size, size)
+    code = [augment, sys.modules[__name__]]
+    how = made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
+    earlier = earlier_rows(partial(_open, folder), how, shape)
+    wanted = list(dict.fromkeys(contents))  # copies share their crops
+    intact = earlier.intact(wanted) if earlier else {}
+    grows = earlier is not None and _can_grow(earlier, len(wanted))
+    parts = earlier.array.parts if grows else []
+    added = [content for content in wanted if content not in intact] if grows else wanted
+    checksums: list[int] = []
+    with bar("caching views", len(wanted), "images") as progress:
+        progress.advance(len(wanted) - len(added))
+        if added or not grows:
+            kept = None if grows else earlier
+            with ArrayWriter(_part(folder, len(parts)), shape) as writer:
+                for views, checks in _cut(images, contents, added, recipe, shape, kept):
+                    writer.append(views)
+                    checksums += checks
+                    progress.advance(len(views))
+    if earlier and earlier.damaged:
+        logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
+    for part in [] if grows else _parts(folder)[1:]:
+        part.unlink()
+    found = {content: (earlier.array.places[earlier.number(content)], intact[content]) for content in intact}
+    first = sum(map(len, parts))
+    found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
+    places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T
+    index = pd.DataFrame({"sha256": contents, "place": places, "checksum": checks.astype(np.uint32)})
+    index.attrs[MADE_BY] = how
+    replace_file(folder / INDEX, lambda path: index.to_parquet(path, index=False))
+    return open_views(folder)
+
+
+def open_views(folder: Path) -> Rows:
+    """What `cache_views` left there, memory-mapped. Raises OSError or ValueError where it is missing or torn."""
+    return _open(folder)[0]
+
+
+def _open(folder: Path) -> tuple[Rows, pd.DataFrame]:
+    index, parts = pd.read_parquet(folder / INDEX), [open_array(part) for part in _parts(folder)]
+    places = index["place"].to_numpy()
+    if places.max(initial=-1) >= sum(map(len, parts)):
+        raise ValueError(f"{folder / INDEX} names more rows than are there: run the stage augmentation again")
+    return Rows(parts, places), index
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / (f"views.{number}.npy" if number else "views.npy")
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The files of a cache, in order: the first in any case, even where it is missing."""
+    return [_part(folder, number) for number in range(max(1, len(list(folder.glob("views*.npy")))))]
+
+
+def _can_grow(earlier: EarlierRows, wanted: int) -> bool:
+    parts = earlier.array.parts
+    return not earlier.damaged and len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
+
+
+def _cut(
+    images: np.ndarray,
+    contents: list[str],
+    added: list[str],
+    recipe: Augmentation,
+    shape: tuple[int, ...],
+    kept: EarlierRows | None,
+) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Views of the contents `added`, taken over or cut, a chunk at a time: (n, K, C, h, w) with their checksums."""
+    row_of = {content: row for row, content in enumerate(contents)}
+    (_, channels, height, width), (count, *_, size) = images.shape, shape
+    # Floats of an image, of its K half-finished crops (at full height, twice), of their weights, and of the crops.
+    floats = count * size * (2 * channels * height + height + width + 3 * channels * size)
+    chunk = max(1, CHUNK_BYTES // (4 * (channels * height * width + floats)))
+    buffer = np.empty((min(chunk, len(added)), *shape), np.uint8)
+    for start in range(0, len(added), chunk):
+        some = added[start : start + chunk]
+        views = buffer[: len(some)]
+        missing = [i for i, content in enumerate(some) if not (kept and kept.take(content, views[i]))]
+        if missing:
+            draw = np.stack([_draws(some[i], count, recipe.seed) for i in missing], 1)
+            pixels = torch.from_numpy(images[[row_of[some[i]] for i in missing]]).float()
+            cut = cut_views(pixels, torch.from_numpy(draw), recipe)
+            views[missing] = cut.round_().clamp_(0, 255).byte().numpy()
+        yield views, [checksum(each) for each in views]
+
+
+def _draws(content: str, count: int, seed: int) -> np.ndarray:
+    """Uniform numbers (DRAWS, count) that follow from the content of an image."""
+    generator = np.random.Generator(np.random.Philox(key=[int(content[-16:], 16), seed]))
+    return generator.random((augment.DRAWS, count), np.float32)
