@@ -69,7 +69,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
         logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
     for part in [] if grows else _parts(folder)[1:]:
         part.unlink()
-    found = {content: (earlier.array.places[earlier.number(content)], intact[content]) for content in intact}
+    found = {content: (earlier.about(content, "place"), intact[content]) for content in intact}
     first = sum(map(len, parts))
     found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
     places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T

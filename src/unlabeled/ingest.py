@@ -201,7 +201,7 @@ def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: 
         pixels = np.empty((channels, size, size), np.uint8)
         if earlier is None or not earlier.take(digest, pixels):
             return item, digest, decode(content, size, channels)
-        width, height = (int(earlier.index.at[earlier.number(digest), side]) for side in ("width", "height"))
+        width, height = (int(earlier.about(digest, side)) for side in ("width", "height"))
         return item, digest, Decoded(pixels, width, height)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)

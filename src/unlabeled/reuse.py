@@ -34,17 +34,18 @@ class EarlierRows:
     """
 
     def __init__(self, array: np.ndarray | Rows, index: pd.DataFrame):
-        self.array, self.index, self.damaged = array, index, set()
-        self._checksums = index.checksum.to_numpy()
+        self.array, self.damaged = array, set()
+        self._columns = {name: index[name].to_numpy() for name in index.columns}
+        self._checksums = self._columns["checksum"]
         self._number = {content: number for number, content in enumerate(index.sha256)}
 
-    def number(self, content: str) -> int | None:
-        """Which row was made of this content."""
-        return self._number.get(content)
+    def about(self, content: str, column: str) -> Any:
+        """What the index says of the row made of this content."""
+        return self._columns[column][self._number[content]]
 
     def take(self, content: str, into: np.ndarray) -> bool:
         """Copies the row made of this content, where there is one that is not damaged; whether there is."""
-        number = self.number(content)
+        number = self._number.get(content)
         if number is None:
             return False
         if number < len(self.array):
