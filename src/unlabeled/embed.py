@@ -27,7 +27,7 @@ from unlabeled.errors import DataError
 from unlabeled.ingest import decode_batch
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
-from unlabeled.sources import Item, file_names
+from unlabeled.sources import Item, file_names, printable
 
 BATCH, BATCH_ON_CPU = 256, 64
 """Images that go through the network at a time. (The caches of a CPU hold what a network makes of few.)"""
@@ -162,7 +162,7 @@ def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> p
         pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
         embedding[good] = model.encoder.embed(np.stack(pixels), len(pixels))
     columns = {
-        "path": [name.encode(errors="replace").decode() for name in names],  # a name on disk need not be UTF-8
+        "path": [printable(name) for name in names],
         "sha256": [digest or None for _, digest, _ in outcomes],
         "embedding": _vectors(embedding, good),
         "reason": [None if isinstance(result, Decoded) else result for *_, result in outcomes],

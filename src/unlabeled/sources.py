@@ -161,6 +161,11 @@ def file_names(root: Path, key: str) -> list[str]:
     return sorted(found)
 
 
+def printable(name: str) -> str:
+    """A name from a disk as text that a file in UTF-8 can hold: it need not be."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def _with_folder_names(root: Path, names: list[str]) -> Iterator[Item]:
     first = {name.split("/")[0].lower() if "/" in name else None for name in names}
     by_split = first <= SPLITS.keys()
@@ -168,7 +173,7 @@ def _with_folder_names(root: Path, names: list[str]) -> Iterator[Item]:
     for name in names:
         folders = name.split("/")[:-1]
         split = official.get(SPLITS[folders.pop(0).lower()]) if by_split else None
-        yield Item(name, root / name, folders[0] if folders else None, split)
+        yield Item(printable(name), root / name, printable(folders[0]) if folders else None, split)
 
 
 def _official(splits: Iterable[str | None]) -> dict[str, str]:
@@ -196,7 +201,8 @@ def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]]
     for name in sorted(rows.keys() - set(names)):
         yield Item(name, None)
     for name in names:
-        yield Item(name, root / name, rows.get(name, {}).get("label") or None, official.get(splits.get(name)))
+        label = rows.get(name, {}).get("label") or None
+        yield Item(printable(name), root / name, label, official.get(splits.get(name)))
 
 
 def _parquet(path: Path) -> Source:

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -120,6 +122,13 @@ def test_torch_has_its_threads_back(model, photos, output):
     before = torch.get_num_threads()
     embed_folder(model, photos, output, chunk=2)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
+def test_a_name_that_is_no_utf_8_has_a_row_like_any_other(model, photos, output):
+    (photos / "a/01.png").rename(photos / os.fsdecode(b"a/caf\xe9.png"))
+    assert embed_folder(model, photos, output) == (11, 2)
+    assert "a/caf\ufffd.png" in pq.read_table(output)["path"].to_pylist()
 
 
 class StoppedError(Exception):

@@ -324,6 +324,26 @@ def test_a_file_that_is_gone_when_its_turn_comes_goes_to_quarantine(tmp_path):
     assert len(result.images) == 30 and "No such file" in result.quarantine.reason[0]
 
 
+def test_a_large_file_is_not_read_before_its_header_says_that_it_is_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(unlabeled.ingest, "READ_UNSEEN", 1000)
+    root = photos(tmp_path / "photos", 30, width=40, height=40)
+    (root / "video.mp4").write_bytes(bytes(2000))
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    result = ingested(root)
+    assert result.quarantine.values.tolist() == [["video.mp4", "not an image"]]
+    assert len(result.images) == 30 and "video.mp4" not in read and "29.png" in read
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
+def test_names_that_are_no_utf_8_are_read_and_told_as_well_as_can_be(tmp_path):
+    root = photos(tmp_path / "photos", 4)
+    (root / "0.png").rename(root / os.fsdecode(b"caf\xe9.png"))
+    manifest = ingested(root).manifest
+    assert manifest.path.tolist()[-1] == "caf\ufffd.png"
+    manifest.to_parquet(tmp_path / "manifest.parquet")
+
+
 def test_as_many_damaged_images_as_allowed_pass_and_one_more_stops(tmp_path):
     torn(photos(tmp_path / "photos", 18), 2)
     assert ingested(tmp_path / "photos", tmp_path / "a", max_quarantined=0.1).summary["quarantined"] == 2

@@ -143,6 +143,8 @@ def test_a_missing_device_is_told(name, there):
         pytest.skip(f"this machine has {name}")
     with pytest.raises(TrainingError, match=f"pretraining.device: received '{name}', which this machine does not have"):
         choose_device(name)
+    with pytest.raises(TrainingError, match=f"^embed.device: received '{name}'"):
+        choose_device(name, "embed.device")
 
 
 def test_a_method_from_outside_learns_in_the_loop(train):

@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import unlabeled.errors
+import unlabeled.reuse
+from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+
+ROWS = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
+CONTENTS = ["a", "b", "c", "d"]
+
+
+def index_of(rows, how="so"):
+    index = pd.DataFrame({"sha256": CONTENTS, "checksum": [checksum(row) for row in rows], "width": [1, 2, 3, 4]})
+    index.attrs[MADE_BY] = how
+    return index
+
+
+def test_a_row_is_taken_by_its_content_and_what_is_known_of_it_too():
+    earlier, into = EarlierRows(ROWS, index_of(ROWS)), np.zeros((3, 5), np.uint8)
+    assert earlier.take("c", into) and np.array_equal(into, ROWS[2]) and earlier.about("c", "width") == 3
+    assert not earlier.take("e", into) and not earlier.damaged
+
+
+def test_damage_is_found_wherever_it_is_looked_for():
+    damaged = ROWS.copy()
+    damaged[1, 2, 4] ^= 1
+    earlier = EarlierRows(damaged, index_of(ROWS))
+    assert earlier.intact(["a", "b", "e"]) == {"a": checksum(ROWS[0])} and earlier.damaged == {"b"}
+    assert not earlier.take("b", np.empty((3, 5), np.uint8)) and earlier.damaged == {"b"}
+
+
+def test_rows_that_an_index_has_and_an_array_has_not_are_damaged():
+    earlier = EarlierRows(ROWS[:3], index_of(ROWS))
+    assert not earlier.take("d", np.empty((3, 5), np.uint8)) and earlier.damaged == {"d"}
+
+
+def test_intact_rows_are_those_of_all_however_many_there_are():
+    rows = np.arange(1000, dtype=np.uint16).view(np.uint8).reshape(1000, 2)
+    contents = [str(number) for number in range(1000)]
+    index = pd.DataFrame({"sha256": contents, "checksum": [checksum(row) for row in rows]})
+    assert EarlierRows(rows, index).intact(contents) == dict(zip(contents, index.checksum, strict=True))
+
+
+@pytest.mark.parametrize("how, shape, fits", [("so", (3, 5), True), ("else", (3, 5), False), ("so", (3, 6), False)])
+def test_only_rows_made_in_the_same_way_are_earlier_rows(how, shape, fits):
+    assert (earlier_rows(lambda: (ROWS, index_of(ROWS)), how, shape) is not None) == fits
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), ValueError("torn"), KeyError("place")])
+def test_what_cannot_be_read_is_no_earlier_row(error):
+    def read():
+        raise error
+
+    assert earlier_rows(read, "so", (3, 5)) is None
+
+
+def test_how_rows_are_made_is_code_and_parameters():
+    digests = {
+        made_by([unlabeled.reuse], size=8),
+        made_by([unlabeled.reuse], size=9),
+        made_by([unlabeled.errors], size=8),
+        made_by([], size=8),
+    }
+    assert len(digests) == 4 and made_by([unlabeled.reuse], size=8) in digests
