@@ -171,7 +171,8 @@ def test_a_version_that_this_registry_does_not_have_is_registered_again(retraine
 def colleague(retrained, tmp_path_factory):
     """A clone by somebody who has pulled the data, and has a registry of their own."""
     path = tmp_path_factory.mktemp("colleague") / "clone"
-    retrained.commit("everything")
+    if retrained.shell("git", "status", "--porcelain").stdout:
+        retrained.commit("everything")
     assert retrained.shell("dvc", "push").returncode == 0
     subprocess.run(["git", "clone", "-q", retrained.path, path], check=True)
     clone = type(retrained)(path)
