@@ -179,7 +179,7 @@ def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str
         *(folder / "encoder.safetensors" for folder in (registry.download(version), tree / f"data/06_models/{method}"))
     )
     changed = _metrics_that_differ(old, new)
-    ground = [*_libraries(version.tags, python), *_hardware_that_differs(version.tags)]
+    ground = [*libraries_that_differ(version.tags, python), *_hardware_that_differs(version.tags)]
     trained_with = version.tags.get(TRAINED_WITH)
     code = [f"code: the weights were trained with {trained_with}, which is not the version's"] if trained_with else []
     return judge(weights, changed, ground, old, new, code)
@@ -228,7 +228,7 @@ def _metrics_that_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{name}: {old.get(name)} was recorded, {new.get(name)} is found" for name in names]
 
 
-def _libraries(recorded: dict[str, str], python: str) -> list[str]:
+def libraries_that_differ(recorded: dict[str, str], python: str) -> list[str]:
     """Those of the interpreter that ran, where they are not as recorded."""
     told = subprocess.run([python, "-c", INSTALLED], check=True, capture_output=True, text=True).stdout
     here, there = json.loads(told), json.loads(recorded.get("libraries", "{}"))
