@@ -48,9 +48,12 @@ def changes(project: Path) -> bytes:
     """What turns the commit into the work tree, new files of code and configuration with it, for `git apply`.
 
     Raises:
-        UnlabeledError: It is too much to keep, or a file cannot be read.
+        UnlabeledError: It is too much to keep, a file cannot be read, or a folder is a repository of its own.
     """
     changed = _changed(project)
+    nested = [os.fsdecode(name) for name in changed if name.endswith(b"/")]
+    if nested:
+        raise UnlabeledError(f"{nested[0]} is a git repository of its own")
     files = [project / os.fsdecode(name) for name in changed]
     if sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file()) > LARGEST_DIFF:
         raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
