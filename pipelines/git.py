@@ -14,9 +14,11 @@ WRITTEN = [":!dvc.lock", ":!stages/*/dvc.lock"]
 """What runs write, by which none is called changed."""
 OURS = [".", *WRITTEN]
 """What a run is made from, of all that git knows."""
-NEW = ["src", "pipelines", "conf", "stages", "scripts", ":(glob)*.dvc", ":(glob)data/**/*.dvc"]
-NEW += [":!conf/local", ":(exclude,glob)**/credentials*", ":(exclude,glob)**/.env*", *WRITTEN]
-"""Of what git does not know: code, configuration and DVC's names of data. Keys and passwords lie elsewhere."""
+NEW = ["src", "pipelines", "conf", "stages", "scripts", *WRITTEN]
+NEW += [":!conf/local", ":(exclude,glob)**/credentials*", ":(exclude,glob)**/.env*"]
+"""Of what git does not know: code and configuration. Keys and passwords lie elsewhere."""
+DVC_FILES = [":(glob)*.dvc", ":(glob)data/**/*.dvc"]
+"""Of that, too. Apart, for git lists no repositories within where it is given a pattern."""
 LARGEST_DIFF = 10_000_000
 """Bytes of changed files that are kept with a run."""
 
@@ -81,6 +83,7 @@ def git(project: Path, *arguments: str, given: bytes = b"", **variables: str) ->
 
 def _changed(project: Path) -> list[bytes]:
     """The names of files that are not as the commit has them, below the project."""
-    known = git(project, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *OURS)
-    new = git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *NEW)
-    return sorted({name for name in (known + new).split(b"\0") if name})
+    names = git(project, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *OURS)
+    for new in (NEW, DVC_FILES):
+        names += git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *new)
+    return sorted({name for name in names.split(b"\0") if name})

@@ -57,6 +57,9 @@ def test_changes_that_are_too_many_to_keep_are_refused(repository, monkeypatch):
 
 def test_a_repository_within_is_named(repository):
     git(repository, "init", "-q", "src/nested")
+    write(repository / "src/nested/code.py", "within\n")
+    git(repository / "src/nested", "add", "-A")
+    git(repository / "src/nested", *AUTHOR, "commit", "-q", "-m", "first")
     with pytest.raises(UnlabeledError, match="src/nested/ is a git repository of its own"):
         changes(repository)
 

@@ -107,6 +107,15 @@ def test_the_record_of_the_version_is_among_its_own_files(trained, version):
     assert registry.recorded(version, DIFF) is None  # there were no changes
 
 
+def test_a_run_that_neither_trains_nor_registers_keeps_no_record(project):
+    project.set(ingestion={"fraction": 0.2})  # not committed
+    assert project.kedro("--pipeline=ingestion").exit_code == 0
+    (run,) = project.runs()
+    artifacts = {each.path for each in project.client().list_artifacts(run.info.run_id)}
+    assert "summary.json" in artifacts and not {PARAMETERS, DATA, DIFF} & artifacts
+    assert run.data.tags[DIRTY] == "true"
+
+
 def test_what_a_stage_that_is_run_again_makes_goes_into_a_version_of_its_own(project):
     assert project.kedro("--pipeline=pca").exit_code == 0
     client, first = project.client(), project.runs()[0]
