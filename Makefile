@@ -59,7 +59,7 @@ dvc.yaml: $(READY)
 # Not in git: it names the folder of this clone, and Airflow reads it from a folder of its own.
 dag: $(READY)
 	@$(BIN)/kedro airflow create --pipelines=byol --jinja-file=scripts/airflow_dag.py.j2 --target-dir=dags \
-	  --params=project=$(CURDIR) $(ARGS)
+	  --params=project="$(CURDIR)" $(ARGS)
 
 clean:
 	@rm -rf $(VENV)

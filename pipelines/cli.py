@@ -186,7 +186,7 @@ def reproduce(
 
 @cli.command()
 @click.option("--method", default=next(iter(METHODS)), show_default=True, help="Whose stages to rerun.")
-@click.option("--no-push", is_flag=True, help="Neither fetch from DVC's remote nor send anything there.")
+@click.option("--no-push", is_flag=True, help="Send nothing to DVC's remote.")
 @click.pass_context
 def retrain(context: click.Context, method: str, no_push: bool) -> None:
     """Takes in new data and reruns what they change.

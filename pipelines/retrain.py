@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry, review
@@ -22,14 +24,18 @@ logger = logging.getLogger(__name__)
 
 RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
+UNFETCHED = "data/.unfetched.json"
 STORED = "data/02_intermediate/images.npy"
-NEVER_RAW = (".dvc", ".gitignore", ".gitkeep")
+NEVER_RAW = (".dvc", "~")
+MOST_LOOSE = 20
+"""Files beside each other in the folder of raw data, each of which would get a `.dvc` file of its own."""
 
 
 class Outcome(Enum):
-    """How a retraining ended; the value is the exit code of `kedro retrain` (1 and 2: it failed)."""
+    """How a retraining ended; the value is the exit code of `kedro retrain`."""
 
     PROMOTED = 0
+    FAILED = 1
     KEPT = 10
     NOTHING_NEW = 11
 
@@ -57,76 +63,80 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UnlabeledError(f"another retraining is at work in {project}: wait for it to end") from error
-    with lock:
-        remote = push and bool(remotes(project))
-        if remote:
-            _pull(project, method)
-        added = _take_in(project)
-        if added:
+    result = Retrained(Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model.\n")
+    try:
+        _fetch(project, method)
+        if added := _take_in(project, _touched(project)):
             logger.info("new or changed data: %s", ", ".join(added))
-        file = project / f"data/06_models/{method}/version.json"
-        before = _numbers(client, file)
-        champion = registry.champion(client, before["name"]) if before["name"] else None
-        dvc(project, "repro", _stages(method), shown=True)
-        version = json.loads(file.read_text())
-        if version["version"] in before["numbers"]:
-            result = Retrained(
-                Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters have changed.\n"
-            )
-        else:
+        version, champion = _rerun(project, client, method)
+        if version:
             outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
             result = Retrained(outcome, version, _report(project, client, method, version, champion))
-        _leave(project, result)
-        if remote:
+        if push and remotes(project):
             _push(project, method, result)
+    except UnlabeledError as error:
+        what = f"{result.report}\n" if result.version else ""
+        _leave(project, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
+        raise
+    finally:
+        lock.release()
+    _leave(project, result)
     return result
 
 
-def _stages(method: str) -> str:
-    """Where DVC has the stages of a method."""
-    return "dvc.yaml" if method == next(iter(METHODS)) else f"stages/{method}/dvc.yaml"
+def _targets(method: str) -> list[str]:
+    """What DVC calls the stages of a method: those that all share, where they lie apart, and its own."""
+    if method == next(iter(METHODS)):
+        return ["dvc.yaml"]
+    return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
 
 
-def _pull(project: Path, method: str) -> None:
-    """What others have pushed. Where the data that git names are the ones known here, changes to them are the user's.
+def _fetch(project: Path, method: str) -> None:
+    """Data that git names and that have not been here; those that have been are the user's, to add to and to remove."""
+    cache, unfetched = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _unfetched(project)
 
-    What the stages left elsewhere is fetched where nothing is here. A remote that is away is no reason to stop.
-    """
-    file = project / RESULT
-    known = json.loads(file.read_text()).get("data", {}) if file.exists() else {}
-    others = [name for name, revision in tracked_data(project).items() if known.get(name) != revision]
-    missing = [
-        name for name in known if not (project / name.removesuffix(".dvc")).exists() and (project / name).exists()
-    ]
-    wanted = [*{*others, *missing}, *([] if (project / STORED).exists() else [_stages(method)])]
-    try:
-        if wanted:
-            dvc(project, "pull", "--allow-missing", *wanted)
-    except UnlabeledError as error:
-        if "unsaved files" in str(error):
+    def has_been_here(name: str, revision: str) -> bool:
+        kept = all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
+        return kept and _entry(project, name).exists() and unfetched.get(name) != revision
+
+    wanted = {name: revision for name, revision in tracked_data(project).items() if not has_been_here(name, revision)}
+    if wanted:
+        _note(project, unfetched | wanted)  # until they are here whole
+        try:
+            dvc(project, "pull", *wanted)
+        except UnlabeledError as error:
+            names = ", ".join(name.removesuffix(".dvc") for name in wanted)
             raise UnlabeledError(
-                f"{', '.join(others)} has changed in git, and the data that it names have changed here: keep yours "
-                f"with dvc add, or drop them with dvc checkout --force"
+                f"git names other data for {names} than are here, which cannot be fetched ({error}): run it again when "
+                f"they can be, or keep what is here with dvc add"
             ) from error
-        logger.warning("not everything was fetched, and the retraining goes on with what is here: %s", error)
+        _note(project, {name: revision for name, revision in unfetched.items() if name not in wanted})
+    if not (project / STORED).exists():
+        try:
+            dvc(project, "pull", "--allow-missing", *_targets(method))
+        except UnlabeledError as error:
+            logger.warning("what others have made of the data cannot be fetched, and is made again: %s", error)
 
 
-def _take_in(project: Path) -> list[str]:
-    """Tracks what is new in the folder of raw data, or has changed there; its names."""
-    folder = project / RAW
-    folder.mkdir(parents=True, exist_ok=True)
-    status = json.loads(dvc(project, "data", "status", "--granular", "--json") or "{}").get("uncommitted", {})
-    touched = [path for paths in status.values() for path in _paths(paths)]
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.endswith(NEVER_RAW)]
-    new = [
-        entry.relative_to(project).as_posix()
-        for entry in entries
-        if not entry.with_name(f"{entry.name}.dvc").exists()
-        or any(path.startswith(entry.relative_to(project).as_posix()) for path in touched)
-    ]
-    if new:
-        dvc(project, "add", *new)
-    return new
+def _unfetched(project: Path) -> dict[str, str]:
+    """Revisions that could not be fetched, or only in part, by the name of their `.dvc` file."""
+    file = project / UNFETCHED
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _note(project: Path, unfetched: dict[str, str]) -> None:
+    replace_file(project / UNFETCHED, lambda partial: partial.write_text(json.dumps(unfetched, indent=2) + "\n"))
+
+
+def _entry(project: Path, name: str) -> Path:
+    """What a `.dvc` file stands for."""
+    return project / name.removesuffix(".dvc")
+
+
+def _touched(project: Path) -> list[Path]:
+    """What is not as the `.dvc` files have it."""
+    listed = json.loads(dvc(project, "data", "status", "--granular", "--json") or "{}").get("uncommitted", {})
+    return [project / path for each in listed.values() for path in _paths(each)]
 
 
 def _paths(listed: Any) -> list[str]:
@@ -134,11 +144,64 @@ def _paths(listed: Any) -> list[str]:
     return [path for each in listed for path in ([each] if isinstance(each, str) else each.values())]
 
 
-def _numbers(client: MlflowClient, file: Path) -> dict[str, Any]:
-    """The name of the model that was registered last from here, and the numbers of all its versions."""
-    name = json.loads(file.read_text())["name"] if file.exists() else ""
-    found = client.search_model_versions(f"name='{name}'") if name else []
-    return {"name": name, "numbers": {str(version.version) for version in found}}
+def _take_in(project: Path, touched: list[Path]) -> list[str]:
+    """Tracks what is new in the folder of raw data, or has changed there; its names."""
+    folder = project / RAW
+    folder.mkdir(parents=True, exist_ok=True)
+    tracked = {_entry(project, name) for name in tracked_data(project)}
+    new = sorted(_untracked(folder, tracked))
+    loose = [entry.name for entry in new if entry.is_file()]
+    if len(loose) > MOST_LOOSE:
+        raise UnlabeledError(
+            f"{RAW} holds {len(loose)} files that are in no folder, such as {loose[0]}, and DVC would keep another for "
+            f"each: put them into a folder, such as {RAW}/photos"
+        )
+    changed = [entry for entry in sorted(tracked) if any(path.is_relative_to(entry) for path in touched)]
+    names = [entry.relative_to(project).as_posix() for entry in [*new, *changed]]
+    if names:
+        dvc(project, "add", *names)
+    return names
+
+
+def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
+    """What lies in a folder, hidden files left out, and neither is tracked nor holds what is."""
+    for entry in folder.iterdir():
+        if entry in tracked or entry.name.startswith(".") or entry.name.endswith(NEVER_RAW):
+            continue
+        if any(each.is_relative_to(entry) for each in tracked):
+            yield from _untracked(entry, tracked)
+        else:
+            yield entry
+
+
+def _rerun(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, Any], ModelVersion | None]:
+    """What was registered, as in version.json, empty where nothing was; and who was the champion before."""
+    before = _registered(project, method)
+    champion = registry.champion(client, before["name"]) if before else None
+    dvc(project, "repro", _targets(method)[-1], shown=True)
+    version = _registered(project, method)
+    if not _is_registered(client, version):  # deleted, or registered elsewhere
+        logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
+        stages = _targets(method)[-1]
+        dvc(project, "repro", "--force", "--single-item", f"{stages}:registration-{method}", shown=True)
+        dvc(project, "repro", stages, shown=True)
+        before, version = {}, _registered(project, method)
+    if before and (version["name"], version["version"]) == (before["name"], before["version"]):
+        return {}, champion
+    return version, champion if champion and champion.name == version["name"] else None
+
+
+def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
+    try:
+        return bool(registry.find(client, version["name"], version["version"]))
+    except UnlabeledError:
+        return False
+
+
+def _registered(project: Path, method: str) -> dict[str, Any]:
+    """What the stage registration has left; empty: it has not run."""
+    file = project / f"data/06_models/{method}/version.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _report(project: Path, client: MlflowClient, method: str, version: dict[str, Any], champion: Any) -> str:
@@ -185,11 +248,12 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
 def _leave(project: Path, result: Retrained) -> None:
     """The report and the outcome, as files and to GitHub's runner where there is one."""
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
-    summary = {"outcome": result.outcome.name.lower(), **result.version, "data": tracked_data(project)}
+    summary = {"outcome": result.outcome.name.lower(), **result.version}
     replace_file(project / RESULT, lambda partial: partial.write_text(json.dumps(summary, indent=2) + "\n"))
+    registered = str(bool(result.version)).lower()
     for variable, text in (
         ("GITHUB_STEP_SUMMARY", result.report),
-        ("GITHUB_OUTPUT", f"outcome={summary['outcome']}\n"),
+        ("GITHUB_OUTPUT", f"outcome={summary['outcome']}\nregistered={registered}\n"),
     ):
         if os.environ.get(variable):
             with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
@@ -198,7 +262,7 @@ def _leave(project: Path, result: Retrained) -> None:
 
 def _push(project: Path, method: str, result: Retrained) -> None:
     try:
-        dvc(project, "push", *tracked_data(project), _stages(method))
+        dvc(project, "push", *tracked_data(project), *_targets(method))
     except UnlabeledError as error:
         what = f"version {result.version['version']} is registered" if result.version else "nothing was new"
         raise UnlabeledError(

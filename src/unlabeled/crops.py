@@ -1,8 +1,9 @@
 """The crop cache: K random resized crops of each image, kept from run to run by the content that they were cut from."""
 
 import logging
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
 
     The views of an image follow from its content and the recipe alone. Those that the folder has of the same content,
     made in the same way, stay where they are, and new images get a file of their own: they cost what they are worth,
-    here and in DVC. All of it becomes one file again where something in it is damaged, where more than half of it is
-    of images that are gone, or where it has come to MOST_PARTS files.
+    here and in DVC. Damaged ones are cut again in their place. All of it becomes one file again where more than half of
+    it is of images that are gone, or where it has come to MOST_PARTS files.
 
     Args:
         images: uint8 of shape (N, C, H, W), any split.
@@ -50,8 +51,14 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     code = [augment, sys.modules[__name__]]
     how = made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
     earlier = earlier_rows(partial(_open, folder), how, shape)
-    wanted = list(dict.fromkeys(contents))  # copies share their crops
+    row_of = {content: row for row, content in enumerate(contents)}  # copies share their crops
+    wanted = list(row_of)
+    cut = partial(_cut, images=images, row_of=row_of, recipe=recipe, shape=shape)
     intact = earlier.intact(wanted) if earlier else {}
+    if earlier and earlier.damaged:
+        intact |= _repair(folder, earlier, cut)
+        logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
+        earlier = earlier_rows(partial(_open, folder), how, shape)
     grows = earlier is not None and _can_grow(earlier, len(wanted))
     parts = earlier.array.parts if grows else []
     added = [content for content in wanted if content not in intact] if grows else wanted
@@ -61,12 +68,10 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
         if added or not grows:
             kept = None if grows else earlier
             with ArrayWriter(_part(folder, len(parts)), shape) as writer:
-                for views, checks in _cut(images, contents, added, recipe, shape, kept):
+                for views, checks in cut(added, kept=kept):
                     writer.append(views)
                     checksums += checks
                     progress.advance(len(views))
-    if earlier and earlier.damaged:
-        logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
     for part in [] if grows else _parts(folder)[1:]:
         part.unlink()
     found = {content: (earlier.about(content, "place"), intact[content]) for content in intact}
@@ -103,19 +108,45 @@ def _parts(folder: Path) -> list[Path]:
 
 def _can_grow(earlier: EarlierRows, wanted: int) -> bool:
     parts = earlier.array.parts
-    return not earlier.damaged and len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
+    return len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
+
+
+def _repair(folder: Path, earlier: EarlierRows, cut: Callable[..., "Chunks"]) -> dict[str, int]:
+    """Cuts damaged crops again, in their place; their checksums."""
+    place_of = {content: earlier.about(content, "place") for content in earlier.damaged}
+    first, checksums = 0, {}
+    for number, part in enumerate(earlier.array.parts):
+        damaged = [content for content, place in place_of.items() if first <= place < first + len(part)]
+
+        def write(aside: Path, number: int = number, first: int = first, damaged: list[str] = damaged) -> None:
+            shutil.copyfile(_part(folder, number), aside)
+            array, done = np.load(aside, mmap_mode="r+"), 0
+            for views, checks in cut(damaged):
+                some = damaged[done : done + len(views)]
+                array[[place_of[content] - first for content in some]] = views
+                checksums.update(zip(some, checks, strict=True))
+                done += len(views)
+            array.flush()
+
+        if damaged:
+            replace_file(_part(folder, number), write)
+        first += len(part)
+    return checksums
+
+
+Chunks = Iterator[tuple[np.ndarray, list[int]]]
+"""Views of some contents, a chunk at a time: uint8 (n, K, C, h, w) with their checksums."""
 
 
 def _cut(
-    images: np.ndarray,
-    contents: list[str],
     added: list[str],
+    images: np.ndarray,
+    row_of: dict[str, int],
     recipe: Augmentation,
     shape: tuple[int, ...],
-    kept: EarlierRows | None,
-) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Views of the contents `added`, taken over or cut, a chunk at a time: (n, K, C, h, w) with their checksums."""
-    row_of = {content: row for row, content in enumerate(contents)}
+    kept: EarlierRows | None = None,
+) -> Chunks:
+    """Views of the contents `added`, taken over or cut."""
     (_, channels, height, width), (count, *_, size) = images.shape, shape
     # Floats of an image, of its K half-finished crops (at full height, twice), of their weights, and of the crops.
     floats = count * size * (2 * channels * height + height + width + 3 * channels * size)

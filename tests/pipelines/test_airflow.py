@@ -9,33 +9,32 @@ from pathlib import Path
 
 import pytest
 
-STAGES = ["ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting"]
 COLLECT = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 (dag,) = bag.dags.values()
 told = {"errors": bag.import_errors, "id": dag.dag_id, "schedule": dag.schedule, "catchup": dag.catchup}
-told |= {"limits": [dag.max_active_runs, dag.max_active_tasks], "tags": sorted(dag.tags)}
-told["tasks"] = {task.task_id: [task.bash_command, sorted(task.upstream_task_ids)] for task in dag.tasks}
+told |= {"limit": dag.max_active_runs, "tags": sorted(dag.tags)}
+told["tasks"] = {task.task_id: [task.bash_command, task.cwd, task.skip_on_exit_code] for task in dag.tasks}
 print(json.dumps(told))
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, make_project):
-    """A project with its DAG, and with raw data that are in the remote alone."""
-    project = make_project(tmp_path_factory.mktemp("airflow") / "project")
+    """A project of photos with its DAG, in a folder with a space in its name; the photos are in the remote alone."""
+    project = make_project(tmp_path_factory.mktemp("air flow") / "project")
     shutil.copy(project.root / "Makefile", project.path)
     (project.path / ".venv").symlink_to(sys.prefix)
-    (project.path / "data/01_raw/a.bin").write_bytes(b"raw")
-    config = (project.root / ".dvc/config").read_text()
-    for command in ("init -q", "add data/01_raw/a.bin", "push"):
+    project.set(ingestion={"source": "image_folder", "path": "data/01_raw/photos", "fraction": 1.0})
+    project.photos(0, 300)
+    project.track_data()
+    for command in ("add data/01_raw/photos", "push"):
         assert project.shell("dvc", *command.split()).returncode == 0
-        (project.path / ".dvc/config").write_text(config)
     project.commit("a project with raw data")
-    for lost in (project.path / "data/01_raw/a.bin", project.path / ".dvc/cache"):
-        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    for lost in (project.path / "data/01_raw/photos", project.path / ".dvc/cache"):
+        shutil.rmtree(lost)
     result = project.shell("make", "--old-file=.venv/.ready", "dag")
     assert result.returncode == 0, result.stdout + result.stderr
     return project
@@ -61,11 +60,9 @@ def airflow(tmp_path_factory, project):
     return lambda program, *arguments: project.shell(str(venv / "bin" / program), *arguments, **variables)
 
 
-def test_the_dag_is_written_with_a_task_a_stage(project):
+def test_the_dag_is_written_and_not_for_git(project):
     (written,) = (project.path / "dags").glob("*.py")
-    text = written.read_text()
-    compile(text, written, "exec")
-    assert [stage for stage in STAGES if f'task_id="{stage}"' not in text] == []
+    compile(written.read_text(), written, "exec")
     assert "dags" not in project.shell("git", "status", "--porcelain").stdout
 
 
@@ -74,20 +71,24 @@ def test_airflow_loads_it(project, airflow):
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout.splitlines()[-1])
     assert told["errors"] == {} and (told["id"], told["schedule"]) == ("unlabeled-byol", "0 3 * * 1")
-    assert not told["catchup"] and told["limits"] == [1, 1] and told["tags"] == ["unlabeled"]
-    assert set(told["tasks"]) == {"pull", *STAGES, "push"}
-    command, after = told["tasks"]["registration"]
-    assert command == ".venv/bin/kedro run --pipelines=byol --nodes=byol.registration"
-    assert {"pull", "ingestion", "pretraining", "evaluation"} <= set(after)
+    assert not told["catchup"] and told["limit"] == 1 and told["tags"] == ["unlabeled"]
+    ((command, folder, skipped),) = told["tasks"].values()
+    assert command.startswith(".venv/bin/kedro retrain --method=byol ||") and folder == str(project.path)
+    assert skipped == [11] or skipped == 11
 
 
-def test_airflow_runs_it_and_a_version_is_registered(project, airflow):
+def test_airflow_runs_it_tells_a_new_champion_from_nothing_new_and_both_from_a_failure(project, airflow):
     assert airflow("airflow", "db", "migrate").returncode == 0
     result = airflow("airflow", "dags", "test", "unlabeled-byol")
-    assert result.returncode == 0, result.stdout + result.stderr
-    version = project.client().get_model_version_by_alias("unlabeled-digits", "champion")
-    assert project.json("data/06_models/byol/version.json")["version"] == str(version.version) == "1"
-    ran = {run.info.run_id: run.data.params for run in project.runs()}
-    assert len(ran) == 3 and {"pretraining.epochs", "registration.level"} <= set(ran[version.run_id])
-    assert (project.path / "data/01_raw/a.bin").read_bytes() == b"raw"
+    assert result.returncode == 0 and "state=success" in result.stdout + result.stderr, result.stdout + result.stderr
+    version = project.client().get_model_version_by_alias("unlabeled-image_folder", "champion")
+    assert project.json("data/08_reporting/retrain.json")["outcome"] == "promoted" and str(version.version) == "1"
+    assert len(list((project.path / "data/01_raw/photos").rglob("*.png"))) == 300
     assert project.shell("dvc", "status", "--cloud").stdout.strip().endswith("in sync.")
+    again = airflow("airflow", "dags", "test", "unlabeled-byol")
+    assert "skipped" in (again.stdout + again.stderr).lower()
+    assert project.json("data/08_reporting/retrain.json")["outcome"] == "nothing_new"
+    project.set(pretraining={"learning_rate": 1e30})
+    failed = airflow("airflow", "dags", "test", "unlabeled-byol")
+    assert "failed" in (failed.stdout + failed.stderr).lower()
+    assert project.json("data/08_reporting/retrain.json")["outcome"] == "failed"

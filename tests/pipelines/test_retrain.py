@@ -1,15 +1,20 @@
 """`kedro retrain` and `make retrain`: DVC, MLflow and git as they are, a folder as the remote."""
 
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from filelock import FileLock
+
+from pipelines.retrain import _take_in, _touched
+from unlabeled.crops import open_views
+from unlabeled.errors import UnlabeledError
 
 NAME = "unlabeled-image_folder"
 PROMOTED, KEPT, NOTHING_NEW = 0, 10, 11
+CACHES = {"ingestion": "02_intermediate/images.npy", "augmentation": "05_model_input/crops/views.npy"}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +32,19 @@ def retrained(tmp_path_factory, make_project):
 
 def retrain(project, *options, **variables):
     return project.shell("kedro", "retrain", *options, OMP_NUM_THREADS="1", **variables)
+
+
+def taken_in(project):
+    """What is new in the raw data, once DVC tracks it."""
+    return _take_in(project.path, _touched(project.path))
+
+
+def stored(data):
+    return np.load(data / "02_intermediate/images.npy")
+
+
+def cached(data):
+    return open_views(data / "05_model_input/crops")[:]
 
 
 def ran(result):
@@ -72,9 +90,9 @@ def test_new_images_join_the_old_ones_and_the_champion_is_measured_on_them(retra
     text = report(retrained)
     assert text == summary.read_text() and "xychart-beta" in text and "images: 300 → 339 (40 new, 1 gone)" in text
     outcome = {PROMOTED: "promoted", KEPT: "kept"}[result.returncode]
-    assert output.read_text() == f"outcome={outcome}\n"
-    stored = retrained.json("data/08_reporting/retrain.json")
-    assert (stored["outcome"], stored["version"]) == (outcome, "2")
+    assert output.read_text() == f"outcome={outcome}\nregistered=true\n"
+    told = retrained.json("data/08_reporting/retrain.json")
+    assert (told["outcome"], told["version"]) == (outcome, "2")
 
 
 def test_the_caches_of_a_retraining_are_those_that_all_images_at_once_give(retrained, make_project, tmp_path):
@@ -82,17 +100,19 @@ def test_the_caches_of_a_retraining_are_those_that_all_images_at_once_give(retra
     project.set(ingestion={"source": "image_folder", "path": "data/01_raw/photos", "fraction": 1.0})
     shutil.copytree(retrained.path / "data/01_raw/photos", project.path / "data/01_raw/photos")
     assert project.kedro("--pipeline=byol", "--tags=ingestion,augmentation").exit_code == 0
-    for name in ("02_intermediate/images.npy", "05_model_input/crops/views.npy"):
-        np.testing.assert_array_equal(np.load(project.path / "data" / name), np.load(retrained.path / "data" / name))
+    images, views = ([open_(each.path / "data") for each in (project, retrained)] for open_ in (stored, cached))
+    np.testing.assert_array_equal(*images)
+    np.testing.assert_array_equal(*views)
 
 
-def test_a_corrupted_cache_is_found_and_rebuilt(retrained):
-    path = retrained.path / "data/05_model_input/crops/views.npy"
+@pytest.mark.parametrize("stage, file", CACHES.items())
+def test_a_corrupted_cache_is_found_and_rebuilt(retrained, stage, file):
+    path = retrained.path / "data" / file
     whole = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 255]))
     result = retrain(retrained)
-    assert "augmentation" in ran(result) and path.read_bytes() == whole
+    assert stage in ran(result) and path.read_bytes() == whole
     assert result.returncode == NOTHING_NEW  # and what follows from it is as it was
 
 
@@ -128,20 +148,107 @@ def test_a_remote_that_is_away_costs_nothing_and_is_told(retrained):
     assert "in sync" in retrained.shell("dvc", "status", "--cloud").stdout
 
 
-def test_two_retrainings_at_once_do_not_meet(retrained):
-    with FileLock(retrained.path / "data/.retrain.lock"):
-        result = retrain(retrained)
-    assert result.returncode == 1 and "another retraining is at work" in result.stderr
+def test_of_two_retrainings_at_once_one_waits_for_another_day(retrained):
+    both = [retrained.start("kedro", "retrain", OMP_NUM_THREADS="1") for _ in range(2)]
+    output = [each.communicate()[0] for each in both]
+    assert sorted(each.returncode for each in both) == [1, NOTHING_NEW], output
+    assert sum("another retraining is at work" in each for each in output) == 1
+
+
+def test_a_version_that_this_registry_does_not_have_is_registered_again(retrained):
+    version = retrained.json("data/06_models/byol/version.json")["version"]
+    retrained.client().delete_model_version(NAME, version)
+    result = retrain(retrained)
+    assert result.returncode in (PROMOTED, KEPT), result.stdout + result.stderr
+    assert f"{NAME} version {version} is not in this registry" in " ".join(result.stdout.split())
+    assert "pretraining-byol" not in ran(result)
+    assert int(retrained.json("data/06_models/byol/version.json")["version"]) > int(version)
+    retrained.commit("registered again")
+    assert retrain(retrained).returncode == NOTHING_NEW
+
+
+@pytest.fixture(scope="module")
+def colleague(retrained, tmp_path_factory):
+    """A clone by somebody who has pulled the data, and has a registry of their own."""
+    path = tmp_path_factory.mktemp("colleague") / "clone"
+    retrained.commit("everything")
+    assert retrained.shell("dvc", "push").returncode == 0
+    subprocess.run(["git", "clone", "-q", retrained.path, path], check=True)
+    clone = type(retrained)(path)
+    clone.shell("dvc", "remote", "modify", "--local", "store", "url", str(retrained.path / ".dvc_remote"))
+    assert clone.shell("dvc", "pull", "--allow-missing").returncode == 0
+    return clone
+
+
+def test_the_first_retraining_of_a_clone_takes_in_what_was_added_and_removed_there(retrained, colleague):
+    colleague.photos(340, 350)
+    (colleague.path / "data/01_raw/photos/1/0001.png").unlink()
+    result = retrain(colleague)
+    assert result.returncode == PROMOTED, result.stdout + result.stderr  # in a registry that had no champion
+    manifest = pd.read_parquet(colleague.path / "data/02_intermediate/manifest.parquet")
+    assert len(manifest) == 348 and "1/0001.png" not in set(manifest.path)
+    colleague.commit("more photos")
+
+
+def test_data_of_others_that_cannot_be_fetched_are_not_undone(retrained, colleague):
+    subprocess.run(["git", "pull", "-q", colleague.path, "main"], cwd=retrained.path, check=True)
+    named = (retrained.path / "data/01_raw/photos.dvc").read_text()
+    remote, elsewhere = retrained.path / ".dvc_remote", retrained.path / "elsewhere"
+    remote.rename(elsewhere)
+    for options in ([], ["--no-push"]):
+        result = retrain(retrained, *options)
+        assert result.returncode == 1 and "git names other data for data/01_raw/photos" in " ".join(
+            result.stderr.split()
+        )
+        assert (retrained.path / "data/01_raw/photos.dvc").read_text() == named and not ran(result)
+        assert retrained.json("data/08_reporting/retrain.json")["outcome"] == "failed"
+        assert report(retrained).startswith("# Failed\n\ngit names other data")
+    shutil.rmtree(remote, ignore_errors=True)
+    elsewhere.rename(remote)
+    result = retrain(retrained)
+    assert result.returncode in (PROMOTED, KEPT), result.stdout + result.stderr
+    assert (retrained.path / "data/01_raw/photos.dvc").read_text() == named
+    assert len(list((retrained.path / "data/01_raw/photos").rglob("*.png"))) == 348
+
+
+def test_a_version_of_another_model_is_new_whatever_its_number(retrained):
+    retrained.set(ingestion={"source": "digits", "path": None, "fraction": 0.3})
+    result = retrain(retrained)
+    assert result.returncode == PROMOTED, result.stdout + result.stderr
+    version = retrained.json("data/06_models/byol/version.json")
+    assert (version["name"], version["version"]) == ("unlabeled-digits", "1")
 
 
 def test_a_failed_stage_is_a_failure(retrained):
     retrained.set(pretraining={"learning_rate": 1e30})
     result = retrain(retrained, "--no-push")
     assert result.returncode == 1 and "dvc repro failed" in result.stderr and "Traceback" not in result.stderr
+    assert retrained.json("data/08_reporting/retrain.json")["outcome"] == "failed"
+
+
+def test_hidden_files_are_no_data_and_what_is_tracked_deeper_down_stays_tracked_there(project):
+    project.track_data()
+    raw = project.path / "data/01_raw"
+    for name in ("photos/2025/a.png", "photos/2026/b.png", "photos2/c.png", ".DS_Store", "photos/.DS_Store"):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(name.encode())
+    assert project.shell("dvc", "add", "data/01_raw/photos/2025").returncode == 0
+    assert taken_in(project) == ["data/01_raw/photos/2026", "data/01_raw/photos2"]
+    (raw / "photos2/d.png").write_bytes(b"new")
+    assert taken_in(project) == ["data/01_raw/photos2"] and taken_in(project) == []
+
+
+def test_many_files_in_no_folder_are_refused(project):
+    project.track_data()
+    for number in range(30):
+        (project.path / f"data/01_raw/{number:02d}.png").write_bytes(b"%d" % number)
+    with pytest.raises(UnlabeledError, match="holds 30 files that are in no folder, such as 00.png"):
+        taken_in(project)
 
 
 def test_the_workflow_calls_make_on_a_schedule_and_by_hand(retrained):
     workflow = yaml.safe_load((retrained.root / ".github/workflows/retrain.yml").read_text())
     assert workflow[True].keys() == {"schedule", "workflow_dispatch"}  # YAML reads `on` so
     assert workflow["concurrency"]["cancel-in-progress"] is False
-    assert "make retrain" in [step.get("run") for step in workflow["jobs"]["retrain"]["steps"]]
+    job = workflow["jobs"]["retrain"]
+    assert "make retrain" in [step.get("run") for step in job["steps"]] and "MLFLOW_TRACKING_URI" in job["if"]
