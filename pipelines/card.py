@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pipelines.git import COMMIT, DIRTY
+from pipelines.provenance import TRAINED_WITH
 from unlabeled.config import in_words
 from unlabeled.verdict import NAMES
 
@@ -35,8 +37,9 @@ def model_card(
 
 ORIGIN = {
     "command": "command",
-    "commit": "mlflow.source.git.commit",
-    "uncommitted changes": "git_dirty",
+    "commit": COMMIT,
+    "uncommitted changes": DIRTY,
+    "weights trained with": TRAINED_WITH,
     "data digest": "data_digest",
     "evaluation protocol": "protocol",
     "seed": "seed",

@@ -83,8 +83,10 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
 
     with _errors_as_sentences(), KedroSession.create(Path.cwd(), env=env) as session:
         context = session.load_context()
-        blocks = (kind.model_validate(context.params[kind.block]) for kind in (Registration, Ingestion))
-        yield Path(context.project_path), MlflowClient(), name or model_name(*blocks)
+        registration, ingestion = (
+            kind.model_validate(context.params[kind.block]) for kind in (Registration, Ingestion)
+        )
+        yield Path(context.project_path), MlflowClient(), name or model_name(registration, ingestion.name)
 
 
 def _of_a_model(command: Callable) -> Callable:

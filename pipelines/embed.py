@@ -22,7 +22,7 @@ def embed(config: Embedding, registration: Registration, ingestion: Ingestion, f
 
     if config.path is None:
         raise ConfigError("embed.path: received None, expected a folder of images: --params=embed.path=/folder")
-    name = config.model_name or model_name(registration, ingestion)
+    name = config.model_name or model_name(registration, ingestion.name)
     found = fetch(name, config.version)
     found.encoder.network.to(choose_device(config.device, "embed.device"))
     model = Model(name, *found)

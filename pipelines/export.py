@@ -19,7 +19,7 @@ def export(
     from unlabeled.embed import Model  # imports torch
     from unlabeled.export import TOLERANCE, export_model, images_to_check
 
-    name = config.model_name or model_name(registration, ingestion)
+    name = config.model_name or model_name(registration, ingestion.name)
     model = Model(name, *fetch(name, config.version))
     given = Path(config.image).expanduser() if config.image else None
     images = images_to_check(model.encoder, ingestion_folder / "images.npy", given)

@@ -3,12 +3,22 @@
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from unlabeled.errors import UnlabeledError
 
-OURS = [".", ":!dvc.lock", ":!stages/*/dvc.lock"]
-"""What a run is made from: all but what runs write."""
+COMMIT, DIRTY = "mlflow.source.git.commit", "git_dirty"
+"""The tags of a run and of a version that `git_state` gives."""
+WRITTEN = [":!dvc.lock", ":!stages/*/dvc.lock"]
+"""What runs write, by which none is called changed."""
+OURS = [".", *WRITTEN]
+"""What a run is made from, of all that git knows."""
+NEW = ["src", "pipelines", "conf", "stages", "scripts", *WRITTEN]
+NEW += [":!conf/local", ":(exclude,glob)**/credentials*", ":(exclude,glob)**/.env*"]
+"""Of what git does not know: code and configuration. Keys and passwords lie elsewhere."""
+DVC_FILES = [":(glob)*.dvc", ":(glob)data/**/*.dvc"]
+"""Of that, too. Apart, for git lists no repositories within where it is given a pattern."""
 LARGEST_DIFF = 10_000_000
 """Bytes of changed files that are kept with a run."""
 
@@ -21,32 +31,59 @@ def git_state(project: Path, required: bool) -> dict[str, str]:
     """
     try:
         commit = git(project, "rev-parse", "HEAD").decode().strip()
-        changed = git(project, "status", "--porcelain", "--", *OURS)
-    except (OSError, subprocess.CalledProcessError) as error:
+        return {COMMIT: commit, DIRTY: str(bool(_changed(project))).lower()}
+    except UnlabeledError as error:
         if not required:
             return {}
-        why = getattr(error, "stderr", None) or str(error).encode()
         raise UnlabeledError(
-            f"the run cannot name the commit it is made from ({why.decode().strip().splitlines()[0]}): run `git init`, "
-            f"add and commit, or set registration.require_git=false"
+            f"the run cannot name the commit it is made from ({error}): run `git init`, add and commit, or set "
+            f"registration.require_git=false"
         ) from error
-    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changed)).lower()}
 
 
-def changes(project: Path) -> bytes | None:
-    """What turns the commit into the work tree, new files with it, for `git apply`; None: it is too much to keep."""
-    listed = git(project, "ls-files", "-z", "--modified", "--others", "--exclude-standard", "--", *OURS)
-    files = [project / os.fsdecode(name) for name in listed.split(b"\0") if name]
-    if sum(file.stat().st_size for file in files if file.is_file()) > LARGEST_DIFF:
-        return None
+def is_dirty(tags: Mapping[str, str]) -> bool:
+    """Whether the tags are of a work tree that differed from its commit."""
+    return tags.get(DIRTY) == "true"
+
+
+def changes(project: Path) -> bytes:
+    """What turns the commit into the work tree, new files of code and configuration with it, for `git apply`.
+
+    Raises:
+        UnlabeledError: It is too much to keep, a file cannot be read, or a folder is a repository of its own.
+    """
+    changed = _changed(project)
+    nested = [os.fsdecode(name) for name in changed if name.endswith(b"/")]
+    if nested:
+        raise UnlabeledError(f"{nested[0]} is a git repository of its own")
+    files = [project / os.fsdecode(name) for name in changed]
+    if sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file()) > LARGEST_DIFF:
+        raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
     with tempfile.TemporaryDirectory() as folder:  # an index of its own: the user's stays as it is
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git(project, "read-tree", "HEAD", **index)
-        git(project, "add", "--all", "--", *OURS, **index)
-        return git(project, "diff", "--cached", "--binary", "HEAD", **index)
+        names = b"".join(name + b"\0" for name in changed)
+        git(project, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", given=names, **index)
+        return git(project, "diff-index", "--cached", "--patch", "--binary", "--full-index", "HEAD", **index)
 
 
-def git(project: Path, *arguments: str, **variables: str) -> bytes:
-    """What a git command prints. Raises CalledProcessError with what it says on failing."""
+def git(project: Path, *arguments: str, given: bytes = b"", **variables: str) -> bytes:
+    """What a git command prints, which reads `given`. Raises UnlabeledError with what git says on failing."""
     command = ["git", "-C", str(project), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, env={**os.environ, **variables}).stdout
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, env={**os.environ, **variables})
+    except OSError as error:
+        raise UnlabeledError(f"git cannot be run ({error})") from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0])
+        raise UnlabeledError(f"git {arguments[0]} failed ({said})")
+    return done.stdout
+
+
+def _changed(project: Path) -> list[bytes]:
+    """The names of files that are not as the commit has them, below the project."""
+    names = git(project, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *OURS)
+    for new in (NEW, DVC_FILES):
+        names += git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *new)
+    return sorted({name for name in names.split(b"\0") if name})

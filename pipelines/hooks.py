@@ -1,7 +1,6 @@
 """What surrounds a run: one at a time in a project, tracked in MLflow with all that is needed to repeat it."""
 
 import copy
-import json
 import logging
 import os
 import shlex
@@ -23,9 +22,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
-from pipelines.git import changes, git_state
+from pipelines.git import git_state
 from pipelines.pretraining import CHECKPOINT
-from pipelines.provenance import DIFF, PARAMETERS, made_from
+from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import METHODS
 
@@ -39,6 +38,9 @@ ARTIFACTS = (*OF_THE_DATA, "quarantine", "history", "metrics", "predictions", "r
 ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
 ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
 """Outputs that are small, and that people open from a run's page."""
+
+RECORDED = {"pretraining", "registration"}
+"""The stages whose runs anybody may want to make again."""
 
 
 class ProjectHook(MlflowHook):
@@ -77,17 +79,18 @@ class ProjectHook(MlflowHook):
                 _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
-            git = self._git(pipeline, catalog)
+            made_from = self._provenance(pipeline, catalog)
+            catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-            tags = {"command": shlex.join(["kedro", *sys.argv[1:]]), "hostname": socket.gethostname(), **git}
-            tags |= made_from(self._project)
+            tags = {"hostname": socket.gethostname(), **made_from.tags}
             if self.mlflow_config.tracking.run.id:  # what made the weights stays on record
                 tags = {f"rerun.{key}": value for key, value in tags.items()}
+            else:
+                _keep_record(made_from.files)
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
             mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
-            self._keep_provenance(git)
             for name in OF_THE_DATA:
                 if name in pipeline.inputs() and catalog.exists(name):  # another run has ingested it
                     self._keep(name)
@@ -139,27 +142,25 @@ class ProjectHook(MlflowHook):
         except MlflowException as error:  # the file itself is safe
             logger.warning("MLflow did not take %s: %s", dataset_name, error)
 
-    def _keep_provenance(self, git: dict[str, str]) -> None:
-        """All parameters, as they were resolved, and what turns the commit into the work tree."""
-        mlflow.log_text(json.dumps(self._parameters, indent=2), PARAMETERS)
-        if git.get("git_dirty") == "true":
-            diff = changes(self._project)
-            if diff is None:
-                logger.warning("the changes since the last commit are too large to keep with the run: commit them")
-                return
-            with tempfile.TemporaryDirectory() as folder:
-                Path(folder, DIFF).write_bytes(diff)
-                mlflow.log_artifact(str(Path(folder, DIFF)))
-
     def _unlock(self) -> None:
         if self._lock:
             self._lock.release()
 
-    def _git(self, pipeline: Any, catalog: Any) -> dict[str, str]:
-        """Tags of the commit; stops before any work where a version would be registered that cannot be reproduced."""
+    def _provenance(self, pipeline: Any, catalog: Any) -> Provenance:
+        """Stops before any work where a version would be registered that cannot be reproduced."""
         blocks = [name for name in pipeline.inputs() if name.startswith("params:") and name.endswith("registration")]
-        required = any(catalog.load(name).require_git for name in blocks)
-        return git_state(self._project, required)
+        git = git_state(self._project, required=any(catalog.load(name).require_git for name in blocks))
+        makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
+        command = shlex.join(["kedro", *sys.argv[1:]])
+        return provenance(self._project, git, command, self._parameters if makes else None)
+
+
+def _keep_record(files: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        if files:
+            mlflow.log_artifacts(folder)
 
 
 def _check_methods(pipeline: Any, catalog: Any) -> None:

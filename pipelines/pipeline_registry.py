@@ -18,7 +18,7 @@ from pipelines import (
 )
 from unlabeled.methods import METHODS
 
-SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder"}
+SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder", "provenance"}
 
 
 def method_pipeline(method: str) -> Pipeline:

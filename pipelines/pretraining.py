@@ -11,7 +11,7 @@ from kedro.pipeline import Pipeline, node
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from pipelines.provenance import hardware
+from pipelines.provenance import CODE, hardware
 from pipelines.tracking import LiveMetrics
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.errors import ConfigError
@@ -38,6 +38,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
         _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
         run = mlflow.active_run()
+        code = mlflow.get_run(run.info.run_id).data.tags.get(CODE)  # which the active run has not been told
         source = CodeDatasetSource({"source": summary["source"]})
         mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
         with LiveMetrics(run.info.run_id) as report:
@@ -54,7 +55,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         inputs = fingerprint(method, manifest, summary, config, recipe)
         made = {"run_id": run.info.run_id, "method": method, "seed": config.seed, "fingerprint": inputs}
-        made["hardware"] = hardware(choose_device(config.device).type)
+        made |= {CODE: code, "hardware": hardware(choose_device(config.device).type)}
         return {"encoder": encoder, "run": made, "history": pd.DataFrame(history), "examples": examples}
 
     return pretrain

@@ -1,21 +1,20 @@
 """The gate: a challenger becomes champion where it is surely better, on the same images, and worse on no class."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry
+from pipelines.provenance import ANSWERS, MANIFEST
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.errors import UnlabeledError
 
-ANSWERS = "predictions.parquet"
-"""The artifact of a run that holds its answers to the test images."""
-MANIFEST = "manifest.parquet"
-"""The artifact of a run that lists its images."""
+ATTEMPTS = 3
+"""How often a version is judged while others crown theirs."""
 
 
 class Decision(NamedTuple):
@@ -28,9 +27,37 @@ class Decision(NamedTuple):
     """How today's data differ from the champion's, as `unlabeled.drift.summarise` has it; empty: they do not."""
 
 
-def judge(
+def contest(
     client: MlflowClient,
     name: str,
+    number: str,
+    judged: Callable[[ModelVersion | None], Decision],
+    noted: Callable[[Decision], None],
+) -> Decision:
+    """Crowns a version that is judged to be better than the champion, whoever that is at the time.
+
+    Another machine may crown one of its own in between: both were better than the champion before, and are judged anew.
+
+    Args:
+        judged: The decision on the version, against a champion or none.
+        noted: Called with each decision, before it has any effect.
+    """
+    for _ in range(ATTEMPTS):
+        champion = registry.champion(client, name)
+        decision = judged(champion)
+        noted(decision)
+        if not decision.promoted:
+            return decision
+        if _number(registry.champion(client, name)) == _number(champion):
+            registry.crown(client, name, number)
+            return decision
+    decision = Decision(False, "others became champion each time that it was judged: run the stage registration again")
+    noted(decision)
+    return decision
+
+
+def judge(
+    champion: ModelVersion | None,
     metrics: dict[str, Any],
     answers: pd.DataFrame,
     images: np.ndarray,
@@ -41,7 +68,7 @@ def judge(
     evaluation: Evaluation,
     config: Registration,
 ) -> Decision:
-    """Whether the model with these metrics, answers and tags takes the place of the champion of `name`.
+    """Whether the model with these metrics, answers and tags takes the place of the champion.
 
     Args:
         answers: To the test images, as `unlabeled.evaluate.predict` makes them.
@@ -49,7 +76,6 @@ def judge(
     spread = metrics["embedding_std"]
     if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
         return Decision(False, f"its embedding has collapsed (standard deviation {spread:.3f})")
-    champion = registry.champion(client, name)
     if champion is None:
         return Decision(True, "there was no champion")
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
@@ -59,19 +85,27 @@ def judge(
         if incumbent is None:
             from unlabeled.encoders import load_encoder  # imports torch
 
+            encoder = load_encoder(registry.download(champion))
+            if encoder.channels != images.shape[1]:
+                what = f"is of images with {encoder.channels} channels, and today's have {images.shape[1]}"
+                return Decision(True, f"version {champion.version} {what}")
             measured = ", measured again on today's data and protocol"
-            features = load_encoder(registry.download(champion)).embed(images)
+            features = encoder.embed(images)
             drift = {} if same[0] else _drift(champion, manifest, features)
             incumbent = _answers(features, manifest, evaluation)
-    except UnlabeledError as error:  # made for other images than today's
-        return Decision(True, f"version {champion.version} cannot be measured on today's data ({error})")
-    except (MlflowException, OSError) as error:  # an outage crowns nobody
-        return Decision(False, f"version {champion.version} could not be fetched to be measured ({error})")
+    except registry.GoneError as error:
+        return Decision(True, str(error))
+    except UnlabeledError as error:  # damage and outages crown nobody
+        return Decision(False, f"version {champion.version} stays, for it could not be measured: {error}")
     if answers.empty:
         reason = f"without labels it cannot be compared with version {champion.version}"
         return Decision(False, reason, drift=drift)
     decision = _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
     return decision._replace(drift=drift)
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else str(version.version)
 
 
 def _weigh(

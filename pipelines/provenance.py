@@ -1,34 +1,66 @@
-"""What has to be known of a run to make it again: data, parameters, libraries, hardware (the commit is git's)."""
+"""What has to be known of a run to make it again: data, parameters, code, libraries, hardware."""
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from pipelines.git import COMMIT, changes, is_dirty
+from unlabeled.errors import UnlabeledError
+
+logger = logging.getLogger(__name__)
+
 LIBRARIES = ("numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "torch", "torchvision")
 """Those whose version may change a number."""
-PARAMETERS, DIFF = "parameters.json", "changes.diff"
-"""Artifacts of a run: all parameters as they were resolved, and what turns its commit into its work tree."""
-RECORDED = ("dvc_data", "lock_digest", "libraries", "python")
-"""The tags that `made_from` gives."""
+PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"
+"""Of a record: all parameters as they were resolved, the data that DVC tracks, and what turns the commit into the work
+tree (where there is a difference)."""
+METRICS, ANSWERS, MANIFEST = "metrics.json", "predictions.parquet", "manifest.parquet"
+"""Of a version's record, beside these: what it is worth, its answers to the test images, and the list of all images."""
+CODE, TRAINED_WITH = "code", "trained_with"
+"""Tags: the code of a run, as `Provenance.code` names it; and that of the weights, where it was another."""
 
 
-def made_from(project: Path) -> dict[str, str]:
-    """Tags: the data that DVC tracks, the digest of the lock, and the libraries as they are installed."""
+class Provenance(NamedTuple):
+    """Of a run: its tags, and the files of its record by name (none for a run that neither trains nor registers)."""
+
+    tags: dict[str, str]
+    files: dict[str, bytes]
+
+
+def provenance(project: Path, git: dict[str, str], command: str, parameters: dict[str, Any] | None) -> Provenance:
+    """Of a run of today's work tree.
+
+    Args:
+        git: As `git_state` has it.
+        parameters: As they were resolved; None: nothing is made that anybody would want to make again.
+    """
     lock = project / "requirements.lock"
     tags = {
-        "dvc_data": json.dumps(tracked_data(project)),
+        "command": command,
         "libraries": json.dumps({name: version(name) for name in LIBRARIES}),
         "python": platform.python_version(),
+        **git,
     }
     if lock.exists():
-        tags["lock_digest"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    return tags
+        tags["lock_digest"] = _digest(lock.read_bytes())
+    if parameters is None:
+        return Provenance(tags, {})
+    files = {PARAMETERS: _json(parameters), DATA: _json(tracked_data(project))}
+    if is_dirty(git):
+        try:
+            files[DIFF] = changes(project)
+        except UnlabeledError as error:
+            logger.warning("the changes since the last commit are not kept with the run (%s): commit them", error)
+    if git:
+        tags[CODE] = git[COMMIT] + (f"+{_digest(files.get(DIFF, b''))}" if is_dirty(git) else "")
+    return Provenance(tags, files)
 
 
 def tracked_data(project: Path) -> dict[str, str]:
@@ -63,3 +95,11 @@ def _processor() -> str:
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=2).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

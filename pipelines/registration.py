@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -20,9 +21,9 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 import unlabeled
 from pipelines import model
 from pipelines.card import model_card
-from pipelines.promotion import judge
-from pipelines.provenance import RECORDED
-from pipelines.registry import crown
+from pipelines.promotion import Decision, contest, judge
+from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_WITH, Provenance
+from pipelines.registry import MODEL, RECORD, model_name
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import in_words
 
@@ -41,7 +42,8 @@ REQUIREMENTS = (
     "torchvision",
 )
 """What the registered model needs, and no more; pinned to what it was made with."""
-COPIED_TAGS = ("mlflow.source.git.commit", "git_dirty", "method", "command", *RECORDED)
+SAME = ("weights", "data_digest", "protocol", CODE)
+"""Tags of which two versions of one training never have the same."""
 EXAMPLES = 2
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
 """Image files as base64, to be answered instead of arrays."""
@@ -58,14 +60,23 @@ def register(
     manifest: pd.DataFrame,
     summary: dict[str, Any],
     run: dict[str, Any],
+    provenance: Provenance,
     pretraining: Pretraining,
     evaluation: Evaluation,
     config: Registration,
 ) -> dict[str, Any]:
-    """Adds a version with the alias `challenger`, and `champion` where it has earned it."""
-    name = config.model_name or f"unlabeled-{summary['source']}"
-    client = MlflowClient()
+    """Adds a version with the alias `challenger`, and `champion` where it has earned it.
+
+    Args:
+        run: Of the training.
+        provenance: Of the run that registers.
+    """
+    from unlabeled.embed import weights_digest  # imports torch
+
+    client, name = MlflowClient(), model_name(config, summary["source"])
     tags = {
+        "method": run["method"],
+        "weights": weights_digest(encoder),
         "data_digest": summary["data_digest"],
         "protocol": evaluation.digest(),
         "seed": run["seed"],
@@ -75,26 +86,55 @@ def register(
         "images": summary["images"],
         "test_images": len(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
+        **provenance.tags,
     }
-    # Asked for anew: the active run remembers the tags that it was started with.
-    of_run = client.get_run(mlflow.active_run().info.run_id).data.tags
-    tags |= {key: value for key, value in of_run.items() if key in COPIED_TAGS}
-    number = create_version(client, name, log_model(encoder, probe, images, summary), tags)
-    classes, blocks = summary["classes"], (pretraining, evaluation, config)
-    decision = judge(client, name, metrics, predictions, images, manifest, classes, tags, *blocks)
-    promoted, reason, numbers, drift = decision
-    changed = {"drift": in_words(drift)} if drift else {}
-    for key, value in {"decision": reason, **numbers, **changed}.items():
-        client.set_model_version_tag(name, number, key, str(value))
-    card = model_card(name, number, {**tags, **changed}, metrics, summary, promoted, reason)
-    client.update_model_version(name, number, card[:LONGEST_CARD])
-    client.set_registered_model_alias(name, "challenger", number)
-    if promoted:
-        crown(client, name, number)
+    if run.get(CODE) not in (None, tags.get(CODE)):
+        tags[TRAINED_WITH] = run[CODE]
+    number = begun(client, name, tags)
+    if number is None:
+        record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **provenance.files}
+        number = create_version(client, name, log_model(encoder, probe, images, summary, record), tags)
+
+    def judged(champion: ModelVersion | None) -> Decision:
+        if champion is not None and str(champion.version) == number:  # by a run that was killed after that
+            return Decision(True, champion.tags.get("decision", ""))
+        compared = (metrics, predictions, images, manifest, summary["classes"], tags)
+        return judge(champion, *compared, pretraining, evaluation, config)
+
+    def noted(decision: Decision) -> None:
+        changed = {"drift": in_words(decision.drift)} if decision.drift else {}
+        for key, value in {"decision": decision.reason, **decision.numbers, **changed}.items():
+            client.set_model_version_tag(name, number, key, str(value))
+        outcome = decision.promoted, decision.reason
+        card = model_card(name, number, {**tags, **changed}, metrics, summary, *outcome)
+        client.update_model_version(name, number, card[:LONGEST_CARD])
+        client.set_registered_model_alias(name, "challenger", number)
+
+    promoted, reason, _, drift = contest(client, name, number, judged, noted)
     logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
     if drift:
-        logger.info("since the champion's data: %s", changed["drift"])
+        logger.info("since the champion's data: %s", in_words(drift))
     return {"name": name, "version": number, "champion": promoted, "reason": reason, "drift": drift}
+
+
+def begun(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
+    """The number of a version that has these tags, of this training or of a run that was killed; None: there is none.
+
+    A version is registered before it is judged, and judged before its number is written down: whoever is killed in
+    between leaves one that the next run completes. Judged against itself, the same again would never be better.
+    """
+    for version in client.search_model_versions(f"name='{name}'"):
+        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in SAME)
+        if same and (version.tags.get("training_run") == tags["training_run"] or _was_killed(client, version)):
+            return str(version.version)
+    return None
+
+
+def _was_killed(client: MlflowClient, version: ModelVersion) -> bool:
+    try:
+        return client.get_run(version.run_id).info.status in ("KILLED", "FAILED")
+    except MlflowException:  # nobody knows that run any more
+        return False
 
 
 def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
@@ -112,8 +152,12 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
     return str(version.version)
 
 
-def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any]) -> str:
-    """Logs a model that loads without this project, and returns its id."""
+def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
+    """Logs a model that loads without this project, with its record, and returns its id.
+
+    Args:
+        record: Tables, dicts and bytes by the names of their files.
+    """
     example = np.array(images[:EXAMPLES])
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
@@ -121,7 +165,7 @@ def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, A
     # Any number of images of any height and width.
     inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
     with tempfile.TemporaryDirectory() as folder:
-        files, code = Path(folder, "model"), Path(folder, "code", "unlabeled")
+        files, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
         encoder.save(files / "encoder.safetensors")
         if probe:
             probe.save(files / "probe.safetensors")
@@ -131,7 +175,7 @@ def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, A
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=model.__file__,
-            artifacts={"model": str(files)},
+            artifacts={MODEL: str(files), RECORD: str(_written(record, Path(folder, RECORD)))},
             code_paths=[str(code)],
             signature=ModelSignature(inputs, Schema(outputs), FILES),
             input_example=example,
@@ -140,9 +184,20 @@ def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, A
     return info.model_id
 
 
+def _written(record: dict[str, Any], folder: Path) -> Path:
+    """The folder, with a file of each."""
+    folder.mkdir()
+    for name, content in record.items():
+        if isinstance(content, pd.DataFrame):
+            content.to_parquet(folder / name, index=False)
+        else:
+            (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return folder
+
+
 def create_pipeline() -> Pipeline:
     own = ("encoder", "probe", "metrics", "predictions", "run")
-    inputs = {name: name for name in (*own, "images", "manifest", "summary")}
+    inputs = {name: name for name in (*own, "images", "manifest", "summary", "provenance")}
     parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
     return Pipeline(
         [

@@ -2,7 +2,9 @@
 
 import json
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import mlflow
@@ -11,13 +13,21 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from unlabeled.config import Ingestion, Registration
+from unlabeled.config import Registration
 from unlabeled.errors import UnlabeledError
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How backends say that a model, an alias or a run is not there; everything else is an outage."""
 REIGNS = "champions"
 """The tag of a registered model that lists its champions so far, the present one last."""
+
+
+MODEL, RECORD = "model", "record"
+"""The folders of a version: what it needs to answer, and what it was made from and is worth."""
+
+
+class GoneError(UnlabeledError):
+    """A version, or its files, are known to be no more. Every other failure may be an outage."""
 
 
 class Registered(NamedTuple):
@@ -29,9 +39,9 @@ class Registered(NamedTuple):
     classes: list[str]
 
 
-def model_name(registration: Registration, ingestion: Ingestion) -> str:
+def model_name(registration: Registration, source: str) -> str:
     """Under which name the encoders of a source are registered."""
-    return registration.model_name or f"unlabeled-{ingestion.name}"
+    return registration.model_name or f"unlabeled-{source}"
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -45,18 +55,32 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def reigns(client: MlflowClient, name: str) -> list[str]:
-    """The numbers of the champions so far, the present one last."""
-    return client.get_registered_model(name).tags.get(REIGNS, "").split()
+    """The numbers of the champions so far, the present one last.
+
+    The alias decides who that is: a run that was killed may have left the tag one reign behind it, or ahead.
+    """
+    model = client.get_registered_model(name)
+    listed, present = model.tags.get(REIGNS, "").split(), model.aliases.get("champion")
+    if present is None:
+        return listed
+    before = listed[::-1].index(str(present)) + 1 if str(present) in listed else 0
+    return [*listed[: len(listed) - before], str(present)]
 
 
-def crown(client: MlflowClient, name: str, number: str) -> None:
-    """Makes a version the champion, and notes down that it was the latest to become so."""
-    client.set_registered_model_tag(name, REIGNS, " ".join([*reigns(client, name), number]))
+def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
+    """Makes a version the champion, and notes down that it is the latest to have become so.
+
+    Args:
+        before: The numbers of the champions before it; None: all so far.
+    """
+    before = reigns(client, name) if before is None else before
     client.set_registered_model_alias(name, "champion", number)
+    listed = before if before[-1:] == [number] else [*before, number]
+    client.set_registered_model_tag(name, REIGNS, " ".join(listed))
 
 
 def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
-    """A version by its number or alias. Raises UnlabeledError where there is none."""
+    """A version by its number or alias. Raises GoneError where there is none."""
     try:
         if version.isdigit():
             return client.get_model_version(name, version)
@@ -64,37 +88,60 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in NOT_THERE:
             raise
-        raise UnlabeledError(
+        raise GoneError(
             f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: kedro champion lists those "
             f"that there are"
         ) from error
 
 
+def check_files(version: ModelVersion) -> None:
+    """Raises GoneError where a version has no files any more, and UnlabeledError where that cannot be known now."""
+    with _outage_as_sentence(version):
+        if not _listed(version, MODEL):
+            raise GoneError(f"the files of {version.name} version {version.version} cannot be had: they are gone")
+
+
 def download(version: ModelVersion) -> Path:
-    """The folder of a version's files, fetched if need be. Raises MlflowException or OSError where it cannot be had."""
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"), "artifacts", "model")
+    """The folder of a version's model, fetched if need be. Raises what `check_files` raises."""
+    check_files(version)
+    with _outage_as_sentence(version):
+        return Path(mlflow.artifacts.download_artifacts(_uri(version, MODEL)))
 
 
 def recorded(version: ModelVersion, name: str) -> Any:
-    """A file of the run that made a version: a table, a dict or bytes, by its ending; None: the run has none.
+    """A file of a version's record: a table, what a JSON file holds, or bytes, by its ending; None: it has none.
 
     Raises:
-        MlflowException, OSError: It cannot be had now.
+        UnlabeledError: It cannot be had now.
     """
-    client, run = MlflowClient(), version.tags.get("training_run") or version.run_id
-    try:
-        there = run and name in {each.path for each in client.list_artifacts(run)}
-    except MlflowException as error:
-        if error.error_code not in NOT_THERE:
-            raise
-        there = False  # the run was deleted
-    if not there:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=name, dst_path=folder))
+    with _outage_as_sentence(version), tempfile.TemporaryDirectory() as folder:
+        if name not in _listed(version, RECORD):
+            return None
+        file = Path(mlflow.artifacts.download_artifacts(_uri(version, RECORD, name), dst_path=folder))
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
         return json.loads(file.read_text()) if file.suffix == ".json" else file.read_bytes()
+
+
+def _listed(version: ModelVersion, folder: str) -> set[str]:
+    return {PurePosixPath(each.path).name for each in mlflow.artifacts.list_artifacts(_uri(version, folder))}
+
+
+def _uri(version: ModelVersion, *path: str) -> str:
+    return "/".join([f"models:/{version.name}/{version.version}/artifacts", *path])
+
+
+@contextmanager
+def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
+    """Each kind of store, a folder or S3 or a server, raises errors of its own, and all but one mean: not now."""
+    try:
+        yield
+    except UnlabeledError:
+        raise
+    except Exception as error:
+        raise UnlabeledError(
+            f"the files of {version.name} version {version.version} cannot be had now ({error})"
+        ) from error
 
 
 def fetch(name: str, version: str) -> Registered:
@@ -103,10 +150,7 @@ def fetch(name: str, version: str) -> Registered:
     from unlabeled.probe import LinearProbe
 
     found = find(MlflowClient(), name, version)
-    try:
-        folder = download(found)
-    except (MlflowException, OSError) as error:
-        raise UnlabeledError(f"the files of {name} version {found.version} cannot be had ({error})") from error
+    folder = download(found)
     probe = folder / "probe.safetensors"
     classes = json.loads((folder / "classes.json").read_text())
     return Registered(

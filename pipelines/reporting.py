@@ -12,13 +12,14 @@ import pandas as pd
 from kedro.pipeline import Pipeline, node
 from mlflow.tracking import MlflowClient
 
+from pipelines.git import COMMIT, DIRTY
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
 
 TAGS = {
-    "git commit": "mlflow.source.git.commit",
-    "uncommitted changes": "git_dirty",
+    "git commit": COMMIT,
+    "uncommitted changes": DIRTY,
     "data digest": "data_digest",
     "made on": "hostname",
 }

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,18 +15,24 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry
-from pipelines.dvc import dvc, remotes
-from pipelines.git import git
+from pipelines.dvc import dvc
+from pipelines.git import COMMIT, DIRTY, git, is_dirty
 from pipelines.parameters import flatten
-from pipelines.provenance import DIFF, LIBRARIES, PARAMETERS, hardware, made_from
+from pipelines.provenance import DATA, DIFF, LIBRARIES, METRICS, PARAMETERS, TRAINED_WITH, hardware
 from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "reproduction"
 """The Kedro environment, in the second work tree, that holds the recorded parameters."""
-METRICS = "metrics.json"
 STAGES = "ingestion,augmentation,pretraining,evaluation"
+INSTALLED = """
+import json, platform
+from importlib.metadata import distributions
+installed = {each.name.lower(): each.version for each in distributions()}
+print(json.dumps({"python": platform.python_version(), **installed}))
+"""
+"""Run by an interpreter, tells what it would import."""
 TOLERANCE = 0.02
 """How far an accuracy may be off where the hardware or the libraries are others: weights are not the same there."""
 UNSTEADY = ("seconds", "images_per_second")
@@ -39,7 +44,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         identical: Weights and metrics are the same, bit for bit.
-        close: They are not, but made with other hardware or libraries, and the accuracies within the tolerance.
+        close: They are not, but the same data gave accuracies within the tolerance with other hardware or libraries.
         differences: What is not the same, in words.
     """
 
@@ -62,20 +67,21 @@ def reproduce(project: Path, name: str, version: str, keep: bool = False, fresh_
     recorded = _recorded(found)
     parameters, metrics = (registry.recorded(found, file) for file in (PARAMETERS, METRICS))
     if parameters is None or metrics is None:
-        raise UnlabeledError(f"{name} version {found.version} has no record of its parameters and metrics in its run")
+        raise UnlabeledError(f"{name} version {found.version} has no record of its parameters and metrics")
     with _work_tree(project, found, keep) as tree:
-        if recorded["git_dirty"] == "true":
+        if is_dirty(recorded):
             _apply(tree, found)
-        _fetch_data(project, tree, json.loads(recorded.get("dvc_data", "{}")))
+        _fetch_data(project, tree, registry.recorded(found, DATA) or {})
         environment = tree / "conf" / ENVIRONMENT
         environment.mkdir(parents=True, exist_ok=True)
         (environment / "parameters.yml").write_text(json.dumps(parameters))
-        _run(tree, recorded, fresh_environment)
-        return _compare(project, tree, found, recorded, metrics)
+        python = _environment(tree) if fresh_environment else sys.executable
+        _run(tree, recorded, python)
+        return _compare(tree, found, metrics, python)
 
 
 def _recorded(version: ModelVersion) -> dict[str, str]:
-    missing = {"mlflow.source.git.commit", "git_dirty", "method"} - version.tags.keys()
+    missing = {COMMIT, DIRTY, "method"} - version.tags.keys()
     if missing:
         raise UnlabeledError(
             f"{version.name} version {version.version} cannot be made again: it has no tag {', '.join(sorted(missing))}"
@@ -86,16 +92,16 @@ def _recorded(version: ModelVersion) -> dict[str, str]:
 @contextmanager
 def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Iterator[Path]:
     """The recorded commit, checked out beside the project."""
-    commit = version.tags["mlflow.source.git.commit"]
+    commit = version.tags[COMMIT]
     tree = project.with_name(f"{project.name}-{version.name}-{version.version}")
     if tree.exists():
         raise UnlabeledError(f"{tree} is there already, from a reproduction that was kept: remove it first")
     try:
-        git(project, "worktree", "prune")
-        git(project, "worktree", "add", "--detach", str(tree), commit)
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode().strip().splitlines()[-1]
-        raise UnlabeledError(f"the commit {commit} cannot be checked out ({said}): fetch it first") from error
+        git(project, "cat-file", "-e", f"{commit}^{{commit}}")
+    except UnlabeledError as error:
+        raise UnlabeledError(f"the commit {commit} is not in this repository ({error}): fetch it first") from error
+    git(project, "worktree", "prune")
+    git(project, "worktree", "add", "--detach", str(tree), commit)
     logger.info("commit %s is checked out in %s", commit[:12], tree)
     try:
         yield tree
@@ -118,56 +124,88 @@ def _apply(tree: Path, version: ModelVersion) -> None:
 
 
 def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
-    """What DVC tracks, out of the project's own cache or the remote."""
+    """What DVC tracks, out of the project's own cache or the remote, whatever remote the commit knew."""
     if not tracked:
         return
-    local = project / ".dvc" / "config.local"  # the remote's secrets
-    if local.exists():
-        shutil.copy(local, tree / ".dvc" / "config.local")
-    dvc(tree, "cache", "dir", "--local", str((project / dvc(project, "cache", "dir").strip()).resolve()))
-    for name, url in remotes(project).items():  # a folder is named from where the project is
-        dvc(tree, "remote", "modify", "--local", name, "url", url)
+    from dvc.config import Config  # a fifth of a second
+
+    today = Config(str(project / ".dvc"))  # all levels together, and folders as absolute paths
+    (tree / ".dvc").mkdir(exist_ok=True)
+    with Config(str(tree / ".dvc")).edit("local") as config:  # never committed, for there are secrets in it
+        config["remote"] = {name: dict(remote) for name, remote in today["remote"].items()}
+        config["core"] = {key: today["core"][key] for key in ("remote",) if key in today["core"]}
+        config["cache"] = {"dir": str(project / ".dvc" / "cache"), **today["cache"]}
     try:
         dvc(tree, "pull", *tracked)
     except UnlabeledError as error:
         raise UnlabeledError(f"the recorded data cannot be fetched: {error}; are they pushed to the remote?") from error
 
 
-def _run(tree: Path, recorded: dict[str, str], fresh_environment: bool) -> None:
+def _environment(tree: Path) -> str:
+    """The interpreter of an environment made from the recorded lock."""
+    if subprocess.run(["make", "setup"], cwd=tree).returncode:
+        raise UnlabeledError(f"the recorded environment cannot be made: see above, and `make setup` in {tree}")
+    return str(tree / ".venv" / "bin" / "python")
+
+
+def _run(tree: Path, recorded: dict[str, str], python: str) -> None:
     """The stages up to the metrics, in a process of its own, by the code of the second work tree."""
-    made_on = json.loads(recorded.get("hardware") or "null") or {}
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING", "KEDRO"))
     }
     environment["PYTHONPATH"] = os.pathsep.join([str(tree / "src"), str(tree)])
+    made_on = _hardware(recorded)
     if "threads" in made_on:  # sums of as many parts
         environment["OMP_NUM_THREADS"] = str(made_on["threads"])
-    python = sys.executable
-    if fresh_environment:
-        if subprocess.run(["make", "setup"], cwd=tree).returncode:
-            raise UnlabeledError(f"the recorded environment cannot be made: see above, and `make setup` in {tree}")
-        python = str(tree / ".venv" / "bin" / "python")
     options = [f"--pipelines={recorded['method']}", f"--tags={STAGES}", f"--env={ENVIRONMENT}"]
     if subprocess.run([python, "-m", "kedro", "run", *options], cwd=tree, env=environment).returncode:
         raise UnlabeledError("the recorded run fails when it is made again: see above")
 
 
-def _compare(
-    project: Path, tree: Path, version: ModelVersion, recorded: dict[str, str], old: dict[str, Any]
-) -> Verdict:
-    """`old`: the recorded metrics."""
-    method = recorded["method"]
+def _hardware(recorded: dict[str, str]) -> dict[str, Any]:
+    return json.loads(recorded.get("hardware") or "null") or {}
+
+
+def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str) -> Verdict:
+    """What came out against the record.
+
+    Args:
+        old: The recorded metrics.
+        python: The interpreter that ran.
+    """
+    method = version.tags["method"]
     new = json.loads((tree / f"data/08_reporting/{method}/{METRICS}").read_text())
     weights = _weights_that_differ(
         *(folder / "encoder.safetensors" for folder in (registry.download(version), tree / f"data/06_models/{method}"))
     )
     changed = _metrics_that_differ(old, new)
-    surroundings = _surroundings(project, recorded, old, new)
-    differences = [*weights, *changed, *surroundings]
-    accuracies = ("linear_probe_accuracy", "knn_accuracy")
-    pairs = [(old[key], new[key]) for key in accuracies if old[key] is not None]
-    close = bool(surroundings) and all(abs(a - b) <= TOLERANCE for a, b in pairs)
-    return Verdict(not (weights or changed), close, differences)
+    ground = [*libraries_that_differ(version.tags, python), *_hardware_that_differs(version.tags)]
+    trained_with = version.tags.get(TRAINED_WITH)
+    code = [f"code: the weights were trained with {trained_with}, which is not the version's"] if trained_with else []
+    return judge(weights, changed, ground, old, new, code)
+
+
+def judge(
+    weights: list[str],
+    changed: list[str],
+    ground: list[str],
+    old: dict[str, Any],
+    new: dict[str, Any],
+    code: list[str],
+) -> Verdict:
+    """The verdict on what differs, in words, of weights, metrics, and the libraries and hardware that it was made on.
+
+    Args:
+        old, new: The metrics, recorded and found.
+        code: What is known of code that differs.
+    """
+    identical = not (weights or changed)
+    same_data = old["data_digest"] == new["data_digest"]
+    pairs = [(old[key], new[key]) for key in ("linear_probe_accuracy", "knn_accuracy")]
+    labelled = all(each is not None for pair in pairs for each in pair)
+    unlabelled = [] if labelled or identical else ["accuracy: there are no labels to say how close it has come"]
+    close = same_data and bool(ground) and labelled and all(abs(a - b) <= TOLERANCE for a, b in pairs)
+    return Verdict(identical, close, [*weights, *changed, *ground, *code, *unlabelled])
 
 
 def _weights_that_differ(old: Path, new: Path) -> list[str]:
@@ -190,22 +228,23 @@ def _metrics_that_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{name}: {old.get(name)} was recorded, {new.get(name)} is found" for name in names]
 
 
-def _surroundings(project: Path, recorded: dict[str, str], old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What is not as it was: data, libraries, hardware."""
-    told = []
-    if old["data_digest"] != new["data_digest"]:
-        told.append(f"data: the digest is {new['data_digest']}, recorded is {old['data_digest']}")
-    here, there = json.loads(made_from(project)["libraries"]), json.loads(recorded.get("libraries", "{}"))
-    told += [
-        f"libraries: {name} {here[name]}, recorded is {there[name]}"
-        for name in LIBRARIES
-        if name in there and here[name] != there[name]
+def libraries_that_differ(recorded: dict[str, str], python: str) -> list[str]:
+    """Those of the interpreter that ran, where they are not as recorded."""
+    told = subprocess.run([python, "-c", INSTALLED], check=True, capture_output=True, text=True).stdout
+    here, there = json.loads(told), json.loads(recorded.get("libraries", "{}"))
+    there = {"python": recorded.get("python"), **there}
+    return [
+        f"libraries: {name} {here.get(name)}, recorded is {there[name]}"
+        for name in ("python", *LIBRARIES)
+        if there.get(name) and here.get(name) != there[name]
     ]
-    was = json.loads(recorded.get("hardware") or "null") or {}
+
+
+def _hardware_that_differs(recorded: dict[str, str]) -> list[str]:
+    was = _hardware(recorded)
     now = hardware(was.get("device", "cpu")) if was else {}
-    told += [
+    return [
         f"hardware: {key} {now.get(key)}, recorded is {was[key]}"
         for key in ("device", "cpu", "gpu")
         if key in was and now.get(key) != was[key]
     ]
-    return told

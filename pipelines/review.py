@@ -2,7 +2,7 @@
 
 import getpass
 import json
-import subprocess
+import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +10,14 @@ from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry
-from pipelines.git import git
+from pipelines.git import COMMIT, git, is_dirty
 from pipelines.parameters import flatten
-from pipelines.provenance import PARAMETERS
+from pipelines.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
 
-COMMIT = "mlflow.source.git.commit"
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
 MOST_COMMITS = 20
 """Listed between two versions."""
@@ -42,7 +40,7 @@ def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 def row_of(version: ModelVersion) -> dict[str, str]:
     """What the table tells of a version, by the names of COLUMNS."""
     tags = version.tags
-    dirty = "+" if tags.get("git_dirty") == "true" else ""
+    dirty = "+" if is_dirty(tags) else ""
     return {
         "version": str(version.version),
         "method": tags.get("method", ""),
@@ -57,36 +55,36 @@ def row_of(version: ModelVersion) -> dict[str, str]:
 
 def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
     """Makes a version the champion by hand; what it was told of it. Raises UnlabeledError where its files are gone."""
-    version = registry.find(client, name, number)
+    who, version = _who(), registry.find(client, name, number)
     before = registry.champion(client, name)
     if before is not None and str(before.version) == str(version.version):
         raise UnlabeledError(f"{name} version {version.version} is the champion already")
-    _must_have_files(version)
+    registry.check_files(version)
     registry.crown(client, name, str(version.version))
-    return _note(client, version, f"made champion by hand{f': {reason}' if reason else ''}")
+    return _note(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
     """Gives the crown back to the champion before this one that still has its files; the numbers of old and new.
 
     Raises:
-        UnlabeledError: There is none.
+        UnlabeledError: There is none, or it cannot be known now whether it still has them.
     """
-    present = registry.champion(client, name)
+    who, present = _who(), registry.champion(client, name)
     current = str(present.version) if present else ""
-    reigns = [number for number in registry.reigns(client, name) if number != current]
+    reigns = registry.reigns(client, name)
     while reigns:
+        number = reigns.pop()
         try:
-            version = registry.find(client, name, reigns[-1])
-            _must_have_files(version)
-        except UnlabeledError:  # deleted since
-            reigns.pop()
+            if number == current:
+                continue
+            registry.check_files(registry.find(client, name, number))
+        except registry.GoneError:
             continue
-        client.set_registered_model_tag(name, registry.REIGNS, " ".join(reigns))
-        client.set_registered_model_alias(name, "champion", reigns[-1])
+        registry.crown(client, name, number, reigns)
         if present:
-            _note(client, present, "rolled back")
-        return current or "none", reigns[-1]
+            _note(client, present, "rolled back", who)
+        return current or "none", number
     raise UnlabeledError(f"{name} has had no other champion that is still there: kedro promote VERSION names one")
 
 
@@ -121,19 +119,18 @@ def _age(since: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _must_have_files(version: ModelVersion) -> None:
+def _who() -> str:
+    """The user's name; the number where the system has none for it, as in a container."""
     try:
-        registry.download(version)
-    except (MlflowException, OSError) as error:
-        raise UnlabeledError(
-            f"the files of {version.name} version {version.version} cannot be had ({error})"
-        ) from error
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
-def _note(client: MlflowClient, version: ModelVersion, what: str) -> str:
+def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
     """Adds to the decision on a version what somebody did, and when."""
     now = datetime.now().astimezone().isoformat(timespec="minutes")
-    told = "; ".join(filter(None, [version.tags.get("decision"), f"{what} ({getpass.getuser()}, {now})"]))
+    told = "; ".join(filter(None, [version.tags.get("decision"), f"{what} ({who}, {now})"]))
     client.set_model_version_tag(version.name, version.version, "decision", told)
     return told
 
@@ -146,7 +143,7 @@ def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
     lines = [f"{what}: {_accuracy(first.tags, key)} → {_accuracy(second.tags, key)} %" for what, key in keys.items()]
     if any(first.tags.get(key) != second.tags.get(key) for key in ("data_digest", "protocol")):
         return [*lines, "measured on other data or by another protocol: the two do not compare"]
-    answers = [registry.recorded(each, "predictions.parquet") for each in (first, second)]
+    answers = [registry.recorded(each, ANSWERS) for each in (first, second)]
     if all(each is not None and len(each) for each in answers):
         gain = paired_bootstrap(*(in_order(each).right.to_numpy() for each in reversed(answers)))
         interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
@@ -175,7 +172,7 @@ def _data(first: ModelVersion, second: ModelVersion) -> list[str]:
     if first.tags.get("data_digest") == second.tags.get("data_digest"):
         return []
     lines = [f"digest: {first.tags.get('data_digest')} → {second.tags.get('data_digest')}"]
-    old, new = (registry.recorded(each, "manifest.parquet") for each in (first, second))
+    old, new = (registry.recorded(each, MANIFEST) for each in (first, second))
     if old is not None and new is not None:
         came, went = set(new.sha256) - set(old.sha256), set(old.sha256) - set(new.sha256)
         lines.append(f"images: {len(old):,} → {len(new):,} ({len(came):,} new, {len(went):,} gone)")
@@ -184,18 +181,19 @@ def _data(first: ModelVersion, second: ModelVersion) -> list[str]:
 
 def _code(project: Path, first: ModelVersion, second: ModelVersion) -> list[str]:
     old, new = first.tags.get(COMMIT, ""), second.tags.get(COMMIT, "")
-    changed = [f"version {each.version} has uncommitted changes" for each in (first, second) if _is_dirty(each)]
+    changed = [f"version {each.version} has uncommitted changes" for each in (first, second) if is_dirty(each.tags)]
+    changed += [
+        f"the weights of version {each.version} were trained with {each.tags[TRAINED_WITH]}"
+        for each in (first, second)
+        if TRAINED_WITH in each.tags
+    ]
     if old == new or not (old and new):
         return changed
     try:
         log = git(project, "log", "--oneline", f"-{MOST_COMMITS}", f"{old}..{new}").decode().splitlines()
-    except (OSError, subprocess.CalledProcessError):  # of another clone
+    except UnlabeledError:  # of another clone
         log = []
     return [f"commit: {old[:8]} → {new[:8]}", *log, *changed]
-
-
-def _is_dirty(version: ModelVersion) -> bool:
-    return version.tags.get("git_dirty") == "true"
 
 
 def _libraries(first: ModelVersion, second: ModelVersion) -> list[str]:

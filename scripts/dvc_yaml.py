@@ -83,8 +83,9 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
 
 
 def _files(catalog: Any, name: str) -> list[str]:
-    """The files of a dataset, relative to the project; none for a folder to work in."""
-    return [Path(file).relative_to(PROJECT).as_posix() for file in getattr(catalog[name], "files", [])]
+    """The files of a dataset, relative to the project; none for a folder to work in, or what the run itself gives."""
+    files = getattr(catalog.get(name), "files", [])
+    return [Path(file).relative_to(PROJECT).as_posix() for file in files]
 
 
 def _code(module: str, method: str, imports: Any) -> list[str]:

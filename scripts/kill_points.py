@@ -1,13 +1,15 @@
 """Kills a run at random moments, and checks that the next one completes it: the same result, and a sound registry.
 
-`python scripts/kill_points.py --points=50` makes a small project in a temporary folder, runs it through once, then, for
-each point: empties its data, runs it, kills it (SIGKILL) at a moment drawn uniformly from the time that the chain takes
-after start-up, runs it again, and compares. Prints where it was killed, and stops at the first difference.
+`python -m scripts.kill_points --points=50` makes a small project in a temporary folder and runs it through once. Then,
+for each point, it makes another, with an empty registry, runs it, kills it (SIGKILL) at a moment drawn uniformly from
+the time that a stage takes, each stage in turn, runs it again, and compares. Prints where it was killed, and stops at
+the first difference, or in the end where a stage was never hit.
 """
 
 import argparse
 import collections
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -18,20 +20,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-import mlflow
-import yaml
 from rich.progress import track
 
-PROJECT = Path(__file__).resolve().parents[1]
-COPIED = ("conf", "pyproject.toml", "dvc.yaml", ".gitignore", ".telemetry", "requirements.lock")
-LINKED = ("pipelines", "src")
-QUICK = {
-    "ingestion": {"fraction": 0.3},
-    "augmentation": {"views": 8},
-    "pretraining": {"epochs": 3, "warmup_epochs": 1, "checkpoint_seconds": 0, "min_embedding_std": 0},
-    "evaluation": {"draws": 2, "shots": [1], "fractions": [0.1], "regularisation": [0.01, 0.1]},
-}
+from pipelines.reproduce import UNSTEADY
+from tests.pipelines.conftest import Project, empty_database, new_project
+
 STAGES = {
     "ingestion": "data/02_intermediate/summary.json",
     "augmentation": "data/05_model_input/crops.json",
@@ -41,7 +36,13 @@ STAGES = {
     "reporting": "data/08_reporting/byol/report.html",
 }
 """Of each stage, a file that is there once it is done."""
-UNSTEADY = ("seconds", "images_per_second")
+CONTENTS = (
+    "MLmodel",
+    "artifacts/model/encoder.safetensors",
+    "artifacts/model/classes.json",
+    "artifacts/record/parameters.json",
+)
+"""Of each version's files."""
 
 
 def main() -> None:
@@ -51,95 +52,108 @@ def main() -> None:
     options = parser.parse_args()
     rng, killed_in = random.Random(options.seed), collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        project = make_project(Path(folder, "project"))
-        expected, startup, total = reference(project)
-        print(f"the chain takes {total:.1f} s, {startup:.1f} s of them start-up; the weights are {expected[0][:12]}")
-        for _ in track(range(options.points), "killing"):
-            process = None
-            while process is None or process.poll() is not None:  # a run that has ended is not killed
-                wipe(project)
-                process = start(project)
-                time.sleep(rng.uniform(startup, total))
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            killed_in[next((stage for stage, file in STAGES.items() if not (project / file).exists()), "the end")] += 1
+        database = empty_database(Path(folder))
+        expected, seconds = reference(new_project(Path(folder, "undisturbed"), database))
+        print("the stages take", ", ".join(f"{stage} {each:.1f} s" for stage, each in seconds.items()))
+        stages = itertools.cycle(STAGES)
+        for number in track(range(options.points), "killing"):
+            stage, hit = next(stages), None
+            while hit is None:
+                shutil.rmtree(Path(folder, str(number)), ignore_errors=True)
+                project = new_project(Path(folder, str(number)), database)
+                hit = kill(project, stage, rng.uniform(0, seconds[stage]))
+            killed_in[hit] += 1
             check_registry(project)  # whenever it is looked at
-            again = start(project)
-            if again.wait():
-                sys.exit(f"the run after the kill failed:\n{(project / 'log').read_text()[-3000:]}")
+            if start(project).wait():
+                sys.exit(f"the run after the kill failed:\n{log(project)}")
             check(project, expected)
-    print("killed in:", ", ".join(f"{stage} {killed_in[stage]}" for stage in (*STAGES, "the end")))
+            shutil.rmtree(project.path)
     print(json.dumps({"points": options.points, "completed": options.points, "killed_in": dict(killed_in)}))
+    missed = [stage for stage in STAGES if not killed_in[stage]]
+    if missed:
+        sys.exit(f"never killed in {', '.join(missed)}: ask for more --points")
 
 
-def make_project(path: Path) -> Path:
-    path.mkdir()
-    for name in COPIED:
-        source = PROJECT / name
-        shutil.copytree(source, path / name) if source.is_dir() else shutil.copy(source, path / name)
-    for name in LINKED:
-        (path / name).symlink_to(PROJECT / name)
-    parameters = path / "conf/base/parameters.yml"
-    changed = yaml.safe_load(parameters.read_text())
-    for block, values in QUICK.items():
-        changed[block].update(values)
-    parameters.write_text(yaml.safe_dump(changed))
-    (path / "data").mkdir()
-    author = ["-c", "user.name=kill", "-c", "user.email=kill@localhost", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "a project"]):
-        subprocess.run(["git", *command], cwd=path, check=True)
-    return path
+def start(project: Project) -> subprocess.Popen:
+    command = ["kedro", "run", "--pipeline=byol"]
+    with (project.path / "log").open("w") as log:
+        streams = {"stdout": log, "stderr": log, "start_new_session": True}
+        return subprocess.Popen(command, cwd=project.path, env=project.environment(), **streams)
 
 
-def start(project: Path) -> subprocess.Popen:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(project / "src"), str(project)])
-    command = [sys.executable, "-m", "kedro", "run", "--pipeline=byol"]
-    with (project / "log").open("w") as log:
-        return subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
+def log(project: Project) -> str:
+    return (project.path / "log").read_text()[-3000:]
 
 
-def reference(project: Path) -> tuple[tuple[str, dict], float, float]:
-    """What a run that nobody disturbs gives, after how many seconds it begins to work, and after how many it ends."""
-    start(project).wait()  # migrates the database
-    wipe(project)
-    began, process, startup = time.monotonic(), start(project), None
-    while process.poll() is None:
-        if startup is None and (project / "data/02_intermediate").exists():
-            startup = time.monotonic() - began
-        time.sleep(0.02)
-    if process.returncode:
-        sys.exit(f"the run failed undisturbed:\n{(project / 'log').read_text()[-3000:]}")
-    return result(project), startup or 0.0, time.monotonic() - began
+def reference(project: Project) -> tuple[dict[str, Any], dict[str, float]]:
+    """What a run that nobody disturbs gives, and how many seconds each stage takes."""
+    process, seconds = start(project), {}
+    wait_until_under_way(project, process)
+    for stage, file in STAGES.items():
+        began = time.monotonic()
+        wait_for(project.path / file, process)
+        seconds[stage] = time.monotonic() - began
+    if process.wait():
+        sys.exit(f"the run failed undisturbed:\n{log(project)}")
+    return result(project), seconds
 
 
-def wipe(project: Path) -> None:
-    for folder in (project / "data").glob("0*"):
-        shutil.rmtree(folder)
+def kill(project: Project, stage: str, after: float) -> str | None:
+    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended."""
+    process, names = start(project), list(STAGES)
+    wait_until_under_way(project, process)
+    for name in names[: names.index(stage)]:
+        wait_for(project.path / STAGES[name], process)
+    time.sleep(after)
+    if process.poll() is not None:
+        return None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return next((name for name, file in STAGES.items() if not (project.path / file).exists()), "the end")
 
 
-def result(project: Path) -> tuple[str, dict]:
-    weights = (project / "data/06_models/byol/encoder.safetensors").read_bytes()
-    metrics = json.loads((project / "data/08_reporting/byol/metrics.json").read_text())
-    return hashlib.sha256(weights).hexdigest(), {key: metrics[key] for key in metrics.keys() - set(UNSTEADY)}
+def wait_until_under_way(project: Project, process: subprocess.Popen) -> None:
+    wait_for(project.path / "data/02_intermediate", process)
 
 
-def check(project: Path, expected: tuple[str, dict]) -> None:
-    if result(project) != expected:
-        sys.exit("the run after the kill has another result")
-    missing = [file for file in STAGES.values() if not (project / file).exists()]
-    halves = [path for path in (project / "data").rglob("*.partial*")]
-    if missing or halves or (project / "data/06_models/byol/resume.safetensors").exists():
+def wait_for(file: Path, process: subprocess.Popen) -> None:
+    while process.poll() is None and not file.exists():
+        time.sleep(0.005)
+
+
+def result(project: Project) -> dict[str, Any]:
+    """All that has to be the same after a kill: weights, metrics, the decision, and the registry."""
+    weights = (project.path / "data/06_models/byol/encoder.safetensors").read_bytes()
+    metrics, version = project.json("data/08_reporting/byol/metrics.json"), project.json(STAGES["registration"])
+    model = project.client().get_registered_model(version["name"])
+    return {
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "metrics": {key: metrics[key] for key in metrics.keys() - set(UNSTEADY)},
+        "version": version,
+        "aliases": model.aliases,
+        "tags": model.tags,
+        "versions": len(project.client().search_model_versions(f"name='{version['name']}'")),
+    }
+
+
+def check(project: Project, expected: dict[str, Any]) -> None:
+    found = result(project)
+    for what in expected:
+        if found[what] != expected[what]:
+            sys.exit(f"the run after the kill has another result: {what} {found[what]}, expected {expected[what]}")
+    missing = [file for file in STAGES.values() if not (project.path / file).exists()]
+    halves = [path for path in (project.path / "data").rglob("*.partial*")]
+    if missing or halves or (project.path / "data/06_models/byol/resume.safetensors").exists():
         sys.exit(f"the run after the kill left {halves}, and not {missing}")
     check_registry(project)
 
 
-def check_registry(project: Path) -> None:
+def check_registry(project: Project) -> None:
     """Every version that the registry names can be fetched, the champion among them."""
-    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = project.client()
     for version in client.search_model_versions():
         folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))
-        for name in ("MLmodel", "artifacts/model/encoder.safetensors", "artifacts/model/classes.json"):
+        for name in CONTENTS:
             if not (folder / name).is_file():
                 sys.exit(f"version {version.version} has no {name}")
     for model in client.search_registered_models():

@@ -129,7 +129,12 @@ class Project:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory):
     """An empty MLflow database: migrating a new one takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    return empty_database(tmp_path_factory.mktemp("mlflow"))
+
+
+def empty_database(folder: Path) -> Path:
+    """Makes one there."""
+    path = folder / "mlflow.db"
     mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
 
@@ -137,10 +142,11 @@ def database(tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_project(database):
     """A function that makes a project of quick parameters, in which nothing has run."""
-    return lambda path: _make_project(path, database)
+    return lambda path: new_project(path, database)
 
 
-def _make_project(path: Path, database: Path) -> Project:
+def new_project(path: Path, database: Path) -> Project:
+    """Makes a project of quick parameters, with a copy of the database."""
     path.mkdir()
     for name in COPIED:
         source = ROOT / name

@@ -1,12 +1,19 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
+from pipelines import registry
 from pipelines.datasets import ProbeDataset
+from pipelines.git import COMMIT, DIRTY
+from pipelines.provenance import ANSWERS, DATA, DIFF, MANIFEST, METRICS, PARAMETERS
+
+NAME = "unlabeled-digits"
 
 LOAD = """
 import sys
@@ -39,7 +46,7 @@ def test_a_clean_process_gets_the_embeddings_of_the_training_process_exactly(tra
 def test_the_version_says_what_it_was_made_from(trained, version):
     metrics = trained.json("data/08_reporting/byol/metrics.json")
     assert version.tags["data_digest"] == metrics["data_digest"] and version.tags["seed"] == "0"
-    assert len(version.tags["mlflow.source.git.commit"]) == 40 and len(version.tags["protocol"]) == 16
+    assert len(version.tags[COMMIT]) == 40 and len(version.tags["protocol"]) == 16
     assert float(version.tags["linear_probe_accuracy"]) == metrics["linear_probe_accuracy"]
     assert version.tags["decision"] == "there was no champion" and version.run_id == version.tags["training_run"]
 
@@ -49,7 +56,7 @@ def test_the_version_has_a_model_card(trained, version):
     assert version.description.startswith("# unlabeled-digits, version 1\n")
     assert "became **the champion**: there was no champion." in version.description
     assert f"| this encoder | {100 * metrics['linear_probe_accuracy']:.1f} |" in version.description
-    assert version.tags["mlflow.source.git.commit"] in version.description
+    assert version.tags[COMMIT] in version.description
 
 
 def test_the_first_version_is_challenger_and_champion(trained, version):
@@ -87,12 +94,77 @@ def test_nothing_in_the_model_is_a_pickle(trained, version):
         f"models:/unlabeled-digits/{version.version}", tracking_uri=f"sqlite:///{trained.path / 'mlflow.db'}"
     )
     endings = {path.suffix for path in Path(folder).rglob("*") if path.is_file()}
-    assert endings <= {"", ".j2", ".json", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
+    assert endings <= {"", ".j2", ".json", ".parquet", ".py", ".pyc", ".safetensors", ".txt", ".yaml"}
+
+
+def test_the_record_of_the_version_is_among_its_own_files(trained, version):
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    assert registry.recorded(version, METRICS) == trained.json("data/08_reporting/byol/metrics.json")
+    assert registry.recorded(version, PARAMETERS)["pretraining"]["epochs"] == 2
+    images = pd.read_parquet(trained.path / "data/02_intermediate/manifest.parquet")
+    pd.testing.assert_frame_equal(registry.recorded(version, MANIFEST), images)
+    assert registry.recorded(version, ANSWERS) is not None and registry.recorded(version, DATA) == {}
+    assert registry.recorded(version, DIFF) is None  # there were no changes
+
+
+def test_a_run_that_neither_trains_nor_registers_keeps_no_record(project):
+    project.set(ingestion={"fraction": 0.2})  # not committed
+    assert project.kedro("--pipeline=ingestion").exit_code == 0
+    (run,) = project.runs()
+    artifacts = {each.path for each in project.client().list_artifacts(run.info.run_id)}
+    assert "summary.json" in artifacts and not {PARAMETERS, DATA, DIFF} & artifacts
+    assert run.data.tags[DIRTY] == "true"
+
+
+def test_what_a_stage_that_is_run_again_makes_goes_into_a_version_of_its_own(project):
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    client, first = project.client(), project.runs()[0]
+    trained_with = client.get_model_version(NAME, "1").tags["code"]
+    project.set(evaluation={"draws": 3})
+    project.commit("another protocol")
+    project.set(evaluation={"knn_k": 7})  # not committed
+    assert project.kedro("--pipeline=pca", "--tags=evaluation,registration").exit_code == 0
+    old, new = (client.get_model_version(NAME, number) for number in ("1", "2"))
+    assert registry.recorded(old, PARAMETERS)["evaluation"]["draws"] == 2 and registry.recorded(old, DIFF) is None
+    assert registry.recorded(new, PARAMETERS)["evaluation"]["draws"] == 3 and b"knn_k: 7" in registry.recorded(
+        new, DIFF
+    )
+    assert [registry.recorded(each, METRICS)["protocol"] == each.tags["protocol"] for each in (old, new)] == [
+        True,
+        True,
+    ]
+    assert old.tags[COMMIT] == trained_with != new.tags[COMMIT] and (old.tags[DIRTY], new.tags[DIRTY]) == (
+        "false",
+        "true",
+    )
+    assert new.tags["trained_with"] == trained_with and "trained_with" not in old.tags
+    assert new.run_id == old.run_id == first.info.run_id and trained_with in new.description
+    output = " ".join(project.command("compare", "1", "2").output.split())
+    assert f"the weights of version 2 were trained with {trained_with}" in output
+    client.delete_run(first.info.run_id)
+    assert registry.recorded(new, METRICS)["data_digest"] == new.tags["data_digest"]
+
+
+def test_a_registration_that_was_killed_before_its_end_is_completed_under_the_same_number(project):
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    file, client = project.path / "data/06_models/pca/version.json", project.client()
+    whole = file.read_text()
+    file.unlink()  # killed just before it was written
+    client.set_registered_model_tag(NAME, "champions", "")  # and before the reign was
+    assert project.kedro("--pipeline=pca", "--tags=registration").exit_code == 0
+    assert file.read_text() == whole and json.loads(whole)["champion"]
+    assert client.get_registered_model(NAME).tags["champions"] == "1"
+    (run,) = project.runs()
+    client.set_terminated(run.info.run_id, "KILLED")
+    client.delete_registered_model_alias(NAME, "champion")  # killed before it was crowned, and all of it run again
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    assert file.read_text() == whole and client.get_model_version_by_alias(NAME, "champion").version == 1
+    assert len(client.search_model_versions(f"name='{NAME}'")) == 1
 
 
 def test_a_run_that_is_no_better_leaves_the_champion(project):
-    assert project.kedro("--pipeline=byol").exit_code == 0
-    result = project.kedro("--pipeline=byol", "--tags=registration")
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    result = project.kedro("--pipeline=pca")
     assert result.exit_code == 0 and "version 2 is a challenger" in result.output
     client = project.client()
     assert client.get_model_version_by_alias("unlabeled-digits", "champion").version == 1

@@ -3,9 +3,20 @@
 import json
 import shutil
 import subprocess
+import sys
+import venv
+from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
+import mlflow
 import pytest
+from dvc.config import Config
+
+from pipelines import registry
+from pipelines.git import COMMIT, DIRTY
+from pipelines.provenance import DATA, DIFF, MANIFEST, PARAMETERS
+from pipelines.reproduce import judge, libraries_that_differ
 
 NAME = "unlabeled-image_folder"
 
@@ -22,6 +33,7 @@ def registered(tmp_path_factory, make_project):
         assert result.returncode == 0, result.stderr
     project.commit("data")
     project.set(evaluation={"draws": 3})  # not committed
+    (project.path / ".env").write_text("PASSWORD=hunter2")
     (project.path / "conf/local").mkdir(exist_ok=True)
     (project.path / "conf/local/parameters.yml").write_text("pretraining: {batch_size: 48}\n")  # unknown to git
     result = project.kedro("--pipeline=byol", "--params=pretraining.seed=5")
@@ -29,18 +41,17 @@ def registered(tmp_path_factory, make_project):
     return project
 
 
-def tags(project):
-    return project.client().get_model_version(NAME, "1").tags
-
-
 def test_a_version_carries_all_that_it_takes_to_make_it_again(registered):
-    known = tags(registered)
-    assert known["git_dirty"] == "true" and known["seed"] == "5" and len(known["mlflow.source.git.commit"]) == 40
-    assert json.loads(known["dvc_data"]).keys() == {"data/01_raw/photos.dvc"}
+    mlflow.set_tracking_uri(f"sqlite:///{registered.path / 'mlflow.db'}")
+    version = registered.client().get_model_version(NAME, "1")
+    known = version.tags
+    assert known[DIRTY] == "true" and known["seed"] == "5" and len(known[COMMIT]) == 40
+    assert registry.recorded(version, DATA).keys() == {"data/01_raw/photos.dvc"}
     assert {"torch", "numpy"} <= json.loads(known["libraries"]).keys() and known["python"]
     assert {"device", "cpu", "threads"} <= json.loads(known["hardware"]).keys()
-    artifacts = {each.path for each in registered.client().list_artifacts(known["training_run"])}
-    assert {"parameters.json", "changes.diff", "manifest.parquet"} <= artifacts
+    assert registry.recorded(version, PARAMETERS) and registry.recorded(version, MANIFEST) is not None
+    changed = registry.recorded(version, DIFF)
+    assert b"draws: 3" in changed and b"batch_size: 48" not in changed and b"hunter2" not in changed
 
 
 def test_it_comes_out_the_same_from_the_remote_after_everything_here_has_changed(registered):
@@ -48,6 +59,10 @@ def test_it_comes_out_the_same_from_the_remote_after_everything_here_has_changed
     shutil.rmtree(registered.path / "data/01_raw/photos/3")
     (registered.path / "conf/local/parameters.yml").unlink()
     subprocess.run(["git", "checkout", "-q", "--", "conf"], cwd=registered.path, check=True)
+    config = registered.path / ".dvc/config"  # since then the remote has another name, and one more came
+    config.write_text(config.read_text().replace("store", "storage"))
+    registered.shell("dvc", "remote", "add", "bucket", "s3://bucket/data")
+    registered.shell("dvc", "remote", "modify", "--local", "bucket", "endpointurl", "http://127.0.0.1:9")
     result = registered.shell("kedro", "reproduce", "--version=champion", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "weights and metrics are identical, bit for bit" in result.stdout
@@ -56,19 +71,66 @@ def test_it_comes_out_the_same_from_the_remote_after_everything_here_has_changed
 
 
 def test_what_is_not_the_same_is_named(registered):
-    client, known = registered.client(), tags(registered)
-    client.set_model_version_tag(NAME, "1", "libraries", json.dumps({"torch": "1.0"}))
-    parameters = json.loads(Path(client.download_artifacts(known["training_run"], "parameters.json")).read_text())
+    client, version = registered.client(), registered.client().get_model_version(NAME, "1")
+    for key, value in {"libraries": json.dumps({"torch": "1.0"}), "trained_with": "another"}.items():
+        client.set_model_version_tag(NAME, "1", key, value)
+    file = Path(unquote(urlparse(version.source).path), "artifacts/record", PARAMETERS)
+    parameters = json.loads(file.read_text())
     parameters["pretraining"]["seed"] = parameters["byol"]["pretraining"]["seed"] = 6
-    client.log_text(known["training_run"], json.dumps(parameters), "parameters.json")
+    file.write_text(json.dumps(parameters))
     result = registered.shell("kedro", "reproduce", "--version=1", "--keep", OMP_NUM_THREADS="1")
-    assert "weights: " in result.stdout and "tensors differ" in result.stdout
+    assert "weights: " in result.stdout and "tensors differ" in result.stdout, result.stdout + result.stderr
     assert "seed: 5 was recorded, 6 is found" in result.stdout and "recorded is 1.0" in result.stdout
-    assert "identical" not in result.stdout
+    assert "the weights were trained with another" in result.stdout and "identical" not in result.stdout
     tree = registered.path.with_name(f"project-{NAME}-1")
     assert (tree / "data/06_models/byol/encoder.safetensors").exists()
+    told = Config(str(tree / ".dvc"))
+    assert told["core"]["remote"] == "storage" and told["remote"]["bucket"]["endpointurl"] == "http://127.0.0.1:9"
     again = registered.command("reproduce", "--version=1")
     assert again.exit_code == 1 and "is there already" in again.output
+
+
+MEASURED = {"data_digest": "1", "linear_probe_accuracy": 0.9, "knn_accuracy": 0.9}
+NO_LABELS = {"linear_probe_accuracy": None, "knn_accuracy": None}
+
+
+@pytest.mark.parametrize(
+    "ground, changed, close",
+    [
+        (["libraries: torch 2, recorded is 1"], {"knn_accuracy": 0.89}, True),
+        (["libraries: torch 2, recorded is 1"], {"knn_accuracy": 0.8}, False),
+        (["libraries: torch 2, recorded is 1"], {"data_digest": "2"}, False),
+        ([], {"knn_accuracy": 0.89}, False),
+    ],
+)
+def test_only_other_libraries_or_hardware_excuse_a_difference(ground, changed, close):
+    verdict = judge(["weights: 2 of 3 tensors differ"], ["metrics"], ground, MEASURED, MEASURED | changed, [])
+    assert not verdict.identical and verdict.close == close
+
+
+def test_without_labels_nothing_is_called_close():
+    metrics = MEASURED | NO_LABELS
+    verdict = judge(["weights: 2 of 3 tensors differ"], [], ["libraries: torch 2, recorded is 1"], metrics, metrics, [])
+    assert not verdict.close and "there are no labels to say how close it has come" in verdict.differences[-1]
+    assert judge([], [], [], metrics, metrics, []) == (True, False, [])
+
+
+def test_the_libraries_are_those_of_the_interpreter_that_ran(tmp_path):
+    recorded = {"libraries": json.dumps({"numpy": version("numpy"), "torch": version("torch")})}
+    assert libraries_that_differ(recorded, sys.executable) == []
+    venv.create(tmp_path / "bare")
+    told = libraries_that_differ(recorded, str(tmp_path / "bare/bin/python"))
+    assert told[0] == f"libraries: numpy None, recorded is {version('numpy')}" and len(told) == 2
+
+
+def test_a_commit_that_is_not_here_is_named(registered):
+    client, bare = registered.client(), "of-another-clone"
+    client.create_registered_model(bare)
+    source = client.get_model_version(NAME, "1").source
+    client.create_model_version(bare, source, tags={COMMIT: "0" * 40, DIRTY: "false", "method": "byol"})
+    result = registered.command("reproduce", "--version=1", f"--name={bare}")
+    output = " ".join(result.output.split())
+    assert result.exit_code == 1 and "is not in this repository" in output and "fetch it first" in output
 
 
 @pytest.mark.parametrize("version, expected", [("7", "has no unlabeled-image_folder version 7"), ("nobody", "nobody")])

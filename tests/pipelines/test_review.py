@@ -82,6 +82,34 @@ def test_a_rollback_goes_past_champions_that_are_gone(registry):
     client.delete_model_version(NAME, gone.version)
 
 
+@pytest.mark.parametrize("listed", ["1", "1 3 2"])
+def test_a_reign_that_a_kill_left_half_written_counts_by_its_alias(registry, listed):
+    client = registry.client()
+    client.set_registered_model_alias(NAME, "champion", "3")  # the tag is behind it, or names who never reigned
+    client.set_registered_model_tag(NAME, "champions", listed)
+    assert "version 1 is the champion again, instead of version 3" in said(registry, "rollback")
+    assert client.get_registered_model(NAME).tags["champions"] == "1"
+
+
+def test_a_champion_that_cannot_be_had_now_is_not_passed_over_by_a_rollback(registry):
+    client = registry.client()
+    away = client.create_model_version(NAME, "http://127.0.0.1:9/files")
+    said(registry, "promote", "2")
+    client.set_registered_model_tag(NAME, "champions", f"1 {away.version} 2")
+    assert f"version {away.version} cannot be had now" in said(registry, "rollback", fails=True)
+    assert champion_of(registry) == 2
+    assert client.get_registered_model(NAME).tags["champions"] == f"1 {away.version} 2"
+    client.delete_model_version(NAME, away.version)
+
+
+def test_a_user_without_a_name_is_noted_by_number(registry, monkeypatch):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 987654)  # as in a container
+    said(registry, "promote", "2")
+    assert "by hand (user 987654," in registry.client().get_model_version(NAME, "2").tags["decision"]
+
+
 def test_without_an_earlier_champion_there_is_no_rollback(registry):
     assert "has had no other champion that is still there" in said(registry, "rollback", fails=True)
     assert champion_of(registry) == 1
