@@ -194,7 +194,7 @@ def _rerun(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, 
 def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
     try:
         return bool(registry.find(client, version["name"], version["version"]))
-    except UnlabeledError:
+    except registry.GoneError:
         return False
 
 
