@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
-UNFETCHED = "data/.unfetched.json"
+HERE = "data/.here.json"
+"""Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
 STORED = "data/02_intermediate/images.npy"
 NEVER_RAW = (".dvc", "~")
 MOST_LOOSE = 20
@@ -63,24 +64,27 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UnlabeledError(f"another retraining is at work in {project}: wait for it to end") from error
-    result = Retrained(Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model.\n")
+    result = Retrained(
+        Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
+    )
     try:
         _fetch(project, method)
         if added := _take_in(project, _touched(project)):
             logger.info("new or changed data: %s", ", ".join(added))
+            _note(project, tracked_data(project))
         version, champion = _rerun(project, client, method)
         if version:
             outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
             result = Retrained(outcome, version, _report(project, client, method, version, champion))
         if push and remotes(project):
             _push(project, method, result)
-    except UnlabeledError as error:
+        _leave(project, result)
+    except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
         _leave(project, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
         raise
     finally:
         lock.release()
-    _leave(project, result)
     return result
 
 
@@ -92,16 +96,17 @@ def _targets(method: str) -> list[str]:
 
 
 def _fetch(project: Path, method: str) -> None:
-    """Data that git names and that have not been here; those that have been are the user's, to add to and to remove."""
-    cache, unfetched = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _unfetched(project)
+    """Data that git names and that were not the last here; those that were are the user's, to add to and to remove."""
+    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
 
-    def has_been_here(name: str, revision: str) -> bool:
+    def is_here(name: str, revision: str) -> bool:
         kept = all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
-        return kept and _entry(project, name).exists() and unfetched.get(name) != revision
+        return _entry(project, name).exists() and (here[name] == revision if name in here else kept)
 
-    wanted = {name: revision for name, revision in tracked_data(project).items() if not has_been_here(name, revision)}
+    tracked = tracked_data(project)
+    wanted = [name for name, revision in tracked.items() if not is_here(name, revision)]
     if wanted:
-        _note(project, unfetched | wanted)  # until they are here whole
+        _note(project, here | dict.fromkeys(wanted, ""))
         try:
             dvc(project, "pull", *wanted)
         except UnlabeledError as error:
@@ -110,7 +115,7 @@ def _fetch(project: Path, method: str) -> None:
                 f"git names other data for {names} than are here, which cannot be fetched ({error}): run it again when "
                 f"they can be, or keep what is here with dvc add"
             ) from error
-        _note(project, {name: revision for name, revision in unfetched.items() if name not in wanted})
+    _note(project, tracked)
     if not (project / STORED).exists():
         try:
             dvc(project, "pull", "--allow-missing", *_targets(method))
@@ -118,14 +123,14 @@ def _fetch(project: Path, method: str) -> None:
             logger.warning("what others have made of the data cannot be fetched, and is made again: %s", error)
 
 
-def _unfetched(project: Path) -> dict[str, str]:
-    """Revisions that could not be fetched, or only in part, by the name of their `.dvc` file."""
-    file = project / UNFETCHED
+def _here(project: Path) -> dict[str, str]:
+    """What HERE says; a `.dvc` file that it does not name has not been seen by a retraining."""
+    file = project / HERE
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _note(project: Path, unfetched: dict[str, str]) -> None:
-    replace_file(project / UNFETCHED, lambda partial: partial.write_text(json.dumps(unfetched, indent=2) + "\n"))
+def _note(project: Path, here: dict[str, str]) -> None:
+    replace_file(project / HERE, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
 
 
 def _entry(project: Path, name: str) -> Path:
@@ -149,7 +154,7 @@ def _take_in(project: Path, touched: list[Path]) -> list[str]:
     folder = project / RAW
     folder.mkdir(parents=True, exist_ok=True)
     tracked = {_entry(project, name) for name in tracked_data(project)}
-    new = sorted(_untracked(folder, tracked))
+    new = [] if folder in tracked else sorted(_untracked(folder, tracked))
     loose = [entry.name for entry in new if entry.is_file()]
     if len(loose) > MOST_LOOSE:
         raise UnlabeledError(

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.retrain import _take_in, _touched
+from pipelines.provenance import tracked_data
+from pipelines.retrain import _fetch, _note, _take_in, _touched
 from unlabeled.crops import open_views
 from unlabeled.errors import UnlabeledError
 
@@ -237,6 +238,60 @@ def test_hidden_files_are_no_data_and_what_is_tracked_deeper_down_stays_tracked_
     assert taken_in(project) == ["data/01_raw/photos/2026", "data/01_raw/photos2"]
     (raw / "photos2/d.png").write_bytes(b"new")
     assert taken_in(project) == ["data/01_raw/photos2"] and taken_in(project) == []
+
+
+@pytest.fixture
+def reverted(project):
+    """Photos of which somebody has added one, and taken it back in git: DVC's cache has both revisions."""
+    project.track_data()
+    (project.path / "data/02_intermediate").mkdir()
+    (project.path / "data/02_intermediate/images.npy").touch()  # nothing to fetch of the stages
+    folder = project.path / "data/01_raw/photos"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(name.encode())
+        assert taken_in(project) == ["data/01_raw/photos"]
+        project.commit(name)
+    _note(project.path, tracked_data(project.path))
+    subprocess.run(["git", "checkout", "-q", "HEAD~1", "--", "data/01_raw/photos.dvc"], cwd=project.path, check=True)
+    return project
+
+
+def test_photos_that_git_has_taken_back_are_not_added_again(reverted):
+    _fetch(reverted.path, "byol")
+    assert taken_in(reverted) == []
+    assert [file.name for file in (reverted.path / "data/01_raw/photos").iterdir()] == ["a.png"]
+
+
+def test_what_is_new_here_and_has_changed_in_git_as_well_is_for_people_to_decide(reverted):
+    (reverted.path / "data/01_raw/photos/c.png").write_bytes(b"new")
+    for _ in range(2):
+        with pytest.raises(UnlabeledError, match="git names other data for data/01_raw/photos.*dvc add"):
+            _fetch(reverted.path, "byol")
+    assert reverted.shell("dvc", "add", "data/01_raw/photos").returncode == 0
+    _fetch(reverted.path, "byol")
+    assert taken_in(reverted) == [] and (reverted.path / "data/01_raw/photos/c.png").exists()
+
+
+def test_data_added_by_hand_need_no_remote(reverted):
+    assert reverted.shell("dvc", "remote", "remove", "store").returncode == 0
+    (reverted.path / "data/01_raw/photos/c.png").write_bytes(b"new")
+    assert reverted.shell("dvc", "add", "data/01_raw/photos").returncode == 0
+    _fetch(reverted.path, "byol")
+    (reverted.path / "data/01_raw/photos/a.png").unlink()
+    _fetch(reverted.path, "byol")
+    assert taken_in(reverted) == ["data/01_raw/photos"]
+
+
+def test_raw_data_tracked_as_one_are_left_as_one(project):
+    project.track_data()
+    (project.path / "data/01_raw/photos").mkdir()
+    (project.path / "data/01_raw/photos/a.png").write_bytes(b"a")
+    assert project.shell("dvc", "add", "data/01_raw").returncode == 0
+    (project.path / "data/01_raw/photos/.DS_Store").write_bytes(b"of a file manager")
+    assert taken_in(project) == []
+    (project.path / "data/01_raw/photos/b.png").write_bytes(b"b")
+    assert taken_in(project) == ["data/01_raw"]
 
 
 def test_many_files_in_no_folder_are_refused(project):
