@@ -68,7 +68,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
     )
     try:
-        _fetch(project, method)
+        _fetch(project, method, _touched(project))
         if added := _take_in(project, _touched(project)):
             logger.info("new or changed data: %s", ", ".join(added))
             _note(project, tracked_data(project))
@@ -95,13 +95,14 @@ def _targets(method: str) -> list[str]:
     return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
 
 
-def _fetch(project: Path, method: str) -> None:
+def _fetch(project: Path, method: str, touched: list[Path]) -> None:
     """Data that git names and that were not the last here; those that were are the user's, to add to and to remove."""
     cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
 
     def is_here(name: str, revision: str) -> bool:
-        kept = all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
-        return _entry(project, name).exists() and (here[name] == revision if name in here else kept)
+        entry, kept = _entry(project, name), all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
+        as_named = not any(path.is_relative_to(entry) for path in touched)
+        return entry.exists() and (as_named or (here[name] == revision if name in here else kept))
 
     tracked = tracked_data(project)
     wanted = [name for name, revision in tracked.items() if not is_here(name, revision)]
