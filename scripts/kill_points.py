@@ -99,7 +99,7 @@ def reference(project: Project) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def kill(project: Project, stage: str, after: float) -> str | None:
-    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended."""
+    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended by then."""
     process, names = start(project), list(STAGES)
     wait_until_under_way(project, process)
     for name in names[: names.index(stage)]:
@@ -109,6 +109,8 @@ def kill(project: Project, stage: str, after: float) -> str | None:
         return None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if any(run.info.status == "FINISHED" for run in project.runs()):  # and the next one is not the same run
+        return None
     return next((name for name, file in STAGES.items() if not (project.path / file).exists()), "the end")
 
 
