@@ -99,7 +99,7 @@ def reference(project: Project) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def kill(project: Project, stage: str, after: float) -> str | None:
-    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended by then."""
+    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended."""
     process, names = start(project), list(STAGES)
     wait_until_under_way(project, process)
     for name in names[: names.index(stage)]:
