@@ -25,7 +25,7 @@ class TextEncoderModel(PythonModel):
         self.probe = LinearProbe.load(probe) if probe.exists() else None
         self.classes = json.loads((folder / "classes.json").read_text())
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    def predict(self, context, model_input, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
         embedding = self.encoder.embed([str(text) for text in np.asarray(model_input).ravel()])
         if self.probe is None:
             return {"embedding": embedding}

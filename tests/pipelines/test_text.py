@@ -26,11 +26,10 @@ def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(proj
     assert all(title in page for title in ("What it makes of texts", "Nearest passages", "What it knows of language"))
     version = project.client().get_model_version_by_alias("unlabeled-topics", "champion")
     assert "An encoder of texts" in version.description and version.tags["method"] == method
-    location = project.client().get_logged_model(version.source.removeprefix("models:/")).artifact_location
-    code = [sys.executable, "-c", CLEAN, location, str(tmp_path / "there.npy")]
+    code = [sys.executable, "-c", CLEAN, version.source, str(tmp_path / "there.npy")]
     done = subprocess.run(code, cwd=tmp_path, env=project.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    here = mlflow.pyfunc.load_model(location).predict(["the with statement", "an integer"])["embedding"]
+    here = mlflow.pyfunc.load_model(version.source).predict(["the with statement", "an integer"])["embedding"]
     assert np.array_equal(np.load(tmp_path / "there.npy"), here)
 
 
