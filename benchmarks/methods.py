@@ -23,7 +23,7 @@ from unlabeled.config import Pretraining
 from unlabeled.crops import cache_views
 from unlabeled.encoders import Normalisation
 from unlabeled.method import ClosedForm, Method
-from unlabeled.methods import METHODS, load_method
+from unlabeled.methods import IMAGE_METHODS, load_method
 from unlabeled.networks import build_encoder
 from unlabeled.train import choose_device, has_bf16
 from unlabeled.views import Views
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
-    names = options.methods.split(",") if options.methods else list(METHODS)
+    names = options.methods.split(",") if options.methods else list(IMAGE_METHODS)
     config = Pretraining(batch_size=options.batch_size, epochs=1, warmup_epochs=0, learning_rate=1e-4)
     random, count = np.random.default_rng(0), options.batch_size * options.steps
     images, targets = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), random.integers(0, 10, count)

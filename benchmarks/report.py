@@ -17,7 +17,7 @@ from unlabeled.config import Augmentation, Evaluation, Pretraining
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluate import predict
 from unlabeled.probe import LinearProbe
-from unlabeled.report import Evidence, build_report
+from unlabeled.report import ImageEvidence, build_report
 
 CLASSES = 10
 DIMS = 512
@@ -46,7 +46,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def made_up(n: int, size: int) -> Evidence:
+def made_up(n: int, size: int) -> ImageEvidence:
     random = np.random.default_rng(0)
     targets = random.integers(0, CLASSES, n)
     centres = random.normal(size=(CLASSES, DIMS)).astype(np.float32)
@@ -59,7 +59,7 @@ def made_up(n: int, size: int) -> Evidence:
     metrics = accuracies | {"baselines": {name: accuracies for name in ("raw_input", "random_encoder", "pca")}}
     metrics |= {"embedding_std": 0.6, "rankme": 100.0, "images_per_second": 500.0, "seconds": 100.0}
     epochs = np.arange(1, 201)
-    return Evidence(
+    return ImageEvidence(
         method="byol",
         images=random.integers(0, 256, (n, 3, size, size), dtype=np.uint8),
         manifest=manifest,

@@ -1,6 +1,6 @@
 """The model card of a registered version, in Markdown: what it is, what it is worth, and what the gate said of it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.git import COMMIT, DIRTY
 from pipelines.provenance import TRAINED_WITH
@@ -8,12 +8,20 @@ from unlabeled.config import in_words
 from unlabeled.verdict import NAMES
 
 
+class Kind(NamedTuple):
+    """What a card says of a kind of data: what encodes it, what there was of it, and the end of a call of `predict`."""
+
+    encoder: str
+    data: str
+    example: str
+
+
 def model_card(
     name: str,
     number: str,
     tags: dict[str, Any],
     metrics: dict[str, Any],
-    summary: dict[str, Any],
+    kind: Kind,
     promoted: bool,
     reason: str,
 ) -> str:
@@ -21,16 +29,15 @@ def model_card(
     standing = "the champion" if promoted else "a challenger"
     lines = [
         f"# {name}, version {number}",
-        f"An image encoder, trained by **{tags['method']}** on {summary['images']:,} images of {summary['source']} "
-        f"({summary['image_size']}×{summary['image_size']}, {summary['channels']} channels). When it was registered it "
-        f"became **{standing}**: {reason}.",
+        f"{kind.encoder}, trained by **{tags['method']}** on {kind.data}. "
+        f"When it was registered it became **{standing}**: {reason}.",
         *_table(metrics),
         *([f"Since the champion's data: {tags['drift']}."] if "drift" in tags else []),
         "## Where it comes from",
         "\n".join(f"- {what}: `{tags[key]}`" for what, key in ORIGIN.items() if key in tags),
         "## Use it",
         f'```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model("models:/{name}/{number}")\n'
-        f"answer = model.predict(images)  # uint8 (N, {summary['channels']}, H, W)\n```",
+        f"answer = model.predict({kind.example}\n```",
     ]
     return "\n\n".join(lines)
 

@@ -26,7 +26,7 @@ from rich.table import Table
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS
+from unlabeled.methods import IMAGE_METHODS
 from unlabeled.progress import be_quiet
 
 QUIET = "UNLABELED_QUIET"
@@ -185,7 +185,7 @@ def reproduce(
 
 
 @cli.command()
-@click.option("--method", default=next(iter(METHODS)), show_default=True, help="Whose stages to rerun.")
+@click.option("--method", default=next(iter(IMAGE_METHODS)), show_default=True, help="Whose stages to rerun.")
 @click.option("--no-push", is_flag=True, help="Send nothing to DVC's remote.")
 @click.pass_context
 def retrain(context: click.Context, method: str, no_push: bool) -> None:

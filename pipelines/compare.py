@@ -16,7 +16,7 @@ from kedro.pipeline import Pipeline, node
 from pipelines import augmentation, ingestion
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS
+from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def compare(
         views_of: The crops that they share; read so that these are there first.
     """
     rows, metrics = [], {}
-    for method in config.methods or METHODS:
+    for method in config.methods or IMAGE_METHODS:
         folders = models_folder / method, reporting_folder / method
         if _is_trained(method, *folders, parameters[method], manifest, summary):
             status, reason = "kept", "trained before with the same inputs"

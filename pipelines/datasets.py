@@ -155,9 +155,9 @@ class EncoderDataset(FileDataset):
         return [self._filepath, self._filepath.with_suffix(".json")]
 
     def read(self, path: Path) -> Any:
-        from unlabeled.encoders import ImageEncoder  # imports torch
+        from unlabeled.encoders import read_encoder  # imports torch
 
-        return ImageEncoder.load(path)
+        return read_encoder(path)
 
     def save(self, data: Any) -> None:
         data.save(self._filepath)

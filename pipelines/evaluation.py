@@ -10,7 +10,8 @@ from kedro.pipeline import Pipeline, node
 from pipelines.datasets import NO_PROBE
 from unlabeled.config import Evaluation
 
-MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "images_per_second", "seconds")
+MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "images_per_second", "sequences_per_second")
+MEASURED_WHILE_TRAINING += ("validation_loss", "seconds")
 
 
 def evaluate(
@@ -22,9 +23,24 @@ def evaluate(
     run: dict[str, Any],
     config: Evaluation,
 ) -> dict[str, Any]:
-    from unlabeled.evaluate import evaluate, predict  # imports torch
+    from unlabeled.evaluate import evaluate  # imports torch
 
-    metrics, features, probe = evaluate(encoder, images, manifest, config)
+    return completed(*evaluate(encoder, images, manifest, config), manifest, summary, history, run, config)
+
+
+def completed(
+    metrics: dict[str, Any],
+    features: np.ndarray,
+    probe: Any,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    config: Evaluation,
+) -> dict[str, Any]:
+    """The outputs of the stage: metrics with those of the training and what they are of, and the probe's answers."""
+    from unlabeled.evaluate import predict  # imports torch
+
     last = history.iloc[-1]
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}

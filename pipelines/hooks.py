@@ -7,6 +7,7 @@ import shlex
 import socket
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -91,8 +92,8 @@ class ProjectHook(MlflowHook):
                 _keep_record(made_from.files)
             tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
             mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
-            for name in OF_THE_DATA:
-                if name in pipeline.inputs() and catalog.exists(name):  # another run has ingested it
+            for name in pipeline.inputs():
+                if name.rpartition(".")[2] in OF_THE_DATA and catalog.exists(name):  # another run has ingested it
                     self._keep(name)
         except BaseException:
             self._unlock()
@@ -109,7 +110,7 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
-        if dataset_name == "summary":
+        if dataset_name.rpartition(".")[2] == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
 
     @hook_impl
@@ -165,13 +166,9 @@ def _keep_record(files: dict[str, bytes]) -> None:
 
 def _check_methods(pipeline: Any, catalog: Any) -> None:
     """Stops before any work where a method would be refused only after its images were ingested."""
-    for name in pipeline.only_nodes_with_tags("pretraining").inputs():
-        if name.startswith("params:") and name.endswith(".pretraining"):
-            from unlabeled.pretrain import check  # imports torch
-
-            method = name.removeprefix("params:").partition(".")[0]
-            crop_size = catalog.load(f"params:{method}.augmentation").crop_size
-            check(method, catalog.load(name), crop_size)
+    for node in pipeline.only_nodes_with_tags("pretraining").nodes:
+        blocks = (catalog.load(f"params:{node.namespace}.{block}") for block in ("pretraining", "augmentation"))
+        import_module(node.func.__module__).check(node.namespace, *blocks)
 
 
 def _lock(project: Path) -> FileLock:

@@ -80,7 +80,7 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
             metrics=JsonDataset(str(metrics)).load(),
             predictions=pd.read_parquet(predictions),
             classes=len(read["classes"]),
-            labelled=round(read["splits"].get("train", 0) * read["labelled"] / read["images"]),
+            labelled=round(read["splits"].get("train", 0) * read["labelled"] / sum(read["splits"].values())),
             link=_link(run, folder) if PAGE in artifacts else "",
         )
 

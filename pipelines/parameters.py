@@ -6,10 +6,12 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from unlabeled.errors import ConfigError
-from unlabeled.methods import METHODS
+from unlabeled.methods import METHODS, TEXT_METHODS
 
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
 """The blocks that a method may change for itself under its own name."""
+NOT_OF_IMAGES = ("ingestion", "augmentation")
+"""The blocks of a method of text that have nothing in common with those of images: it has them to itself."""
 
 
 class MethodConfigLoader(OmegaConfigLoader):
@@ -22,7 +24,11 @@ class MethodConfigLoader(OmegaConfigLoader):
         given = self.runtime_params or {}
         for method in METHODS:
             own, own_given = config.get(method) or {}, given.get(method) or {}
-            layers = {b: (config.get(b), own.get(b), given.get(b), own_given.get(b)) for b in PER_METHOD}
+            alone = NOT_OF_IMAGES if method in TEXT_METHODS else ()
+            places = {
+                block: ({} if block in alone else config, own, given, own_given) for block in (*alone, *PER_METHOD)
+            }
+            layers = {block: [place.get(block) for place in each] for block, each in places.items()}
             config = {**config, method: {**own, **{block: _merge(block, *parts) for block, parts in layers.items()}}}
         return config
 

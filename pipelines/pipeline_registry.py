@@ -1,4 +1,4 @@
-"""The pipelines by name: one a method, all on the same ingestion and the same cached crops."""
+"""The pipelines by name: one a method; those of images all on the same ingestion and the same cached crops."""
 
 from kedro.pipeline import Pipeline
 
@@ -16,7 +16,13 @@ from pipelines import (
     reporting,
     search,
 )
-from unlabeled.methods import METHODS
+from pipelines.text import augmentation as text_augmentation
+from pipelines.text import evaluation as text_evaluation
+from pipelines.text import ingestion as text_ingestion
+from pipelines.text import pretraining as text_pretraining
+from pipelines.text import registration as text_registration
+from pipelines.text import reporting as text_reporting
+from unlabeled.methods import IMAGE_METHODS, TEXT_METHODS
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder", "provenance"}
 
@@ -33,8 +39,17 @@ def method_pipeline(method: str) -> Pipeline:
     )
 
 
+def text_pipeline(method: str) -> Pipeline:
+    """The same of a method of text: all of its data are its own."""
+    stages = (text_ingestion, text_augmentation, text_evaluation, text_registration, text_reporting)
+    own = sum((stage.create_pipeline() for stage in stages), text_pretraining.create_pipeline(method))
+    names = {"namespace": method, "inputs": {"reporting_folder", "provenance"}, "tags": method}
+    return Pipeline(own, prefix_datasets_with_namespace=True, **names)
+
+
 def register_pipelines() -> dict[str, Pipeline]:
-    pipelines = {method: method_pipeline(method) for method in METHODS}
+    pipelines = {method: method_pipeline(method) for method in IMAGE_METHODS}
+    pipelines |= {method: text_pipeline(method) for method in TEXT_METHODS}
     others = {
         "ingestion": ingestion.create_pipeline(),
         "compare": compare.create_pipeline(),

@@ -34,14 +34,10 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         folder: Path,
     ) -> dict[str, Any]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
-        from unlabeled.train import choose_device
 
         _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
-        run = mlflow.active_run()
-        code = mlflow.get_run(run.info.run_id).data.tags.get(CODE)  # which the active run has not been told
-        source = CodeDatasetSource({"source": summary["source"]})
-        mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
-        with LiveMetrics(run.info.run_id) as report:
+        log_data(summary)
+        with LiveMetrics(mlflow.active_run().info.run_id) as report:
             encoder, history, examples = pretrain_encoder(
                 method,
                 images,
@@ -53,12 +49,33 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 resume=folder / CHECKPOINT,
                 report=report,
             )
-        inputs = fingerprint(method, manifest, summary, config, recipe)
-        made = {"run_id": run.info.run_id, "method": method, "seed": config.seed, "fingerprint": inputs}
-        made |= {CODE: code, "hardware": hardware(choose_device(config.device).type)}
-        return {"encoder": encoder, "run": made, "history": pd.DataFrame(history), "examples": examples}
+        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
+        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history), "examples": examples}
 
     return pretrain
+
+
+def check(method: str, config: Pretraining, recipe: Augmentation) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are images."""
+    from unlabeled.pretrain import check  # imports torch
+
+    check(method, config, recipe.crop_size)
+
+
+def log_data(summary: dict[str, Any]) -> None:
+    """Tells the active run what data it is of."""
+    source = CodeDatasetSource({"source": summary["source"]})
+    mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
+
+
+def record(method: str, config: Pretraining, fingerprint: str) -> dict[str, Any]:
+    """What is kept beside an encoder of the training that made it."""
+    from unlabeled.train import choose_device  # imports torch
+
+    run_id = mlflow.active_run().info.run_id
+    code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told
+    made = {"run_id": run_id, "method": method, "seed": config.seed, "fingerprint": fingerprint}
+    return {**made, CODE: code, "hardware": hardware(choose_device(config.device).type)}
 
 
 def _stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
 
-LIBRARIES = ("numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "torch", "torchvision")
+LIBRARIES = ("numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
+LIBRARIES += ("torch", "torchvision")
 """Those whose version may change a number."""
 PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"
 """Of a record: all parameters as they were resolved, the data that DVC tracks, and what turns the commit into the work

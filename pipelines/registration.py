@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import unlabeled
 from pipelines import model
-from pipelines.card import model_card
+from pipelines.card import Kind, model_card
 from pipelines.promotion import Decision, contest, judge
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_WITH, Provenance
 from pipelines.registry import MODEL, RECORD, model_name
@@ -71,6 +73,38 @@ def register(
         run: Of the training.
         provenance: Of the run that registers.
     """
+    size, channels = summary["image_size"], summary["channels"]
+    kind = Kind(
+        "An image encoder",
+        f"{summary['images']:,} images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"images)  # uint8 (N, {channels}, H, W)",
+    )
+    log = partial(log_model, encoder, probe, images, summary)
+    blocks = (pretraining, evaluation, config)
+    return enter(encoder, log, kind, metrics, predictions, images, manifest, summary, run, provenance, *blocks)
+
+
+def enter(
+    encoder: Any,
+    log: Callable[[dict[str, Any]], str],
+    kind: Kind,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    data: Any,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    run: dict[str, Any],
+    provenance: Provenance,
+    pretraining: Pretraining,
+    evaluation: Evaluation,
+    config: Registration,
+) -> dict[str, Any]:
+    """Makes an encoder of any kind of data a version, and asks the gate.
+
+    Args:
+        log: Logs the model with its record, tables, dicts and bytes by the names of their files, and returns its id.
+        data: What the encoder embeds: images or texts, row by row of the manifest.
+    """
     from unlabeled.embed import weights_digest  # imports torch
 
     client, name = MlflowClient(), model_name(config, summary["source"])
@@ -83,7 +117,7 @@ def register(
         "training_run": run["run_id"],
         "hardware": json.dumps(run.get("hardware")),
         "unlabeled": unlabeled.__version__,
-        "images": summary["images"],
+        "images": len(manifest),
         "test_images": len(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
         **provenance.tags,
@@ -93,12 +127,12 @@ def register(
     number = begun(client, name, tags)
     if number is None:
         record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **provenance.files}
-        number = create_version(client, name, log_model(encoder, probe, images, summary, record), tags)
+        number = create_version(client, name, log(record), tags)
 
     def judged(champion: ModelVersion | None) -> Decision:
         if champion is not None and str(champion.version) == number:  # by a run that was killed after that
             return Decision(True, champion.tags.get("decision", ""))
-        compared = (metrics, predictions, images, manifest, summary["classes"], tags)
+        compared = (metrics, predictions, data, manifest, summary["classes"], tags)
         return judge(champion, *compared, pretraining, evaluation, config)
 
     def noted(decision: Decision) -> None:
@@ -106,7 +140,7 @@ def register(
         for key, value in {"decision": decision.reason, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
         outcome = decision.promoted, decision.reason
-        card = model_card(name, number, {**tags, **changed}, metrics, summary, *outcome)
+        card = model_card(name, number, {**tags, **changed}, metrics, kind, *outcome)
         client.update_model_version(name, number, card[:LONGEST_CARD])
         client.set_registered_model_alias(name, "challenger", number)
 
@@ -153,17 +187,33 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 
 def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
-    """Logs a model that loads without this project, with its record, and returns its id.
-
-    Args:
-        record: Tables, dicts and bytes by the names of their files.
-    """
+    """Logs a model of images that loads without this project, with its record, and returns its id."""
+    # Any number of images of any height and width.
+    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
+    signature = ModelSignature(inputs, outputs_of(encoder, probe), FILES)
     example = np.array(images[:EXAMPLES])
+    return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
+
+
+def outputs_of(encoder: Any, probe: Any) -> Schema:
+    """Embeddings and, where there is a probe, probabilities."""
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
-    # Any number of images of any height and width.
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
+    return Schema(outputs)
+
+
+def log_files(
+    encoder: Any,
+    probe: Any,
+    summary: dict[str, Any],
+    record: dict[str, Any],
+    code_file: str,
+    signature: ModelSignature,
+    example: Any,
+    requirements: tuple[str, ...],
+) -> str:
+    """Logs a model of any kind of data; `code_file` is what MLflow runs to load it."""
     with tempfile.TemporaryDirectory() as folder:
         files, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
         encoder.save(files / "encoder.safetensors")
@@ -174,12 +224,12 @@ def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, A
         shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
         info = mlflow.pyfunc.log_model(
             name="encoder",
-            python_model=model.__file__,
+            python_model=code_file,
             artifacts={MODEL: str(files), RECORD: str(_written(record, Path(folder, RECORD)))},
             code_paths=[str(code)],
-            signature=ModelSignature(inputs, Schema(outputs), FILES),
+            signature=signature,
             input_example=example,
-            pip_requirements=[f"{package}=={installed(package)}" for package in REQUIREMENTS],
+            pip_requirements=[f"{package}=={installed(package)}" for package in requirements],
         )
     return info.model_id
 

@@ -145,14 +145,14 @@ def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
 
 
 def fetch(name: str, version: str) -> Registered:
-    """The encoder of a version, by its number or alias. Raises UnlabeledError where it cannot be had."""
-    from unlabeled.encoders import load_encoder  # imports torch
+    """The image encoder of a version, by its number or alias. Raises UnlabeledError where it cannot be had."""
+    from unlabeled.encoders import ImageEncoder, load_encoder  # imports torch
     from unlabeled.probe import LinearProbe
 
     found = find(MlflowClient(), name, version)
     folder = download(found)
-    probe = folder / "probe.safetensors"
+    encoder, probe = load_encoder(folder), folder / "probe.safetensors"
+    if not isinstance(encoder, ImageEncoder):
+        raise UnlabeledError(f"{name} version {found.version} is an encoder of texts, expected one of images")
     classes = json.loads((folder / "classes.json").read_text())
-    return Registered(
-        str(found.version), load_encoder(folder), LinearProbe.load(probe) if probe.exists() else None, classes
-    )
+    return Registered(str(found.version), encoder, LinearProbe.load(probe) if probe.exists() else None, classes)

@@ -13,7 +13,7 @@ from kedro.pipeline import Pipeline, node
 from mlflow.tracking import MlflowClient
 
 from pipelines.git import COMMIT, DIRTY
-from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
+from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +49,12 @@ def report(
     evaluation: Evaluation,
     registration: Registration,
 ) -> str:
-    from unlabeled.report import Evidence, build_report  # imports torch and matplotlib
+    from unlabeled.report import ImageEvidence, build_report  # imports torch and matplotlib
 
-    tags = MlflowClient().get_run(mlflow.active_run().info.run_id).data.tags
     method = run["method"]
-    provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
-    provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
-    provenance["registered as"] = f"{version['name']} version {version['version']}: {version['reason']}"
-    blocks = (ingestion, augmentation, pretraining, evaluation, registration)
-    logger.info("%s", _closing(method, summary["source"], metrics))
-    logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
-    logger.info("all runs: %s", _where_runs_are())
+    tell(method, summary, metrics, folder)
     return build_report(
-        Evidence(
+        ImageEvidence(
             method=method,
             images=images,
             manifest=manifest,
@@ -79,10 +72,30 @@ def report(
             pretraining=pretraining,
             evaluation=evaluation,
             finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
-            provenance=provenance,
-            parameters={f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()},
+            provenance=provenance_of(run, version),
+            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
+
+
+def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str]:
+    """What is needed to repeat a run, by name."""
+    tags = MlflowClient().get_run(mlflow.active_run().info.run_id).data.tags
+    provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
+    provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
+    return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
+
+
+def parameters_of(*blocks: Block) -> dict[str, Any]:
+    """All of the blocks' parameters, by dotted name."""
+    return {f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()}
+
+
+def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
+    """The numbers that matter, and where to read on."""
+    logger.info("%s", _closing(method, summary["source"], metrics))
+    logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
+    logger.info("all runs: %s", _where_runs_are())
 
 
 def _closing(method: str, source: str, metrics: dict[str, Any]) -> str:

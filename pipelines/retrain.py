@@ -18,7 +18,7 @@ from pipelines.provenance import tracked_data
 from unlabeled.arrays import replace_file
 from unlabeled.config import in_words
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS
+from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
     Raises:
         UnlabeledError: A step failed; what was made before it is kept.
     """
-    if method not in METHODS:
-        raise UnlabeledError(f"--method: received {method!r}, expected one of {', '.join(METHODS)}")
+    if method not in IMAGE_METHODS:
+        raise UnlabeledError(f"--method: received {method!r}, expected one of {', '.join(IMAGE_METHODS)}")
     lock = FileLock(project / "data" / ".retrain.lock")
     try:
         lock.acquire(timeout=0)
@@ -90,7 +90,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
 
 def _targets(method: str) -> list[str]:
     """What DVC calls the stages of a method: those that all share, where they lie apart, and its own."""
-    if method == next(iter(METHODS)):
+    if method == next(iter(IMAGE_METHODS)):
         return ["dvc.yaml"]
     return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
 

@@ -15,13 +15,15 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from unlabeled.methods import METHODS
+from unlabeled.methods import METHODS, TEXT_METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
+LOADS_A_METHOD = {"pipelines.pretraining", "pipelines.text.pretraining", "pipelines.text.evaluation"}
+"""Stages that find the method by its name in a table."""
 TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
@@ -51,8 +53,9 @@ def dvc_yamls() -> dict[Path, dict[str, Any]]:
         context = session.load_context()
         for number, method in enumerate(METHODS):
             stages = {}
-            for stage in STAGES if number == 0 else STAGES[len(SHARED) :]:
-                name = stage if stage in SHARED else f"{stage}-{method}"
+            shared = () if method in TEXT_METHODS else SHARED
+            for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
+                name = stage if stage in shared else f"{stage}-{method}"
                 nodes = pipelines[method].only_nodes_with_tags(stage)
                 stages[name] = _stage(stage, method, nodes, context.catalog, imports)
             if number:
@@ -68,11 +71,12 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
     read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
     outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
     plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
+    lasting = stage in SHARED and method not in TEXT_METHODS
     description = {
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
-        "deps": sorted(read) + _code(f"pipelines.{stage}", method, imports),
+        "deps": sorted(read) + _code(nodes.nodes[0].func.__module__, method, imports),
         "params": _parameters(nodes),
-        "outs": [{file: {"persist": True}} if stage in SHARED else file for file in sorted(plain)],
+        "outs": [{file: {"persist": True}} if lasting else file for file in sorted(plain)],
     }
     for name, files in outputs.items():
         if name.endswith(".metrics"):
@@ -91,7 +95,7 @@ def _files(catalog: Any, name: str) -> list[str]:
 def _code(module: str, method: str, imports: Any) -> list[str]:
     """The files that a module is made of, imported directly or not, without the methods that are not the one."""
     modules = [module, "pipelines.datasets"]  # which the catalog names, and no import
-    if module == "pipelines.pretraining":
+    if module in LOADS_A_METHOD:
         modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
     used.discard("unlabeled.methods")  # a table of names: adding one to it reruns nothing
@@ -112,10 +116,11 @@ def _parameters(nodes: Any) -> list[dict[str, list[str]]]:
         if _has("parameters.yml", name):
             shared.add(name)
             continue
-        shared.add(block)
+        if not (method in TEXT_METHODS and block in SHARED):  # those of images
+            shared.add(block)
         if _has(f"parameters_{method}.yml", name):
             own.setdefault(f"conf/base/parameters_{method}.yml", set()).add(name)
-    return [{file: sorted(keys)} for file, keys in {"conf/base/parameters.yml": shared, **own}.items()]
+    return [{file: sorted(keys)} for file, keys in {"conf/base/parameters.yml": shared, **own}.items() if keys]
 
 
 def _has(file: str, name: str) -> bool:

@@ -74,11 +74,18 @@ def _verdict(source: str, ranked: list[Entry]) -> str:
     if not best.metrics["few_label"]:
         return f"On {source} there are no labels to rank {len(ranked)} methods by."
     setting, each = best.few()
-    pixels = best.metrics["baselines"]["raw_input"]["few_label"][setting]["mean"]
+    name, first = _reference(best)
+    reference = first["few_label"][setting]["mean"]
     return (
         f"On {source} the best of {len(ranked)} with {in_words(setting)} is {best.method}: {100 * each['mean']:.1f} ± "
-        f"{100 * each['std']:.1f} %, where raw pixels get {100 * pixels:.1f} %."
+        f"{100 * each['std']:.1f} %, where {name} get {100 * reference:.1f} %."
     )
+
+
+def _reference(entry: Entry) -> tuple[str, dict[str, Any]]:
+    """The first baseline that was measured beside an entry, in words, and its numbers."""
+    name, numbers = next(iter(entry.metrics["baselines"].items()))
+    return NAMES.get(name, name), numbers
 
 
 def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
@@ -94,10 +101,10 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
         points.append((entry.method, entry.metrics["seconds"], fewest.mean, fewest.low, fewest.high))
     counts = labelled[0].labelled, labelled[0].classes, tested
     curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:DRAWN]}
-    pixels = labelled[0].metrics["baselines"]["raw_input"]
-    curves[NAMES["raw_input"]] = curve(pixels, *counts)
+    name, reference = _reference(labelled[0])
+    curves[name] = curve(reference, *counts)
     drawn = [charts.accuracy_over_seconds(points), charts.label_efficiency(curves)]
-    lead = f"On the left every method; on the right the best {len(curves) - 1} and raw pixels."
+    lead = f"On the left every method; on the right the best {len(curves) - 1} and {name}."
     yield Section(f"{source}: accuracy, seconds and labels", drawn, lead)
     if len(labelled) > 1:
         yield _significance(source, labelled, tested)

@@ -49,7 +49,9 @@ NAMES = {
     "alignment": "distance of two views (alignment)",
     "momentum": "momentum τ of the target",
     "learning_rate": "learning rate",
+    "validation_loss": "loss on validation",
     "images_per_second": "images a second",
+    "sequences_per_second": "sequences a second",
 }
 """Curves of a training, in their order; further columns of its history follow under their own names."""
 NOT_CURVES = {"epoch", "seconds", "untrained_embedding_std"}

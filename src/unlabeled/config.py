@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from unlabeled.errors import ConfigError
-from unlabeled.methods import METHODS
+from unlabeled.methods import IMAGE_METHODS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -280,14 +280,14 @@ class Compare(Block):
 
     block: ClassVar[str] = "compare"
     methods: Annotated[tuple[str, ...] | None, Field(strict=False, min_length=1), BeforeValidator(_as_list)] = None
-    """Names of pipelines; None: all. On a command line, `byol+simclr`."""
+    """Names of pipelines of images; None: all. On a command line, `byol+simclr`."""
 
     @model_validator(mode="after")
     def _are_methods(self) -> "Compare":
         for name in self.methods or ():
-            if name not in METHODS:
+            if name not in IMAGE_METHODS:
                 raise ValueError(
-                    f"methods={list(self.methods)}, expected names among {', '.join(METHODS)}: not {name!r}"
+                    f"methods={list(self.methods)}, expected names among {', '.join(IMAGE_METHODS)}: not {name!r}"
                 )
         return self
 

@@ -37,6 +37,8 @@ def summarise(before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, see
     summary["classes"] = _shares_differ(
         now.label[~is_new].fillna("").to_numpy(), now.label[is_new].fillna("").to_numpy(), rng
     )
+    if "width" not in now:  # texts
+        return summary
     area = (now.width * now.height).to_numpy()
     deciles = np.searchsorted(np.quantile(area[~is_new], np.linspace(0.1, 0.9, 9)), area)
     summary["sizes"] = _shares_differ(deciles[~is_new], deciles[is_new], rng)
@@ -93,7 +95,7 @@ def in_words(summary: dict[str, Any]) -> str:
         return f"{counts}: too few to say how they differ" if summary["new"] else counts
     parts = {"in embedding": "embedding", "in class balance": "classes", "in size": "sizes"}
     told = []
-    for words, key in parts.items():
+    for words, key in ((words, key) for words, key in parts.items() if key in summary):
         found = summary[key]
         verdict = "different" if found["p_value"] <= LEVEL else "alike"
         told.append(f"{verdict} {words} ({found['distance']:.2f}, p = {found['p_value']:.2g})")

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,6 +112,22 @@ class ImageEncoder:
         return encoder
 
 
-def load_encoder(folder: str | Path) -> ImageEncoder:
-    """The encoder that a run left in `data/06_models/<method>`; its `embed` turns uint8 images into features."""
-    return ImageEncoder.load(Path(folder) / "encoder.safetensors")
+KINDS = {"image": "unlabeled.encoders:ImageEncoder", "text": "unlabeled.text.encoder:TextEncoder"}
+"""By the `kind` in an encoder's .json; without one it is of images."""
+
+
+def read_encoder(path: Path) -> Any:
+    """The encoder in `<path>` and its .json, of whatever kind. Raises DataError where it cannot be read."""
+    spec = path.with_suffix(".json")
+    try:
+        kind = json.loads(spec.read_text()).get("kind", "image")
+        module, _, name = KINDS[kind].partition(":")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
+    return getattr(import_module(module), name).load(path)
+
+
+def load_encoder(folder: str | Path) -> Any:
+    """The encoder that a run left in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into
+    features."""
+    return read_encoder(Path(folder) / "encoder.safetensors")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,18 @@ def evaluate(
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
         one.
     """
-    features = encoder.embed(images)
+    return measure_all(encoder.embed(images), manifest, config, _baselines(encoder, images, manifest, config))
+
+
+def measure_all(
+    features: np.ndarray, manifest: pd.DataFrame, config: Evaluation, baselines: dict[str, Callable[[], np.ndarray]]
+) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
+    """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
     train = features[(manifest.split == "train").to_numpy()]
     metrics: dict[str, Any] = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}, "baselines": {}}
     probe, labels = None, Labels.of(manifest)
     if labels.suffice():
-        candidates = {"encoder": lambda: features} | _baselines(encoder, images, manifest, config)
+        candidates = {"encoder": lambda: features} | baselines
         with bar("probing", len(candidates), "kinds of features") as progress:
             for name, compute in candidates.items():
                 numbers, fitted = measure(compute(), labels, config)

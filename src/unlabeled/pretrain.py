@@ -134,7 +134,7 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
-            with _as_config_error():
+            with as_config_error():
                 model(views, *labels)
 
 
@@ -143,12 +143,12 @@ def _build(
 ) -> tuple[ImageEncoder, Method]:
     kind = load_method(name)
     labels = {"classes": classes} if kind.supervised else {}
-    with _as_config_error():
+    with as_config_error():
         encoder = ImageEncoder(config.encoder, channels, size, normalisation)
-        return encoder, kind(encoder.network, **labels, **_constants(name, config))
+        return encoder, kind(encoder.network, **labels, **constants_of(name, config))
 
 
-def _constants(method: str, config: Pretraining) -> dict[str, Any]:
+def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
     """`pretraining.method`, its names and types those of the method's constructor."""
     parameters = inspect.signature(load_method(method)).parameters
     expected = {name: p.annotation for name, p in parameters.items() if name not in ("encoder", "classes")}
@@ -166,7 +166,7 @@ def _constants(method: str, config: Pretraining) -> dict[str, Any]:
 
 
 @contextmanager
-def _as_config_error() -> Iterator[None]:
+def as_config_error() -> Iterator[None]:
     """What a method or a network says of its constants, with the key to change."""
     try:
         yield
@@ -189,7 +189,7 @@ def _solve(
     began = time.perf_counter()
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        with _as_config_error():
+        with as_config_error():
             loss = method.fit(_Batches(encoder, images, rows, config.batch_size))
     seconds = time.perf_counter() - began
     measured = {"loss": loss, "images_per_second": len(rows) / seconds, "seconds": seconds, **monitor(method)}

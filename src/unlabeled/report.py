@@ -32,33 +32,25 @@ RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "leakage")
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a page is made of.
+    """What a page of any kind of data is made of.
 
     Attributes:
-        images: uint8 (N, C, H, W).
-        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
         predictions: As `evaluate.predict` makes them.
         history: A row an epoch.
-        examples: As `Method.illustrate` made them, in uint8.
         finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
         provenance: What is needed to repeat the run, by name.
         parameters: All of them, by dotted name.
     """
 
     method: str
-    images: np.ndarray
     manifest: pd.DataFrame
     summary: dict[str, Any]
     quarantine: pd.DataFrame
-    views: np.ndarray
-    encoder: ImageEncoder
     features: np.ndarray
     probe: LinearProbe | None
     metrics: dict[str, Any]
     predictions: pd.DataFrame
     history: pd.DataFrame
-    examples: dict[str, np.ndarray]
-    recipe: Augmentation
     pretraining: Pretraining
     evaluation: Evaluation
     finetuned: dict[str, dict[str, dict[str, float]]]
@@ -73,12 +65,29 @@ class Evidence:
     def test(self) -> np.ndarray:
         """Rows of the test split, labelled or not; of all images where there is none."""
         rows = np.flatnonzero(self.manifest.split == "test")
-        return rows if len(rows) else np.arange(len(self.images))
+        return rows if len(rows) else np.arange(len(self.manifest))
 
     def name_of(self, row: int) -> str:
         """The class of a row; empty without a label."""
         target = self.manifest.target.iat[row]
         return self.summary["classes"][target] if target >= 0 else ""
+
+
+@dataclass(frozen=True)
+class ImageEvidence(Evidence):
+    """And of images.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
+        examples: As `Method.illustrate` made them, in uint8.
+    """
+
+    images: np.ndarray
+    views: np.ndarray
+    encoder: ImageEncoder
+    examples: dict[str, np.ndarray]
+    recipe: Augmentation
 
     def tile(self, row: int, caption: str | None = None, mark: str = "") -> Tile:
         name = self.name_of(row)
@@ -86,19 +95,19 @@ class Evidence:
         return Tile(picture(self.images[row]), alt, name if caption is None else caption, mark)
 
 
-def build_report(evidence: Evidence) -> str:
+def build_report(evidence: ImageEvidence) -> str:
     """The page as HTML."""
     with threadpool_limits(torch.get_num_threads()):
-        curves = _curves(evidence)
+        curves = curves_of(evidence)
         sections = [section for make in SECTIONS if (section := make(evidence, curves))]
     title = f"{evidence.method} on {evidence.summary['source']}"
-    return render(title, _verdict(evidence, curves), _facts(evidence), sections)
+    return render(title, verdict_of(evidence, curves), facts(evidence), sections)
 
 
 Curves = dict[str, list[Accuracy]]
 
 
-def _curves(evidence: Evidence) -> Curves:
+def curves_of(evidence: Evidence) -> Curves:
     """Of the encoder and of the baselines; empty without labels."""
     if evidence.probe is None:
         return {}
@@ -108,20 +117,20 @@ def _curves(evidence: Evidence) -> Curves:
     return {name: curve(numbers, *counts) for name, numbers in kinds.items()}
 
 
-def _verdict(evidence: Evidence, curves: Curves) -> str:
+def verdict_of(evidence: Evidence, curves: Curves) -> str:
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
         return verdict(curves["encoder"], baselines)
     spread_, rank = evidence.metrics["embedding_std"], evidence.metrics["rankme"]
     alive = "has collapsed" if diagnosis.collapse(evidence.metrics, evidence.pretraining) else "is alive"
     return (
-        f"These images have too few labels to say how accurate the encoder is. Its embedding {alive}: a standard "
+        f"There are too few labels to say how accurate the encoder is. Its embedding {alive}: a standard "
         f"deviation of {spread_:.2f}, where 1 is as spread as can be, and {rank:.0f} effective dimensions of "
         f"{evidence.features.shape[1]}."
     )
 
 
-def _facts(evidence: Evidence) -> list[tuple[str, str]]:
+def facts(evidence: Evidence) -> list[tuple[str, str]]:
     metrics = evidence.metrics
     facts = []
     if evidence.probe is not None:
@@ -130,11 +139,12 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
             facts.append((in_words(few[0]), f"{100 * few[1]['mean']:.1f}\u00a0±\u00a0{100 * few[1]['std']:.1f}\u00a0%"))
         facts += [("linear probe", f"{100 * metrics['linear_probe_accuracy']:.1f}\u00a0%")]
         facts += [("kNN", f"{100 * metrics['knn_accuracy']:.1f}\u00a0%")]
-    facts += [("images a second", f"{metrics['images_per_second']:,.0f}")]
+    rates = {name: value for name, value in metrics.items() if name.endswith("_per_second")}
+    facts += [(name.replace("_per_", " a "), f"{value:,.0f}") for name, value in rates.items()]
     return [*facts, ("of training", f"{metrics['seconds']:,.0f} s")]
 
 
-def _label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
+def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
     if not curves:
         return None
     named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
@@ -165,7 +175,7 @@ def _finetuned(evidence: Evidence) -> Curves:
     return {names[start]: sorted(each, key=lambda point: point.labels) for start, each in points.items()}
 
 
-def _findings(evidence: Evidence, curves: Curves) -> Section:
+def _findings(evidence: ImageEvidence, curves: Curves) -> Section:
     found = [finding for finding in diagnose(evidence, curves) if finding]
     rules = RULES_WITHOUT_LABELS if evidence.probe is None else RULES
     fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
@@ -174,33 +184,41 @@ def _findings(evidence: Evidence, curves: Curves) -> Section:
     return Section("What to look out for", [Findings(shown, fine)], lead, layout="wide")
 
 
-def diagnose(evidence: Evidence, curves: Curves) -> Iterable[Finding | None]:
+def diagnose(evidence: ImageEvidence, curves: Curves) -> Iterable[Finding | None]:
     """What each rule says of a run; None where it found nothing, or had no labels to find it with."""
+    yield from diagnose_features(evidence, curves)
+    yield diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
+    if evidence.probe is not None:
+        yield diagnosis.label_noise(
+            evidence.features, evidence.labels, evidence.summary["classes"], evidence.evaluation
+        )
+
+
+def diagnose_features(evidence: Evidence, curves: Curves) -> Iterable[Finding | None]:
+    """The same of the rules that look at features and history alone."""
     metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
     yield diagnosis.collapse(metrics, evidence.pretraining)
     yield diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
     yield diagnosis.under_training(evidence.history, len(labels.validation))
-    yield diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
     if evidence.probe is not None:
         accuracy = metrics["linear_probe_accuracy"]
         yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy)
-        yield diagnosis.label_noise(evidence.features, labels, classes, evidence.evaluation)
         yield diagnosis.no_gain(curves["encoder"], {k: v for k, v in curves.items() if k != "encoder"})
 
 
-def _pictures_of(evidence: Evidence, finding: Finding) -> Tiles | None:
+def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
     if not finding.rows:
         return None
     tiles = [evidence.tile(row, words if i == 0 else "") for rows, words in finding.rows for i, row in enumerate(rows)]
     return Tiles([("", tiles)])
 
 
-def _training(evidence: Evidence, curves: Curves) -> Section | None:
+def training(evidence: Evidence, curves: Curves) -> Section | None:
     drawn = charts.training_curves(evidence.history)
     return Section("How it trained", drawn, layout="thirds") if drawn else None
 
 
-def _views(evidence: Evidence, curves: Curves) -> Section | None:
+def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
     rows = np.flatnonzero(evidence.manifest.split == "train")[:6]
     fresh = evidence.recipe.views == "fresh"
@@ -219,7 +237,7 @@ def _views(evidence: Evidence, curves: Curves) -> Section | None:
     return Section("What the network sees", [Tiles(lines, caption)], layout="wide")
 
 
-def _finished(evidence: Evidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
+def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
     normalisation, count = evidence.encoder.normalisation, 4 if store.ndim == 4 else min(4, store.shape[1])
     supply = Views(
         store,
@@ -237,14 +255,14 @@ def _finished(evidence: Evidence, store: np.ndarray, rows: np.ndarray) -> list[l
     return [[view[place[int(row)]] for view in views] for row in rows]
 
 
-def _examples(evidence: Evidence, curves: Curves) -> Section | None:
+def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
     if not evidence.examples:
         return None
     rows = [(name, [Tile(picture(image), name) for image in row]) for name, row in evidence.examples.items()]
     return Section("What it makes of images", [Tiles(rows, "Images of the validation split.")], layout="wide")
 
 
-def _mistakes(evidence: Evidence, curves: Curves) -> Section | None:
+def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Which classes are told apart, and the confusions that cost most."""
     if evidence.probe is None:
         return None
@@ -275,7 +293,7 @@ def _mistakes(evidence: Evidence, curves: Curves) -> Section | None:
     return Section("Where it fails", blocks, lead)
 
 
-def _neighbours(evidence: Evidence, curves: Curves) -> Section | None:
+def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
     train = np.flatnonzero(evidence.manifest.split == "train")
     chosen = np.random.default_rng(0).permutation(evidence.test)[:6]
@@ -291,7 +309,7 @@ def _neighbours(evidence: Evidence, curves: Curves) -> Section | None:
 
 
 def _neighbour_rows(
-    evidence: Evidence, queries: np.ndarray, bank: np.ndarray, caption: str, said: list[str] | None = None
+    evidence: ImageEvidence, queries: np.ndarray, bank: np.ndarray, caption: str, said: list[str] | None = None
 ) -> Tiles:
     similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
     lines = []
@@ -304,7 +322,7 @@ def _neighbour_rows(
     return Tiles(lines, caption)
 
 
-def _map(evidence: Evidence, curves: Curves) -> Section | None:
+def _map(evidence: ImageEvidence, curves: Curves) -> Section | None:
     rows = spread(evidence.test, MAPPED)
     if len(rows) < 10:
         return None
@@ -333,13 +351,13 @@ def _map(evidence: Evidence, curves: Curves) -> Section | None:
     return Section("A map of the embedding", [drawn], layout="wide")
 
 
-def _words(evidence: Evidence, row: int, said: int | None) -> str:
+def _words(evidence: ImageEvidence, row: int, said: int | None) -> str:
     name = evidence.name_of(row) or f"image {row}"
     taken = "" if said is None else evidence.summary["classes"][said]
     return f"{name}, taken for {taken}" if taken and taken != name else name
 
 
-def _clusters(evidence: Evidence, curves: Curves) -> Section | None:
+def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Without labels: groups of like images, with those nearest to the middle of each."""
     if evidence.probe is not None:
         return None
@@ -361,7 +379,7 @@ def _clusters(evidence: Evidence, curves: Curves) -> Section | None:
     return Section("What it takes to be alike", [Tiles(lines, caption)], layout="wide")
 
 
-def _saliency(evidence: Evidence, curves: Curves) -> Section:
+def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
     rows = np.random.default_rng(1).permutation(evidence.test)[:8]
     images = evidence.images[np.sort(rows)]
     maps = smooth_gradients(evidence.encoder, images, evidence.probe)
@@ -372,10 +390,10 @@ def _saliency(evidence: Evidence, curves: Curves) -> Section:
     return Section("Where it looks", [Tiles(lines, caption)], layout="wide")
 
 
-def _data(evidence: Evidence, curves: Curves) -> Section:
+def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
     rows = [[name, _as_text(summary[name])] for name in summary if name not in ("classes", "splits")]
-    rows += [[f"images, {split}", f"{count:,}"] for split, count in summary["splits"].items()]
+    rows += [[f"split {split}", f"{count:,}"] for split, count in summary["splits"].items()]
     rows.append(["classes", f"{len(summary['classes'])}: {', '.join(summary['classes'][:30])}"])
     blocks: list[Block] = [Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
@@ -387,7 +405,7 @@ def _data(evidence: Evidence, curves: Curves) -> Section:
     return Section("The data", blocks)
 
 
-def _provenance(evidence: Evidence, curves: Curves) -> Section:
+def provenance(evidence: Evidence, curves: Curves) -> Section:
     facts = [[name, value] for name, value in evidence.provenance.items() if name != "command"]
     parameters = [[name, _as_text(value)] for name, value in evidence.parameters.items()]
     blocks: list[Block] = [
@@ -406,8 +424,8 @@ def _as_text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-SECTIONS: tuple[Callable[[Evidence, Curves], Section | None], ...] = (
-    *(_label_efficiency, _findings, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _views, _training),
-    *(_data, _provenance),
+SECTIONS: tuple[Callable[[ImageEvidence, Curves], Section | None], ...] = (
+    *(label_efficiency, _findings, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _views, training),
+    *(data, provenance),
 )
 """In the order of the page: what a reader wants to know first is first."""

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -15,9 +15,23 @@ from unlabeled.errors import TrainingError
 from unlabeled.method import Method
 from unlabeled.optimizers import build_optimizer, learning_rate
 from unlabeled.progress import bar
-from unlabeled.views import Views, step_seed
+from unlabeled.views import step_seed
 
 logger = logging.getLogger(__name__)
+
+
+class Supply(Protocol):
+    """What the loop knows of its data."""
+
+    unit: str
+    """What the batches are counted in, in the plural."""
+    device: torch.device
+    steps_per_epoch: int
+    batch_size: int
+
+    def batch(self, step: int) -> tuple[torch.Tensor, ...]:
+        """What the method eats at a step, on the device: a pure function of the step."""
+
 
 Report = Callable[[dict[str, float], int], None]
 Monitor = Callable[[Method], dict[str, float]]
@@ -42,7 +56,7 @@ def has_bf16(device: torch.device) -> bool:
 
 def pretrain(
     method: Method,
-    views: Views,
+    supply: Supply,
     config: Pretraining,
     *,
     resume: Path | None = None,
@@ -50,7 +64,7 @@ def pretrain(
     monitor: Monitor | None = None,
     report: Report | None = None,
 ) -> list[dict[str, float]]:
-    """Trains `method` in place on batches of `views`.
+    """Trains `method` in place on batches of `supply`.
 
     Args:
         resume: Checkpoint to go on from and to leave; None: neither. That of a complete training stays, for whoever
@@ -67,7 +81,7 @@ def pretrain(
         TrainingError: The loss is not finite, or the embedding has collapsed.
     """
     began = saved = time.perf_counter()
-    device, per_epoch = views.device, views.steps_per_epoch
+    device, per_epoch = supply.device, supply.steps_per_epoch
     steps = config.epochs * per_epoch
     warmup = min(round(config.warmup_epochs * per_epoch), steps // 2)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
@@ -83,7 +97,7 @@ def pretrain(
     step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
-    note = summary_of(history[-1]) if history else ""
+    note = summary_of(history[-1], supply.unit) if history else ""
 
     with (
         bar("pretraining", steps, "steps", done=step) as progress,
@@ -94,7 +108,7 @@ def pretrain(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(step_seed(config.seed, 2, step))  # for a method that draws: masks, dropout
-            batch = views.batch(step)  # in float32
+            batch = supply.batch(step)  # in float32
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = forward(*batch)
             loss.backward()
@@ -114,10 +128,10 @@ def pretrain(
             if step % per_epoch == 0:
                 epoch, spent = step // per_epoch, spent + now - began
                 row = {"epoch": epoch, "loss": sum(losses) / len(losses), "learning_rate": rate}
-                row["images_per_second"] = len(losses) * views.batch_size / spent
+                row[f"{supply.unit}_per_second"] = len(losses) * supply.batch_size / spent
                 row["seconds"] = spent + (history[-1]["seconds"] if history else 0.0)
                 row |= method.gauges()
-                note = summary_of(row)
+                note = summary_of(row, supply.unit)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method)
                     if untrained is not None:
@@ -192,7 +206,7 @@ def _measured(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "epoch"}
 
 
-def summary_of(row: dict[str, float]) -> str:
+def summary_of(row: dict[str, float], unit: str = "images") -> str:
     """A row of the history in a few words, to follow others."""
     knn = f" · kNN {row['knn_accuracy']:.1%}" if "knn_accuracy" in row else ""
-    return f" · loss {row['loss']:.3f} · {row['images_per_second']:,.0f} images/s{knn}"
+    return f" · loss {row['loss']:.3f} · {row[f'{unit}_per_second']:,.0f} {unit}/s{knn}"

@@ -6,7 +6,7 @@ from typing import Any
 from unlabeled.config import in_words
 from unlabeled.significance import wilson_interval
 
-NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA"}
+NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
 """Baselines in words."""
 
 

@@ -33,6 +33,8 @@ class Views:
         targets: Classes of the N images, int64, where the method eats labels.
     """
 
+    unit = "images"
+
     def __init__(
         self,
         store: np.ndarray | Rows,

@@ -5,7 +5,8 @@ from pipelines.parameters import PER_METHOD, MethodConfigLoader
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.errors import ConfigError
-from unlabeled.methods import METHODS
+from unlabeled.methods import IMAGE_METHODS, TEXT_METHODS
+from unlabeled.text.config import Packing, TextIngestion, TextPretraining
 
 BLOCKS = {block.block: block for block in (Ingestion, Augmentation, Pretraining, Evaluation, Registration)}
 
@@ -58,7 +59,7 @@ def test_a_block_has_to_be_a_block(parameters):
 
 
 @pytest.mark.parametrize("env", ["base", "cifar10", "photos"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_every_environment_of_the_project_is_valid(request, env, method):
     conf = request.config.rootpath / "conf"
     given = {"ingestion": {"path": "/somewhere"}}
@@ -67,3 +68,17 @@ def test_every_environment_of_the_project_is_valid(request, env, method):
     BLOCKS["ingestion"].model_validate(parameters["ingestion"])
     for block in PER_METHOD:
         BLOCKS[block].model_validate(parameters[method][block])
+
+
+@pytest.mark.parametrize("env", ["base", "cifar10", "photos"])
+@pytest.mark.parametrize("method", TEXT_METHODS)
+def test_every_environment_is_valid_for_text_too(request, env, method):
+    loader = MethodConfigLoader(str(request.config.rootpath / "conf"), env=env, **CONFIG_LOADER_ARGS)
+    for block in (TextIngestion, Packing, TextPretraining, Evaluation, Registration):
+        block.model_validate(loader["parameters"][method][block.block])
+
+
+def test_text_takes_no_block_of_ingestion_from_images_but_what_is_given(parameters):
+    files = {"base/parameters.yml": {"ingestion": {"image_size": 8}}, "base/parameters_gpt.yml": {"gpt": {"a": 1}}}
+    assert parameters(files)["gpt"]["ingestion"] == {}
+    assert parameters(files, ingestion={"path": "/texts"})["gpt"]["ingestion"] == {"path": "/texts"}

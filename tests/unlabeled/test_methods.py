@@ -10,7 +10,7 @@ import unlabeled.methods
 from unlabeled.config import Pretraining
 from unlabeled.errors import ConfigError
 from unlabeled.method import ClosedForm, Method
-from unlabeled.methods import METHODS, load_method
+from unlabeled.methods import IMAGE_METHODS, METHODS, load_method
 from unlabeled.networks import build_encoder
 from unlabeled.pretrain import check
 
@@ -43,12 +43,12 @@ def test_a_constructor_takes_the_encoder_and_typed_constants_by_keyword(name):
     assert all(c.kind is c.KEYWORD_ONLY and c.annotation is not c.empty for c in constants)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", IMAGE_METHODS)
 def test_the_defaults_of_a_method_pass_the_check_before_any_work(name):
     check(name, Pretraining(encoder=ENCODERS.get(name, "small_resnet"), batch_size=16))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not issubclass(load_method(name), ClosedForm)])
+@pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if not issubclass(load_method(name), ClosedForm)])
 @pytest.mark.parametrize("architecture", ["small_resnet", "resnet18", "small_vit"])
 def test_methods_and_encoders_go_together(name, architecture):
     if name == "mae" and architecture != "small_vit":
@@ -89,7 +89,7 @@ def test_what_cannot_be_is_refused_before_any_work(name, changed, message):
         check(name, Pretraining(**{"batch_size": 32} | changed), size)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not issubclass(load_method(name), ClosedForm)])
+@pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if not issubclass(load_method(name), ClosedForm)])
 def test_a_loss_is_a_finite_scalar_in_bf16_too(name):
     encoder = build_encoder(ENCODERS.get(name, "small_resnet"), 3, 16)
     encoder.normalisation = unlabeled.encoders.Normalisation((0.5,) * 3, (0.25,) * 3)

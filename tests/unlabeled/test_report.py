@@ -10,7 +10,7 @@ from unlabeled.config import Augmentation, Evaluation, Pretraining
 from unlabeled.crops import cache_views, open_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluate import evaluate, predict
-from unlabeled.report import SECTIONS, Evidence, build_report
+from unlabeled.report import SECTIONS, ImageEvidence, build_report
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(), draws=2, regularisation=(0.1, 1.0), max_iterations=40)
 TITLES = [
@@ -46,7 +46,7 @@ def evidence_of(images, targets, classes, folder, recipe=None):
     encoder, manifest = ImageEncoder("small_resnet", channels, size, normalisation), manifest_of(targets)
     metrics, features, probe = evaluate(encoder, images, manifest, CONFIG)
     epochs = np.arange(1, 7)
-    return Evidence(
+    return ImageEvidence(
         method="byol",
         images=images,
         manifest=manifest,
@@ -256,7 +256,7 @@ def test_without_labels_there_are_clusters_and_no_accuracies(page_without_labels
     page = page_without_labels
     assert set(TITLES) - set(titles_of(page)) == OF_LABELS
     assert "What it takes to be alike" in titles_of(page)
-    assert "These images have too few labels to say how accurate the encoder is" in page.text
+    assert "There are too few labels to say how accurate the encoder is" in page.text
     assert "linear probe" not in page.text.split("How many")[0].split("What to look out for")[0]
     assert "k-means with 10 clusters of 59 training images" in page.text
 

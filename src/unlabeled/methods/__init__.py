@@ -1,13 +1,14 @@
 """The methods by name. Adding one is a file beside this one, a line here, a block of parameters and a test.
 
-A package of its own adds one without touching this project, by an entry point of the group `unlabeled.methods`.
+A package of its own adds one without touching this project, by an entry point of the group `unlabeled.methods`, or
+`unlabeled.text_methods`.
 """
 
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-METHODS = {
+IMAGE_METHODS = {
     "byol": "unlabeled.methods.byol:BYOL",
     "simclr": "unlabeled.methods.simclr:SimCLR",
     "moco": "unlabeled.methods.moco:MoCo",
@@ -27,7 +28,13 @@ METHODS = {
     "kmeans": "unlabeled.methods.kmeans:KMeans",
     **{point.name: point.value for point in entry_points(group="unlabeled.methods")},
 }
-"""Where each is, as `module:class`: their names are known without importing torch."""
+TEXT_METHODS = {
+    "bert": "unlabeled.methods.bert:BERT",
+    "gpt": "unlabeled.methods.gpt:GPT",
+    **{point.name: point.value for point in entry_points(group="unlabeled.text_methods")},
+}
+METHODS = IMAGE_METHODS | TEXT_METHODS
+"""Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
 
 
 def load_method(name: str) -> Any:

@@ -1,0 +1,44 @@
+"""Stage 2 of text: the training documents as packed sequences of tokens."""
+
+import json
+import logging
+from typing import Any
+
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.text.config import Packing
+
+logger = logging.getLogger(__name__)
+
+
+def pack_sequences(
+    manifest: pd.DataFrame, tokenizer: dict[str, Any], summary: dict[str, Any], recipe: Packing
+) -> dict[str, Any]:
+    from tokenizers import Tokenizer
+
+    from unlabeled.text.ingest import texts_of
+    from unlabeled.text.packing import pack, padding_of  # imports torch
+
+    rows = pack(texts_of(manifest, "train"), Tokenizer.from_str(json.dumps(tokenizer)), recipe.sequence_length)
+    padding = padding_of(rows)
+    logger.info("sequences: %d of %d tokens, %.2f%% of them padding", *rows.shape, 100 * padding)
+    made_of = {**recipe.sequences_of(summary["data_digest"]), "tokens": rows.size, "padding": padding}
+    return {"sequences": rows, "sequences_of": made_of}
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            node(
+                pack_sequences,
+                inputs={
+                    **{name: name for name in ("manifest", "tokenizer", "summary")},
+                    "recipe": "params:augmentation",
+                },
+                outputs={name: name for name in ("sequences", "sequences_of")},
+                name="augmentation",
+                tags="augmentation",
+            )
+        ]
+    )

@@ -1,0 +1,30 @@
+"""Stage 1 of text: documents to passages in a manifest, and a tokenizer."""
+
+import json
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.text.config import TextIngestion
+
+
+def ingest(config: TextIngestion) -> dict[str, Any]:
+    from unlabeled.text.ingest import ingest  # imports tokenizers
+
+    made = ingest(config)._asdict()
+    return made | {"tokenizer": json.loads(made["tokenizer"])}
+
+
+def create_pipeline() -> Pipeline:
+    outputs = ("manifest", "quarantine", "summary", "tokenizer")
+    return Pipeline(
+        [
+            node(
+                ingest,
+                inputs={"config": "params:ingestion"},
+                outputs={name: name for name in outputs},
+                name="ingestion",
+                tags="ingestion",
+            )
+        ]
+    )

@@ -1,0 +1,80 @@
+"""Stage 3 of text: an encoder without labels, by the loop that images have."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.pretraining import CHECKPOINT, log_data, record
+from pipelines.tracking import LiveMetrics
+from unlabeled.errors import ConfigError
+from unlabeled.text.config import Packing, TextPretraining
+
+
+def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
+    """The node function of a method."""
+
+    def pretrain(
+        sequences: np.ndarray,
+        manifest: pd.DataFrame,
+        tokenizer: dict[str, Any],
+        summary: dict[str, Any],
+        sequences_of: dict[str, Any],
+        config: TextPretraining,
+        recipe: Packing,
+        folder: Path,
+    ) -> dict[str, Any]:
+        from tokenizers import Tokenizer
+
+        from unlabeled.text.pretrain import fingerprint, pretrain_encoder  # imports torch
+
+        if not recipe.sequences_of(summary["data_digest"]).items() <= sequences_of.items():
+            raise ConfigError(
+                "the packed sequences are of other documents, or of another augmentation.sequence_length than "
+                f"{recipe.sequence_length}: run the stage augmentation again"
+            )
+        log_data(summary)
+        with LiveMetrics(mlflow.active_run().info.run_id) as report:
+            encoder, history = pretrain_encoder(
+                method,
+                sequences,
+                manifest,
+                Tokenizer.from_str(json.dumps(tokenizer)),
+                summary,
+                config,
+                recipe,
+                resume=folder / CHECKPOINT,
+                report=report,
+            )
+        run = record(method, config, fingerprint(method, summary, config, recipe))
+        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+
+    return pretrain
+
+
+def check(method: str, config: TextPretraining, recipe: Packing) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are documents."""
+    from unlabeled.text.pretrain import check  # imports torch
+
+    check(method, config, recipe)
+
+
+def create_pipeline(method: str) -> Pipeline:
+    inputs = {name: name for name in ("sequences", "manifest", "tokenizer", "summary", "sequences_of")}
+    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
+    return Pipeline(
+        [
+            node(
+                pretrain_with(method),
+                inputs={**inputs, **parameters, "folder": "model_folder"},
+                outputs={name: name for name in ("encoder", "run", "history")},
+                name="pretraining",
+                tags="pretraining",
+            )
+        ]
+    )

@@ -1,0 +1,78 @@
+"""Stage 6 of text: one page of a run, and the numbers that matter on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.reporting import parameters_of, provenance_of, tell
+from unlabeled.config import Evaluation, Registration
+from unlabeled.text.config import Packing, TextIngestion, TextPretraining
+
+
+def report(
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    quarantine: pd.DataFrame,
+    sequences_of: dict[str, Any],
+    features: np.ndarray,
+    probe: Any,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    shown: list[list[str]],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    version: dict[str, Any],
+    folder: Path,
+    ingestion: TextIngestion,
+    augmentation: Packing,
+    pretraining: TextPretraining,
+    evaluation: Evaluation,
+    registration: Registration,
+) -> str:
+    from unlabeled.report import Evidence  # imports torch and matplotlib
+    from unlabeled.text.report import build_report
+
+    tell(run["method"], summary, metrics, folder)
+    return build_report(
+        Evidence(
+            method=run["method"],
+            manifest=manifest,
+            summary={**summary, "padding": sequences_of["padding"]},
+            quarantine=quarantine,
+            features=features,
+            probe=probe or None,
+            metrics=metrics,
+            predictions=predictions,
+            history=history,
+            pretraining=pretraining,
+            evaluation=evaluation,
+            finetuned={},
+            provenance=provenance_of(run, version),
+            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+        ),
+        shown,
+    )
+
+
+def create_pipeline() -> Pipeline:
+    data = ("manifest", "summary", "quarantine", "sequences_of")
+    own = ("features", "probe", "metrics", "predictions", "shown", "history", "run", "version")
+    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+    return Pipeline(
+        [
+            node(
+                report,
+                inputs={
+                    **{name: name for name in (*data, *own)},
+                    **{block: f"params:{block}" for block in blocks},
+                    "folder": "reporting_folder",
+                },
+                outputs="report",
+                name="reporting",
+                tags="reporting",
+            )
+        ]
+    )

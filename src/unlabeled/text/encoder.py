@@ -1,0 +1,102 @@
+"""A transformer together with its tokenizer: strings in, embeddings out, without this project's pipelines."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from unlabeled.arrays import replace_file
+from unlabeled.errors import DataError
+from unlabeled.text.network import Transformer
+
+BATCH = 64
+"""Texts, or parts of long ones, that go through the network at a time."""
+
+
+class TextEncoder:
+    """A transformer, its tokenizer, and whether it reads left to right."""
+
+    def __init__(self, architecture: str, tokenizer: Tokenizer, context: int, causal: bool):
+        self.architecture, self.tokenizer, self.context, self.causal = architecture, tokenizer, context, causal
+        self.network = Transformer(architecture, tokenizer.get_vocab_size(), context, causal)
+
+    @property
+    def feature_dim(self) -> int:
+        return self.network.feature_dim
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.bias.device
+
+    def untrained(self) -> "TextEncoder":
+        """The same, with weights drawn anew."""
+        fresh = TextEncoder(self.architecture, self.tokenizer, self.context, self.causal)
+        fresh.network.to(self.device).eval()
+        return fresh
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Features of texts of any length, float32 (N, D): the mean over their tokens, with the network in eval mode.
+
+        Raises:
+            DataError: Something that is no text.
+        """
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"received a {type(text).__name__} as text {number}, expected a list of strings")
+        was_training = self.network.training
+        self.network.eval()
+        sums, counts = np.zeros((len(texts), self.feature_dim)), np.zeros(len(texts))
+        for rows, numbers in self._batches(texts):
+            features = self.network(numbers).double().cpu().numpy()
+            np.add.at(sums, rows, features * numbers.shape[1])
+            np.add.at(counts, rows, numbers.shape[1])
+        self.network.train(was_training)
+        return (sums / np.maximum(1, counts)[:, None]).astype(np.float32)
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Texts of the same number of tokens at a time, so that none is padded; a long one in parts."""
+        by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+        for row, encoding in enumerate(self.tokenizer.encode_batch(list(texts))):
+            for start in range(0, len(encoding.ids), self.context):
+                part = encoding.ids[start : start + self.context]
+                by_length[len(part)].append((row, part))
+        for length in sorted(by_length):
+            parts = by_length[length]
+            for start in range(0, len(parts), BATCH):
+                rows, numbers = zip(*parts[start : start + BATCH], strict=True)
+                yield np.array(rows), torch.tensor(numbers, device=self.device)
+
+    def save(self, path: Path) -> None:
+        """Writes `<path>` (safetensors) and `<path>` with the ending `.json`, in which the tokenizer is."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        spec = {
+            "kind": "text",
+            "architecture": self.architecture,
+            "context": self.context,
+            "causal": self.causal,
+            "feature_dim": self.feature_dim,
+            "tokenizer": json.loads(self.tokenizer.to_str()),
+        }
+        replace_file(path, lambda partial: save_file(weights, partial))
+        replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(json.dumps(spec) + "\n"))
+
+    @classmethod
+    def load(cls, path: Path) -> "TextEncoder":
+        """Reads what `save` wrote. Raises DataError where the files are missing, damaged or of different networks."""
+        path = Path(path)
+        try:
+            spec = json.loads(path.with_suffix(".json").read_text())
+            tokenizer = Tokenizer.from_str(json.dumps(spec["tokenizer"]))
+            encoder = cls(spec["architecture"], tokenizer, spec["context"], spec["causal"])
+            encoder.network.load_state_dict(load_file(path), strict=True)
+        except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
+            raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
+        encoder.network.eval()
+        return encoder

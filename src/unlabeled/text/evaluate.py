@@ -1,0 +1,56 @@
+"""One text encoder beside TF-IDF and a network that has learned nothing, and beside models that only count."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlabeled.config import Evaluation
+from unlabeled.evaluate import measure_all
+from unlabeled.methods import load_method
+from unlabeled.probe import LinearProbe
+from unlabeled.text.encoder import TextEncoder
+from unlabeled.text.ingest import texts_of
+
+TERMS = 2000
+"""Of TF-IDF, the most frequent ones of the training split."""
+
+
+class Evaluated(NamedTuple):
+    """What evaluation finds: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
+
+    metrics: dict[str, Any]
+    features: np.ndarray
+    probe: LinearProbe | None
+    shown: list[tuple[str, str]]
+
+
+def evaluate(encoder: TextEncoder, method: str, manifest: pd.DataFrame, config: Evaluation) -> Evaluated:
+    """Measures an encoder and its baselines: on the passages' labels, and on what the method was trained to do."""
+    texts = manifest.text.tolist()
+    metrics, features, probe = measure_all(
+        encoder.embed(texts), manifest, config, _baselines(encoder, manifest, config)
+    )
+    splits = (texts_of(manifest, split) for split in ("train", "validation", "test"))
+    metrics["language"], shown = load_method(method).assess(encoder, *splits)
+    return Evaluated(metrics, features, probe, shown)
+
+
+def _baselines(encoder: TextEncoder, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Callable[[], np.ndarray]]:
+    texts = manifest.text.tolist()
+
+    def random_encoder() -> np.ndarray:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            return encoder.untrained().embed(texts)
+
+    def tfidf() -> np.ndarray:
+        from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
+
+        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=TERMS)
+        vectorizer.fit(manifest.text[manifest.split == "train"])
+        return vectorizer.transform(texts).toarray().astype(np.float32)
+
+    return {"tfidf": tfidf, "random_encoder": random_encoder}

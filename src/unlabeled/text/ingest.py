@@ -1,0 +1,161 @@
+"""Documents to passages in a manifest, and the tokenizer that the training split teaches."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tokenizers import Tokenizer
+
+from unlabeled.errors import DataError
+from unlabeled.text.config import TextIngestion
+from unlabeled.text.sources import Document, read_documents
+from unlabeled.text.tokens import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+REPEATED = 60
+"""Characters from which on a paragraph that stands in two documents is a copy, and no coincidence."""
+
+
+class Ingested(NamedTuple):
+    """What ingestion leaves.
+
+    Attributes:
+        manifest: A row a passage: `path` and `number` in its document, `sha256`, `text`, `characters`, `label`,
+            `target` (-1: none), `split`.
+        tokenizer: As the library's own JSON.
+    """
+
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+    summary: dict[str, Any]
+    tokenizer: str
+
+
+def ingest(config: TextIngestion) -> Ingested:
+    """Reads all documents, keeps each paragraph once, splits by content, and trains the tokenizer.
+
+    Raises:
+        DataError, ConfigError: Too few documents, too many that cannot be used, too large a vocabulary.
+    """
+    read = list(read_documents(config))
+    documents, rejects = _without_copies(document for document in read if not document.reason)
+    rejects = [(document.path, document.reason) for document in read if document.reason] + rejects
+    quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
+    unusable = sum(bool(document.reason) for document in read)
+    if unusable > config.max_quarantined * len(read):
+        raise DataError(
+            f"{unusable} of {len(read)} documents cannot be used (the first, {rejects[0][0]}: {rejects[0][1]}), more "
+            f"than ingestion.max_quarantined={config.max_quarantined:g} allows"
+        )
+    if len(documents) < 2:
+        raise DataError(
+            f"found {len(documents) or 'no'} document, and needs two at least to hold one back: give ingestion.path a "
+            f"folder of files, or set ingestion.documents=heading to cut a file at its headings"
+        )
+    manifest, classes = _manifest(documents, config)
+    tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
+    summary = _summary(manifest, quarantine, classes, config, tokenizer)
+    logger.info(
+        "%s: %d documents in %d passages (%s); %d quarantined; %d tokens in the vocabulary",
+        *(summary[key] for key in ("source", "documents", "passages")),
+        ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
+        *(summary[key] for key in ("quarantined", "vocabulary")),
+    )
+    return Ingested(manifest, quarantine, summary, tokenizer.to_str())
+
+
+def texts_of(manifest: pd.DataFrame, split: str) -> list[str]:
+    """The documents of a split, each put together from its passages again."""
+    rows = manifest[manifest.split == split]
+    return ["\n".join(passages) for _, passages in rows.groupby("path", sort=False).text]
+
+
+def passages_of(text: str, least: int) -> list[str]:
+    """A text cut at line ends into passages of so many characters at least, but for the last; joined by line ends, it
+    is what it was."""
+    passages, lines = [], []
+    for line in text.split("\n"):
+        lines.append(line)
+        if sum(map(len, lines)) + len(lines) > least:
+            passages.append("\n".join(lines))
+            lines = []
+    return [*passages, "\n".join(lines)] if lines else passages
+
+
+def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list[tuple[str, str]]]:
+    """Each paragraph once, in the shortest document that has it: no sentence is learned and tested (arXiv:2107.06499).
+
+    Documents of which nothing is left come back with the reason.
+    """
+    seen: set[str] = set()
+    kept, rejects = [], []
+    for document in sorted(documents, key=lambda each: (len(each.text), each.path)):
+        fresh = []
+        for paragraph in document.text.split("\n\n"):
+            words = " ".join(paragraph.split())
+            if len(words) < REPEATED or words not in seen:
+                fresh.append(paragraph)
+            seen.add(words)
+        text = "\n\n".join(fresh)
+        if text.strip():
+            kept.append(document._replace(text=text))
+        else:
+            rejects.append((document.path, "all of it stands in other documents"))
+    return sorted(kept, key=lambda each: each.path), rejects
+
+
+def _manifest(documents: list[Document], config: TextIngestion) -> tuple[pd.DataFrame, list[str]]:
+    records = []
+    for document in documents:
+        split = _split(document.text, config)
+        for number, text in enumerate(passages_of(document.text, config.passage)):
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            records.append((document.path, number, digest, text, len(text), document.label, split))
+    columns = ["path", "number", "sha256", "text", "characters", "label", "split"]
+    manifest = pd.DataFrame(records, columns=columns)
+    missing = [split for split in ("train", "validation", "test") if not (manifest.split == split).any()]
+    if "train" in missing:
+        raise DataError(
+            f"none of the {len(documents)} documents falls into the train split: add documents, or lower "
+            f"ingestion.test_fraction and ingestion.validation_fraction"
+        )
+    classes = sorted(manifest.label.dropna().unique())
+    numbers = {label: number for number, label in enumerate(classes)}
+    manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
+    return manifest, classes
+
+
+def _split(text: str, config: TextIngestion) -> str:
+    """By the content alone: a document stays where it is when others are added."""
+    position = int(hashlib.sha256(text.encode()).hexdigest()[:13], 16) / 16**13
+    if position < config.validation_fraction:
+        return "validation"
+    return "test" if position < config.validation_fraction + config.test_fraction else "train"
+
+
+def _summary(
+    manifest: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    classes: list[str],
+    config: TextIngestion,
+    tokenizer: Tokenizer,
+) -> dict[str, Any]:
+    lines = manifest.path + manifest.sha256 + manifest.split + manifest.label.fillna("")
+    digest = hashlib.sha256("\n".join([tokenizer.to_str(), *lines]).encode()).hexdigest()
+    return {
+        "source": config.name,
+        "documents": manifest.path.nunique(),
+        "passages": len(manifest),
+        "characters": int(manifest.characters.sum()),
+        "labelled": int((manifest.target >= 0).sum()),
+        "quarantined": len(quarantine),
+        "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
+        "classes": classes,
+        "tokenizer": config.tokenizer,
+        "vocabulary": tokenizer.get_vocab_size(),
+        "data_digest": digest[:16],
+    }

@@ -1,0 +1,97 @@
+"""The page of a run on text: the sections of every page, and in place of pictures what can be read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from unlabeled import report
+from unlabeled.page import Findings, Section, Table, render
+from unlabeled.probe import nearest
+from unlabeled.report import Curves, Evidence
+
+EXCERPT = 240
+"""Characters of a passage that are shown."""
+QUERIES, NEIGHBOURS = 6, 3
+WORDS = {
+    "bits_per_byte": "bits per byte",
+    "masked_accuracy": "accuracy of masked tokens, %",
+    "perplexity": "perplexity",
+    "next_sentence_accuracy": "accuracy of next sentences, %",
+}
+
+
+def build_report(evidence: Evidence, shown: Sequence[Sequence[str]]) -> str:
+    """The page as HTML; `shown` are texts and what the model makes of them, in pairs."""
+    with threadpool_limits(torch.get_num_threads()):
+        curves = report.curves_of(evidence)
+        sections = [
+            report.label_efficiency(evidence, curves),
+            _language(evidence),
+            _texts(shown),
+            _findings(evidence, curves),
+            _neighbours(evidence),
+            *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
+        ]
+    title = f"{evidence.method} on {evidence.summary['source']}"
+    facts = report.facts(evidence)
+    return render(title, report.verdict_of(evidence, curves), facts, [section for section in sections if section])
+
+
+def _language(evidence: Evidence) -> Section | None:
+    """What it was trained to do, on test documents."""
+    measured = evidence.metrics["language"]
+    if not measured:
+        return None
+    names = [name for name in WORDS if name in measured]
+    kinds = {"this encoder": measured}
+    for name, numbers in measured["baselines"].items():
+        if not name.endswith("_order"):
+            kinds[name.replace("_", " ")] = numbers if isinstance(numbers, dict) else {names[0]: numbers}
+    rows = [[kind, *(_number(name, numbers.get(name)) for name in names)] for kind, numbers in kinds.items()]
+    caption = "Test documents; n-gram models learned from the same training documents."
+    return Section("What it knows of language", [Table(["model", *(WORDS[n] for n in names)], rows, caption, True)])
+
+
+def _number(name: str, value: float | None) -> Any:
+    if value is None:
+        return ("", "")
+    return (f"{100 * value:.1f}" if name.endswith("accuracy") else f"{value:.3f}", value)
+
+
+def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
+    if not shown:
+        return None
+    table = Table(["text", "the model"], [list(pair) for pair in shown], "Of test documents; ▁ is a masked token.")
+    return Section("What it makes of texts", [table], layout="wide")
+
+
+def _findings(evidence: Evidence, curves: Curves) -> Section:
+    rules = tuple(report.diagnose_features(evidence, curves))
+    found = [finding for finding in rules if finding]
+    names = ["collapse", "dimensional collapse", "under-training"]
+    names += [] if evidence.probe is None else ["overfit probe", "no gain"]
+    fine = [name for name in names if name not in {finding.rule for finding in found}]
+    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+    return Section("What to look out for", [Findings([(each, None) for each in found], fine)], lead, layout="wide")
+
+
+def _neighbours(evidence: Evidence) -> Section | None:
+    """Passages of the test split drawn at random, and the training passages nearest to each."""
+    train = np.flatnonzero(evidence.manifest.split == "train")
+    queries = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
+    similarities, found = nearest(evidence.features, queries, train, NEIGHBOURS)
+    rows = []
+    for query, near, similar in zip(queries, found, similarities, strict=True):
+        rows.append(["test", *_passage(evidence, query)])
+        rows += [[f"{value:.2f}", *_passage(evidence, row)] for row, value in zip(near, similar, strict=True)]
+    caption = "Below each test passage the training passages nearest to it, with their cosine similarity."
+    return Section("Nearest passages", [Table(["", "label", "document", "passage"], rows, caption)], layout="wide")
+
+
+def _passage(evidence: Evidence, row: int) -> list[str]:
+    text = " ".join(evidence.manifest.text.iat[row].split())
+    short = text if len(text) <= EXCERPT else f"{text[:EXCERPT]} …"
+    return [evidence.name_of(row), evidence.manifest.path.iat[row], short]

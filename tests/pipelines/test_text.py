@@ -1,0 +1,39 @@
+"""Methods of text by the same stages: from documents to a registered model and its page."""
+
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pytest
+
+QUICK = "pretraining.epochs=1,pretraining.warmup_epochs=0,evaluation.draws=2,evaluation.shots=[1]"
+CLEAN = """
+import sys, mlflow, numpy
+model = mlflow.pyfunc.load_model(sys.argv[1])
+numpy.save(sys.argv[2], model.predict(["the with statement", "an integer"])["embedding"])
+"""
+
+
+@pytest.mark.parametrize("method, measured", [("gpt", "bits_per_byte"), ("bert", "masked_accuracy")])
+def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(project, tmp_path, method, measured):
+    result = project.kedro(f"--pipeline={method}", f"--params={QUICK}")
+    assert result.exit_code == 0, result.output
+    metrics = project.json(f"data/08_reporting/{method}/metrics.json")
+    assert metrics["language"][measured] > 0 and {"tfidf", "random_encoder"} == metrics["baselines"].keys()
+    assert project.json(f"data/05_model_input/{method}/sequences.json")["padding"] < 0.1
+    page = (project.path / f"data/08_reporting/{method}/report.html").read_text()
+    assert all(title in page for title in ("What it makes of texts", "Nearest passages", "What it knows of language"))
+    version = project.client().get_model_version_by_alias("unlabeled-topics", "champion")
+    assert "An encoder of texts" in version.description and version.tags["method"] == method
+    code = [sys.executable, "-c", CLEAN, version.source, str(tmp_path / "there.npy")]
+    done = subprocess.run(code, cwd=tmp_path, env=project.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here = mlflow.pyfunc.load_model(version.source).predict(["the with statement", "an integer"])["embedding"]
+    assert np.array_equal(np.load(tmp_path / "there.npy"), here)
+
+
+def test_one_document_is_one_sentence(project, tmp_path):
+    (tmp_path / "one.txt").write_text("A document.")
+    result = project.kedro("--pipeline=gpt", f"--params=ingestion.source=text,ingestion.path={tmp_path / 'one.txt'}")
+    assert result.exit_code == 1 and "found 1 document, and needs two at least" in result.output

@@ -1,0 +1,174 @@
+"""Documents, tokens, sequences, encoder: what text has to itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from unlabeled.errors import ConfigError, DataError
+from unlabeled.text.config import TextIngestion, TextPretraining
+from unlabeled.text.encoder import TextEncoder
+from unlabeled.text.ingest import ingest, passages_of, texts_of
+from unlabeled.text.language import next_token_bits
+from unlabeled.text.ngrams import KneserNey
+from unlabeled.text.packing import Sequences, pack, padding_of
+from unlabeled.text.tokens import encode, train_tokenizer
+
+
+def sentences(number):
+    words = np.random.default_rng(number).choice(["sea", "sky", "stone", "river", "light", "über"], 60)
+    return f"Text {number}.\n\n" + "\n".join(" ".join(words[i : i + 10]) for i in range(0, 60, 10))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(20):
+        file = tmp_path / "texts" / ("odd" if number % 2 else "even") / f"{number}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(sentences(number), encoding="utf-8")
+    return tmp_path / "texts"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([sentences(n) for n in range(20)], TextIngestion(vocabulary=310))
+
+
+def config(folder, **changed):
+    return TextIngestion(**{"source": "text", "path": str(folder), "vocabulary": 300, "passage": 100} | changed)
+
+
+def test_a_folder_becomes_labelled_passages_that_make_up_its_documents(folder):
+    made = ingest(config(folder))
+    assert made.summary["documents"] == 20 and made.summary["classes"] == ["even", "odd"]
+    together = sorted(text for split in ("train", "validation", "test") for text in texts_of(made.manifest, split))
+    assert together == sorted(sentences(n) for n in range(20))
+    assert (made.manifest.groupby("path").split.nunique() == 1).all()
+
+
+def test_passages_lose_nothing():
+    text = "\n\na\nbb\n\n" + "c" * 50 + "\n"
+    assert "\n".join(passages_of(text, 10)) == text
+
+
+def test_what_stands_in_two_documents_is_kept_in_the_shorter_one(folder):
+    paragraph = "A paragraph that is long enough to be taken for a copy of another one, word by word."
+    (folder / "odd/1.txt").write_text(f"{sentences(1)}\n\n{paragraph}")
+    (folder / "even/0.txt").write_text(paragraph)
+    texts = ingest(config(folder)).manifest.text
+    assert texts.str.contains(paragraph).sum() == 1
+
+
+def test_a_copy_an_empty_file_and_bad_utf8_go_to_quarantine(folder):
+    (folder / "copy.txt").write_text(sentences(3) * 0 + "x" * 70), (folder / "copy2.txt").write_text("x" * 70)
+    (folder / "empty.txt").write_text(" \n"), (folder / "bad.txt").write_bytes(b"caf\xe9 au lait")
+    reasons = dict(ingest(config(folder, max_quarantined=0.5)).quarantine.to_numpy())
+    assert reasons == {
+        "bad.txt": "not UTF-8: byte 3 is 0xe9",
+        "empty.txt": "empty",
+        "copy2.txt": "all of it stands in other documents",
+    }
+
+
+@pytest.mark.parametrize("title", ["= A title = ", "# A title"])
+def test_a_file_is_cut_at_its_headings(tmp_path, title):
+    text = "".join(f" {title}\n{sentences(n)}\n" if title[0] == "=" else f"{title}\n{sentences(n)}\n" for n in range(9))
+    (tmp_path / "all.txt").write_text(text)
+    made = ingest(config(tmp_path / "all.txt", documents="heading"))
+    assert made.summary["documents"] == 9
+
+
+def test_too_little_text_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="which does not exist"):
+        ingest(config(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="a folder without files"):
+        ingest(config(tmp_path))
+    (tmp_path / "one.txt").write_text(sentences(0))
+    with pytest.raises(DataError, match="found 1 document, and needs two .* ingestion.documents=heading"):
+        ingest(config(tmp_path))
+
+
+def test_a_vocabulary_that_the_corpus_does_not_have_is_refused(folder):
+    with pytest.raises(ConfigError, match="ingestion.vocabulary: received 5000, expected no more than"):
+        ingest(config(folder, vocabulary=5000))
+
+
+def test_bytes_come_back_from_their_tokens(tokenizer):
+    text = "Größe \t 漢字 \n\n the sea"
+    assert tokenizer.decode(encode(tokenizer, text).tolist()) == text
+
+
+def test_packing_loses_and_repeats_nothing(tokenizer):
+    texts = [sentences(n) for n in range(5)]
+    rows = pack(texts, tokenizer, 32)
+    stream = [number for text in texts for number in [3, *encode(tokenizer, text)]]
+    assert rows.dtype == np.uint16 and rows.reshape(-1)[: len(stream)].tolist() == stream
+    assert (rows.reshape(-1)[len(stream) :] == 0).all() and padding_of(rows) < 32 / rows.size
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_batch_follows_from_its_step_alone(tokenizer, pairs):
+    rows = pack([sentences(n) for n in range(20)], tokenizer, 16)
+    drawn = {"pairs": pairs, "batch_size": 4, "seed": 0, "device": torch.device("cpu")}
+    first, again = Sequences(rows, 16, **drawn), Sequences(rows, 16, **drawn)
+    batches = [first.batch(step) for step in range(2 * first.steps_per_epoch)]
+    for step in reversed(range(len(batches))):
+        assert all(torch.equal(a, b) for a, b in zip(again.batch(step), batches[step], strict=True))
+        assert all((part > 0).all() for part in batches[step][:2])  # no [PAD]
+
+
+def test_half_of_the_second_sequences_follow(tokenizer):
+    rows = pack([sentences(n) for n in range(20)], tokenizer, 16)
+    supply = Sequences(rows, 16, pairs=True, batch_size=4, seed=0, device=torch.device("cpu"))
+    stream, follow = torch.from_numpy(rows.reshape(-1).astype(np.int64)), []
+    for step in range(20 * supply.steps_per_epoch):
+        for first, second, follows in zip(*supply.batch(step), strict=True):
+            follow.append(follows.item())
+            both = torch.cat([first, second])
+            assert not follows or (stream.unfold(0, 32, 1) == both).all(1).any()
+    assert np.mean(follow) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_kneser_ney_model_is_a_distribution():
+    rng = np.random.default_rng(0)
+    model = KneserNey([rng.integers(0, 5, 300), rng.integers(0, 3, 50)], 5, 3)
+    for context in ([], [0], [1, 2], [4, 4]):
+        grams = [np.array([*context, symbol], np.uint32).tobytes() for symbol in range(5)]
+        assert sum(map(model.probability, grams)) == pytest.approx(1)
+
+
+def test_bits_of_an_untrained_model_are_those_of_its_vocabulary(tokenizer):
+    torch.manual_seed(0)
+    encoder = TextEncoder("tiny_transformer", tokenizer, 32, causal=True)
+    torch.nn.init.zeros_(encoder.network.embedding.weight)
+    text = sentences(0) + sentences(1)
+    expected = len(encode(tokenizer, text)) * np.log2(tokenizer.get_vocab_size())
+    with torch.no_grad():
+        assert next_token_bits(encoder, text) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_an_encoder_comes_back_from_its_files_with_the_same_embeddings(tmp_path, tokenizer, causal):
+    torch.manual_seed(0)
+    encoder = TextEncoder("tiny_transformer", tokenizer, 32, causal)
+    texts = ["", "the sea", sentences(1)]
+    encoder.save(tmp_path / "encoder.safetensors")
+    from unlabeled.encoders import load_encoder
+
+    features = encoder.embed(texts)
+    assert features.shape == (3, 128) and features.dtype == np.float32 and np.isfinite(features).all()
+    assert np.array_equal(load_encoder(tmp_path).embed(texts), features)
+
+
+def test_what_is_no_text_is_refused(tokenizer):
+    encoder = TextEncoder("tiny_transformer", tokenizer, 32, causal=True)
+    with pytest.raises(DataError, match="received a int as text 1, expected a list of strings"):
+        encoder.embed(["a", 1])
+
+
+def test_unknown_keys_and_ranges_are_refused():
+    with pytest.raises(ConfigError, match="ingestion.vocabulary: received 3"):
+        TextIngestion.model_validate({"vocabulary": 3})
+    with pytest.raises(ConfigError, match="expected ingestion.path to be set for the source text"):
+        TextIngestion.model_validate({"source": "text"})
+    with pytest.raises(ConfigError, match="pretraining.encoder: received 'resnet18'"):
+        TextPretraining.model_validate({"encoder": "resnet18"})
