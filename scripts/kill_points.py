@@ -55,12 +55,11 @@ def main() -> None:
         database = empty_database(Path(folder))
         expected, seconds = reference(new_project(Path(folder, "undisturbed"), database))
         print("the stages take", ", ".join(f"{stage} {each:.1f} s" for stage, each in seconds.items()))
-        stages = itertools.cycle(STAGES)
-        for number in track(range(options.points), "killing"):
+        stages, attempts = itertools.cycle(STAGES), itertools.count()
+        for _ in track(range(options.points), "killing"):
             stage, hit = next(stages), None
-            while hit is None:
-                shutil.rmtree(Path(folder, str(number)), ignore_errors=True)
-                project = new_project(Path(folder, str(number)), database)
+            while hit is None:  # each in a folder of its own: MLflow goes on reading a database that it has opened
+                project = new_project(Path(folder, str(next(attempts))), database)
                 hit = kill(project, stage, rng.uniform(0, seconds[stage]))
             killed_in[hit] += 1
             check_registry(project)  # whenever it is looked at
