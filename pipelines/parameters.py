@@ -11,7 +11,9 @@ from unlabeled.methods import METHODS, TEXT_METHODS
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
 """The blocks that a method may change for itself under its own name."""
 NOT_OF_IMAGES = ("ingestion", "augmentation")
-"""The blocks of a method of text that have nothing in common with those of images: it has them to itself."""
+"""The blocks of a method of text that have nothing in common with those of images: given by its own name alone."""
+NETWORK = "encoder"
+"""The key of `pretraining` of which that is true, too."""
 
 
 class MethodConfigLoader(OmegaConfigLoader):
@@ -24,13 +26,20 @@ class MethodConfigLoader(OmegaConfigLoader):
         given = self.runtime_params or {}
         for method in METHODS:
             own, own_given = config.get(method) or {}, given.get(method) or {}
-            alone = NOT_OF_IMAGES if method in TEXT_METHODS else ()
-            places = {
-                block: ({} if block in alone else config, own, given, own_given) for block in (*alone, *PER_METHOD)
-            }
-            layers = {block: [place.get(block) for place in each] for block, each in places.items()}
-            config = {**config, method: {**own, **{block: _merge(block, *parts) for block, parts in layers.items()}}}
+            shared = [_of_text(each) if method in TEXT_METHODS else each for each in (config, given)]
+            blocks = {*PER_METHOD, *(NOT_OF_IMAGES if method in TEXT_METHODS else ())}
+            layers = shared[0], own, shared[1], own_given
+            merged = {block: _merge(block, *(layer.get(block) for layer in layers)) for block in blocks}
+            config = {**config, method: {**own, **merged}}
         return config
+
+
+def _of_text(shared: dict[str, Any]) -> dict[str, Any]:
+    """What of the blocks that all methods share is for those of text."""
+    kept = {block: values for block, values in shared.items() if block not in NOT_OF_IMAGES}
+    if isinstance(pretraining := kept.get("pretraining"), dict):
+        kept["pretraining"] = {key: value for key, value in pretraining.items() if key != NETWORK}
+    return kept
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

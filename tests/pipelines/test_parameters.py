@@ -78,7 +78,10 @@ def test_every_environment_is_valid_for_text_too(request, env, method):
         block.model_validate(loader["parameters"][method][block.block])
 
 
-def test_text_takes_no_block_of_ingestion_from_images_but_what_is_given(parameters):
+def test_what_is_given_of_images_is_not_of_text_and_the_reverse(parameters):
     files = {"base/parameters.yml": {"ingestion": {"image_size": 8}}, "base/parameters_gpt.yml": {"gpt": {"a": 1}}}
     assert parameters(files)["gpt"]["ingestion"] == {}
-    assert parameters(files, ingestion={"path": "/texts"})["gpt"]["ingestion"] == {"path": "/texts"}
+    given = {"ingestion": {"path": "/photos"}, "pretraining": {"encoder": "resnet18", "epochs": 3}}
+    merged = parameters(files, **given, gpt={"ingestion": {"path": "/texts"}})
+    assert merged["gpt"]["ingestion"] == {"path": "/texts"} and merged["gpt"]["pretraining"] == {"epochs": 3}
+    assert merged["ingestion"]["path"] == "/photos"

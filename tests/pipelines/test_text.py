@@ -35,5 +35,6 @@ def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(proj
 
 def test_one_document_is_one_sentence(project, tmp_path):
     (tmp_path / "one.txt").write_text("A document.")
-    result = project.kedro("--pipeline=gpt", f"--params=ingestion.source=text,ingestion.path={tmp_path / 'one.txt'}")
+    given = f"gpt.ingestion.source=text,gpt.ingestion.path={tmp_path / 'one.txt'}"
+    result = project.kedro("--pipeline=gpt", f"--params={given}")
     assert result.exit_code == 1 and "found 1 document, and needs two at least" in result.output
