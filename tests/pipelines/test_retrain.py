@@ -35,6 +35,10 @@ def retrain(project, *options, **variables):
     return project.shell("kedro", "retrain", *options, OMP_NUM_THREADS="1", **variables)
 
 
+def fetch(project):
+    _fetch(project.path, "byol", _touched(project.path))
+
+
 def taken_in(project):
     """What is new in the raw data, once DVC tracks it."""
     return _take_in(project.path, _touched(project.path))
@@ -258,7 +262,7 @@ def reverted(project):
 
 
 def test_photos_that_git_has_taken_back_are_not_added_again(reverted):
-    _fetch(reverted.path, "byol")
+    fetch(reverted)
     assert taken_in(reverted) == []
     assert [file.name for file in (reverted.path / "data/01_raw/photos").iterdir()] == ["a.png"]
 
@@ -267,9 +271,9 @@ def test_what_is_new_here_and_has_changed_in_git_as_well_is_for_people_to_decide
     (reverted.path / "data/01_raw/photos/c.png").write_bytes(b"new")
     for _ in range(2):
         with pytest.raises(UnlabeledError, match="git names other data for data/01_raw/photos.*dvc add"):
-            _fetch(reverted.path, "byol")
+            fetch(reverted)
     assert reverted.shell("dvc", "add", "data/01_raw/photos").returncode == 0
-    _fetch(reverted.path, "byol")
+    fetch(reverted)
     assert taken_in(reverted) == [] and (reverted.path / "data/01_raw/photos/c.png").exists()
 
 
@@ -277,9 +281,9 @@ def test_data_added_by_hand_need_no_remote(reverted):
     assert reverted.shell("dvc", "remote", "remove", "store").returncode == 0
     (reverted.path / "data/01_raw/photos/c.png").write_bytes(b"new")
     assert reverted.shell("dvc", "add", "data/01_raw/photos").returncode == 0
-    _fetch(reverted.path, "byol")
+    fetch(reverted)
     (reverted.path / "data/01_raw/photos/a.png").unlink()
-    _fetch(reverted.path, "byol")
+    fetch(reverted)
     assert taken_in(reverted) == ["data/01_raw/photos"]
 
 
