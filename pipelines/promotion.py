@@ -60,7 +60,7 @@ def judge(
     champion: ModelVersion | None,
     metrics: dict[str, Any],
     answers: pd.DataFrame,
-    images: np.ndarray,
+    data: Any,
     manifest: pd.DataFrame,
     classes: list[str],
     tags: dict[str, Any],
@@ -72,6 +72,7 @@ def judge(
 
     Args:
         answers: To the test images, as `unlabeled.evaluate.predict` makes them.
+        data: What an encoder embeds: images or texts, row by row of the manifest.
     """
     spread = metrics["embedding_std"]
     if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
@@ -86,11 +87,10 @@ def judge(
             from unlabeled.encoders import load_encoder  # imports torch
 
             encoder = load_encoder(registry.download(champion))
-            if encoder.channels != images.shape[1]:
-                what = f"is of images with {encoder.channels} channels, and today's have {images.shape[1]}"
-                return Decision(True, f"version {champion.version} {what}")
+            if reason := encoder.misfit(data):
+                return Decision(True, f"version {champion.version} {reason}")
             measured = ", measured again on today's data and protocol"
-            features = encoder.embed(images)
+            features = encoder.embed(data)
             drift = {} if same[0] else _drift(champion, manifest, features)
             incumbent = _answers(features, manifest, evaluation)
     except registry.GoneError as error:

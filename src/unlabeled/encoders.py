@@ -75,6 +75,14 @@ class ImageEncoder:
         self.network.train(was_training)
         return features
 
+    def misfit(self, data: Any) -> str | None:
+        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        if not hasattr(data, "shape"):
+            return "is of images, and today's data are none"
+        if self.channels != data.shape[1]:
+            return f"is of images with {self.channels} channels, and today's have {data.shape[1]}"
+        return None
+
     def prepare(self, images: np.ndarray) -> Tensor:
         """What the network eats: uint8 images as normalised float32 of its size, channels_last, on its device."""
         device = next(self.network.parameters()).device

@@ -33,6 +33,15 @@ def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(proj
     assert np.array_equal(np.load(tmp_path / "there.npy"), here)
 
 
+def test_the_champion_is_measured_again_on_other_documents(project):
+    assert project.kedro("--pipeline=gpt", f"--params={QUICK}").exit_code == 0
+    result = project.kedro("--pipeline=gpt", f"--params={QUICK},gpt.ingestion.passage=500")
+    assert result.exit_code == 0, result.output
+    version = project.client().get_model_version("unlabeled-topics", "2")
+    assert "version 1, measured again on today's data and protocol" in version.tags["decision"]
+    assert version.tags["drift"]
+
+
 def test_one_document_is_one_sentence(project, tmp_path):
     (tmp_path / "one.txt").write_text("A document.")
     given = f"gpt.ingestion.source=text,gpt.ingestion.path={tmp_path / 'one.txt'}"

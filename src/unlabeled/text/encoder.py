@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,10 @@ class TextEncoder:
             np.add.at(counts, rows, numbers.shape[1])
         self.network.train(was_training)
         return (sums / np.maximum(1, counts)[:, None]).astype(np.float32)
+
+    def misfit(self, data: Any) -> str | None:
+        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        return "is of texts, and today's data are none" if hasattr(data, "shape") else None
 
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Texts of the same number of tokens at a time, so that none is padded; a long one in parts."""

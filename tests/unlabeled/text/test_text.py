@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, DataError
 from unlabeled.text.config import TextIngestion, TextPretraining
 from unlabeled.text.encoder import TextEncoder
@@ -163,6 +164,14 @@ def test_what_is_no_text_is_refused(tokenizer):
     encoder = TextEncoder("tiny_transformer", tokenizer, 32, causal=True)
     with pytest.raises(DataError, match="received a int as text 1, expected a list of strings"):
         encoder.embed(["a", 1])
+
+
+def test_an_encoder_says_what_data_are_not_for_it(tokenizer):
+    texts, images = ["a text"], np.zeros((1, 1, 8, 8), np.uint8)
+    encoder = TextEncoder("tiny_transformer", tokenizer, 32, causal=True)
+    assert encoder.misfit(texts) is None and encoder.misfit(images) == "is of texts, and today's data are none"
+    of_images = ImageEncoder("small_resnet", 1, 8, Normalisation((0.5,), (0.5,)))
+    assert of_images.misfit(images) is None and of_images.misfit(texts) == "is of images, and today's data are none"
 
 
 def test_unknown_keys_and_ranges_are_refused():
