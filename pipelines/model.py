@@ -5,7 +5,6 @@ MLflow stores this file itself and runs it to load the model ("models from code"
 """
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,24 @@ class EncoderModel(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        from unlabeled.encoders import load_encoder
-        from unlabeled.probe import LinearProbe
+        from unlabeled.served import load_served
 
-        folder = Path(context.artifacts["model"])
-        self.encoder = load_encoder(folder)
-        probe = folder / "probe.safetensors"
-        self.probe = LinearProbe.load(probe) if probe.exists() else None
-        self.classes = json.loads((folder / "classes.json").read_text())
+        self.served = load_served(Path(context.artifacts["model"]))
 
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
         files = (params or {}).get("files")
-        embedding = self.encoder.embed(self._decode(files) if files else np.asarray(model_input))
-        if self.probe is None:
-            return {"embedding": embedding}
-        return {"embedding": embedding, "probability": self.probe.probabilities(embedding)}
+        return self.served.answer(self._decode(files) if files else np.asarray(model_input))
 
     def _decode(self, files: list[str]) -> np.ndarray:
         from unlabeled.decode import decode
 
-        decoded = []
+        encoder, decoded = self.served.encoder, []
         for number, file in enumerate(files):
             try:
                 content = base64.b64decode(file, validate=True)
-                decoded.append(decode(content, self.encoder.image_size, self.encoder.channels).pixels)
+                decoded.append(decode(content, encoder.image_size, encoder.channels).pixels)
             except ValueError as error:  # no base64, or no image
                 raise MlflowException.invalid_parameter_value(f"files[{number}] cannot be used: {error}") from error
         return np.stack(decoded)

@@ -146,13 +146,11 @@ def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
 
 def fetch(name: str, version: str) -> Registered:
     """The image encoder of a version, by its number or alias. Raises UnlabeledError where it cannot be had."""
-    from unlabeled.encoders import ImageEncoder, load_encoder  # imports torch
-    from unlabeled.probe import LinearProbe
+    from unlabeled.encoders import ImageEncoder  # imports torch
+    from unlabeled.served import load_served
 
     found = find(MlflowClient(), name, version)
-    folder = download(found)
-    encoder, probe = load_encoder(folder), folder / "probe.safetensors"
-    if not isinstance(encoder, ImageEncoder):
+    served = load_served(download(found))
+    if not isinstance(served.encoder, ImageEncoder):
         raise UnlabeledError(f"{name} version {found.version} is an encoder of texts, expected one of images")
-    classes = json.loads((folder / "classes.json").read_text())
-    return Registered(str(found.version), encoder, LinearProbe.load(probe) if probe.exists() else None, classes)
+    return Registered(str(found.version), *served)

@@ -68,8 +68,10 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
     )
     try:
-        _fetch(project, method, _touched(project))
-        if added := _take_in(project, _touched(project)):
+        touched = _touched(project)
+        if _fetch(project, method, touched):
+            touched = _touched(project)
+        if added := _take_in(project, touched):
             logger.info("new or changed data: %s", ", ".join(added))
             _note(project, tracked_data(project))
         version, champion = _rerun(project, client, method)
@@ -95,8 +97,12 @@ def _targets(method: str) -> list[str]:
     return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
 
 
-def _fetch(project: Path, method: str, touched: list[Path]) -> None:
-    """Data that git names and that were not the last here; those that were are the user's, to add to and to remove."""
+def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
+    """Data that git names and that were not the last here; those that were are the user's, to add to and to remove.
+
+    Returns:
+        Whether there were any.
+    """
     cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
 
     def is_here(name: str, revision: str) -> bool:
@@ -122,6 +128,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> None:
             dvc(project, "pull", "--allow-missing", *_targets(method))
         except UnlabeledError as error:
             logger.warning("what others have made of the data cannot be fetched, and is made again: %s", error)
+    return bool(wanted)
 
 
 def _here(project: Path) -> dict[str, str]:
@@ -184,11 +191,11 @@ def _rerun(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, 
     """What was registered, as in version.json, empty where nothing was; and who was the champion before."""
     before = _registered(project, method)
     champion = registry.champion(client, before["name"]) if before else None
-    dvc(project, "repro", _targets(method)[-1], shown=True)
+    stages = _targets(method)[-1]
+    dvc(project, "repro", stages, shown=True)
     version = _registered(project, method)
     if not _is_registered(client, version):  # deleted, or registered elsewhere
         logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
-        stages = _targets(method)[-1]
         dvc(project, "repro", "--force", "--single-item", f"{stages}:registration-{method}", shown=True)
         dvc(project, "repro", stages, shown=True)
         before, version = {}, _registered(project, method)

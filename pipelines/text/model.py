@@ -3,7 +3,6 @@
 MLflow stores this file itself, as it does `pipelines/model.py`.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,12 @@ class TextEncoderModel(PythonModel):
     """`predict` takes strings, a list or one column, and gives float32 `embedding` (N, D) and `probability`."""
 
     def load_context(self, context: Any) -> None:
-        from unlabeled.encoders import load_encoder
-        from unlabeled.probe import LinearProbe
+        from unlabeled.served import load_served
 
-        folder = Path(context.artifacts["model"])
-        self.encoder = load_encoder(folder)
-        probe = folder / "probe.safetensors"
-        self.probe = LinearProbe.load(probe) if probe.exists() else None
-        self.classes = json.loads((folder / "classes.json").read_text())
+        self.served = load_served(Path(context.artifacts["model"]))
 
     def predict(self, context, model_input, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-        embedding = self.encoder.embed([str(text) for text in np.asarray(model_input).ravel()])
-        if self.probe is None:
-            return {"embedding": embedding}
-        return {"embedding": embedding, "probability": self.probe.probabilities(embedding)}
+        return self.served.answer([str(text) for text in np.asarray(model_input).ravel()])
 
 
 set_model(TextEncoderModel())

@@ -5,7 +5,7 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unlabeled import health
 from unlabeled.arrays import spread
-from unlabeled.config import Augmentation, Evaluation, Pretraining
+from unlabeled.config import Augmentation, Block, Evaluation, Pretraining
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import ClosedForm, Method
@@ -235,39 +235,64 @@ def fingerprint(
     method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
 ) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
+    order = hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
+    return fingerprint_of(method, summary, config, recipe, order=order)
+
+
+def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:
+    """Of what decides the weights for every kind of data, and of what more does for one of them."""
     what = {
         "method": method,
         "data": summary["data_digest"],
-        "order": hashlib.sha256("".join(manifest.sha256).encode()).hexdigest(),
         "torch": torch.__version__,
         "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
         "recipe": recipe.model_dump(),
+        **more,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
-    """kNN accuracy on the validation split, and the health of the embedding of a fixed sample and of its views."""
-    sampled = np.concatenate(
-        [spread(np.flatnonzero(manifest.split == split), WATCHED) for split in ("train", "validation")]
-    )
-    labels, pixels = Labels.of(manifest.iloc[sampled]), images[sampled]
-    train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
-    can_vote = len(labels.validation) > 0 and len(labels.train) > 0
-    protocol = Evaluation()
+    """What `embedding_monitor` measures, and how near the views of an image lie to each other."""
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
 
     def watch(method: Method) -> dict[str, float]:
-        features = encoder.embed(pixels)
-        embedding = torch.from_numpy(features[train])
-        measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
-        if can_vote:
-            measured["knn_accuracy"] = knn_accuracy(features, labels, protocol, on="validation")
+        measured = measure()
         if views.count > 1:
             first, second, *_ = _features_of_views(encoder.network, views)
             measured["alignment"] = health.alignment(first, second)
         return measured
 
     return watch
+
+
+def embedding_monitor(
+    encoder: Any, data_of: Callable[[np.ndarray], Any], manifest: pd.DataFrame, most: int
+) -> Callable[[], dict[str, float]]:
+    """A function that measures kNN accuracy on the validation split, and the health of the embedding of a fixed sample.
+
+    Args:
+        encoder: Of any kind of data.
+        data_of: What it embeds, by rows of the manifest.
+        most: Rows of each split that are embedded.
+    """
+    sampled = np.concatenate(
+        [spread(np.flatnonzero(manifest.split == split), most) for split in ("train", "validation")]
+    )
+    labels, data = Labels.of(manifest.iloc[sampled]), data_of(sampled)
+    train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
+    can_vote = len(labels.validation) > 0 and len(labels.train) > 0
+    protocol = Evaluation()
+
+    def measure() -> dict[str, float]:
+        features = encoder.embed(data)
+        embedding = torch.from_numpy(features[train])
+        measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
+        if can_vote:
+            measured["knn_accuracy"] = knn_accuracy(features, labels, protocol, on="validation")
+        return measured
+
+    return measure
 
 
 @torch.no_grad()

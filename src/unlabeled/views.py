@@ -97,9 +97,9 @@ class Views:
         if isinstance(self._store, Tensor):
             return self._store[index]
         batch = torch.from_numpy(self._store[tuple(each.numpy() for each in index)])
-        if self.device.type == "cuda" and batch.device.type == "cpu":
-            batch = batch.pin_memory()
-        return batch.to(self.device, non_blocking=self.device.type == "cuda")  # MPS would read before it is written
+        if self.device.type == "cuda":
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)  # MPS would read before it is written
 
 
 def _resident(store: np.ndarray | Rows, device: torch.device) -> np.ndarray | Rows | Tensor:

@@ -1,7 +1,5 @@
 """From packed sequences to a trained encoder: the same loop as for images."""
 
-import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,10 @@ import pandas as pd
 import torch
 from tokenizers import Tokenizer
 
-from unlabeled import health
-from unlabeled.arrays import spread
-from unlabeled.config import Evaluation, Pretraining
+from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.methods import load_method
-from unlabeled.pretrain import WATCHED, as_config_error, constants_of
-from unlabeled.probe import Labels, knn_accuracy
+from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint_of
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
@@ -91,25 +86,12 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
 
 def fingerprint(method: str, summary: dict[str, Any], config: Pretraining, recipe: Packing) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
-    what = {
-        "method": method,
-        "data": summary["data_digest"],
-        "torch": torch.__version__,
-        "size": SIZES[config.encoder],
-        "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
-        "recipe": recipe.model_dump(),
-    }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return fingerprint_of(method, summary, config, recipe, size=SIZES[config.encoder])
 
 
 def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, recipe: Packing, drawn: dict[str, Any]) -> Monitor:
-    """The loss on the validation split, kNN accuracy there, and the health of the embedding of a fixed sample."""
-    sampled = np.concatenate(
-        [spread(np.flatnonzero(manifest.split == split), WATCHED // 4) for split in ("train", "validation")]
-    )
-    labels, texts = Labels.of(manifest.iloc[sampled]), manifest.text.iloc[sampled].tolist()
-    train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
-    can_vote = len(labels.validation) > 0 and len(labels.train) > 0
+    """What `embedding_monitor` measures, and the loss on the validation split."""
+    measure = embedding_monitor(encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, WATCHED // 4)
     unseen = Sequences(
         pack(texts_of(manifest, "validation"), encoder.tokenizer, recipe.sequence_length),
         recipe.sequence_length,
@@ -117,11 +99,7 @@ def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, recipe: Packing, draw
     )
 
     def watch(method: TextMethod) -> dict[str, float]:
-        features = encoder.embed(texts)
-        embedding = torch.from_numpy(features[train])
-        measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
-        if can_vote:
-            measured["knn_accuracy"] = knn_accuracy(features, labels, Evaluation(), on="validation")
+        measured = measure()
         if unseen.steps_per_epoch:
             measured["validation_loss"] = _unseen_loss(method, unseen)
         return measured
