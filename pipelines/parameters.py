@@ -42,6 +42,14 @@ def _of_text(shared: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
+    """Raises ConfigError where `--params` has for methods of text what only those of images take."""
+    for name, _ in flatten(given):
+        if methods and (name.partition(".")[0] in NOT_OF_IMAGES or name == f"pretraining.{NETWORK}"):
+            method = min(methods)
+            raise ConfigError(f"{name} is a parameter of the methods of images: for {method}, give {method}.{name}")
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested values by their dotted names."""
     for key, value in values.items():

@@ -42,6 +42,15 @@ def test_the_champion_is_measured_again_on_other_documents(project):
     assert version.tags["drift"]
 
 
+@pytest.mark.parametrize("given", ["ingestion.path=/texts", "augmentation.views=4", "pretraining.encoder=resnet18"])
+def test_what_is_of_images_is_not_passed_over_in_silence(project, given):
+    result = project.kedro("--pipeline=gpt", f"--params={given}")
+    key = given.partition("=")[0]
+    said = " ".join(result.output.split())
+    assert result.exit_code == 1
+    assert f"{key} is a parameter of the methods of images: for gpt, give gpt.{key}" in said
+
+
 def test_one_document_is_one_sentence(project, tmp_path):
     (tmp_path / "one.txt").write_text("A document.")
     given = f"gpt.ingestion.source=text,gpt.ingestion.path={tmp_path / 'one.txt'}"
