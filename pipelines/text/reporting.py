@@ -32,12 +32,11 @@ def report(
     evaluation: Evaluation,
     registration: Registration,
 ) -> str:
-    from unlabeled.report import Evidence  # imports torch and matplotlib
-    from unlabeled.text.report import build_report
+    from unlabeled.text.report import TextEvidence, build_report  # imports torch and matplotlib
 
     tell(run["method"], summary, metrics, folder)
     return build_report(
-        Evidence(
+        TextEvidence(
             method=run["method"],
             manifest=manifest,
             summary={**summary, "padding": sequences_of["padding"]},
@@ -52,8 +51,8 @@ def report(
             finetuned={},
             provenance=provenance_of(run, version),
             parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
-        ),
-        shown,
+            shown=shown,
+        )
     )
 
 

@@ -57,7 +57,7 @@ NAMES = {
 NOT_CURVES = {"epoch", "seconds", "untrained_embedding_std"}
 
 
-def label_efficiency(curves: dict[str, list[Accuracy]]) -> Chart:
+def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") -> Chart:
     """Accuracy over labels a class, with bands, for each kind of features; the first is the encoder."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(5.6, 3.7, "labels a class (logarithmic)", "accuracy on test, %")
@@ -77,7 +77,7 @@ def label_efficiency(curves: dict[str, list[Accuracy]]) -> Chart:
             figure,
             f"Accuracy over labels a class. {said}.",
             "Bands: mean ± standard deviation over draws of the labels; at the right end all labels, with the 95 % "
-            "interval that the number of test images leaves.",
+            f"interval that the number of test {unit} leaves.",
         )
 
 

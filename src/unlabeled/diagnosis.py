@@ -89,17 +89,19 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
     )
 
 
-def overfit_probe(probe: LinearProbe, features: np.ndarray, labels: Labels, accuracy: float) -> Finding | None:
-    """The linear probe knows the images it learned from, and not new ones."""
+def overfit_probe(
+    probe: LinearProbe, features: np.ndarray, labels: Labels, accuracy: float, unit: str = "images"
+) -> Finding | None:
+    """The linear probe knows the data it learned from, and not new ones; `unit` is what they are, in the plural."""
     learned = float((probe.predict(features[labels.train]) == labels.targets[labels.train]).mean())
     _, high = wilson_interval(accuracy, len(labels.test))
     if learned - accuracy <= GAP or learned <= high:
         return None
     return Finding(
         "overfit probe",
-        f"The linear probe is right on {100 * learned:.1f} % of the images it learned from and on {100 * accuracy:.1f} "
-        f"% of the test images.",
-        "Label more images, add smaller values to evaluation.regularisation, or look for a shift between the splits.",
+        f"The linear probe is right on {100 * learned:.1f} % of the {unit} it learned from and on {100 * accuracy:.1f} "
+        f"% of the test {unit}.",
+        f"Label more {unit}, add smaller values to evaluation.regularisation, or look for a shift between the splits.",
         "Hastie et al. 2009, The Elements of Statistical Learning, section 7.2",
     )
 
@@ -160,7 +162,9 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str], config
     )
 
 
-def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> Finding | None:
+def no_gain(
+    encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images"
+) -> Finding | None:
     """The encoder is not clearly better than the best baseline with any number of labels."""
     for i, mine in enumerate(encoder):
         if mine.low > max(points[i].high for points in baselines.values()):
@@ -169,7 +173,7 @@ def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> Fi
         "no gain",
         "With no number of labels is the encoder clearly better than the best baseline: self-supervision does not pay "
         "here, as it stands.",
-        "Check augmentation against the images (what must not matter?), train for longer, or bring more images.",
+        f"Check augmentation against the {unit} (what must not matter?), train for longer, or bring more {unit}.",
         "Newell & Deng 2020, arXiv:2003.14323: how useful is self-supervised pretraining",
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ class Evidence:
     """What a page of any kind of data is made of.
 
     Attributes:
+        unit: What the data are, in the plural.
         predictions: As `evaluate.predict` makes them.
         history: A row an epoch.
         finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
@@ -42,6 +43,7 @@ class Evidence:
         parameters: All of them, by dotted name.
     """
 
+    unit: ClassVar[str]
     method: str
     manifest: pd.DataFrame
     summary: dict[str, Any]
@@ -63,7 +65,7 @@ class Evidence:
 
     @property
     def test(self) -> np.ndarray:
-        """Rows of the test split, labelled or not; of all images where there is none."""
+        """Rows of the test split, labelled or not; all where there is none."""
         rows = np.flatnonzero(self.manifest.split == "test")
         return rows if len(rows) else np.arange(len(self.manifest))
 
@@ -83,6 +85,7 @@ class ImageEvidence(Evidence):
         examples: As `Method.illustrate` made them, in uint8.
     """
 
+    unit = "images"
     images: np.ndarray
     views: np.ndarray
     encoder: ImageEncoder
@@ -120,7 +123,7 @@ def curves_of(evidence: Evidence) -> Curves:
 def verdict_of(evidence: Evidence, curves: Curves) -> str:
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
-        return verdict(curves["encoder"], baselines)
+        return verdict(curves["encoder"], baselines, evidence.unit)
     spread_, rank = evidence.metrics["embedding_std"], evidence.metrics["rankme"]
     alive = "has collapsed" if diagnosis.collapse(evidence.metrics, evidence.pretraining) else "is alive"
     return (
@@ -159,7 +162,7 @@ def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
     table = Table(
         ["features", *settings, "kNN, all labels"], rows, "Accuracy on the test split, %; ± as in the chart.", True
     )
-    return Section("How many labels it saves", [charts.label_efficiency(named), table])
+    return Section("How many labels it saves", [charts.label_efficiency(named, evidence.unit), table])
 
 
 def _finetuned(evidence: Evidence) -> Curves:
@@ -202,8 +205,9 @@ def diagnose_features(evidence: Evidence, curves: Curves) -> Iterable[Finding | 
     yield diagnosis.under_training(evidence.history, len(labels.validation))
     if evidence.probe is not None:
         accuracy = metrics["linear_probe_accuracy"]
-        yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy)
-        yield diagnosis.no_gain(curves["encoder"], {k: v for k, v in curves.items() if k != "encoder"})
+        yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
+        baselines = {name: points for name, points in curves.items() if name != "encoder"}
+        yield diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
 
 
 def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:

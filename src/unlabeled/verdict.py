@@ -52,7 +52,7 @@ def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> 
     return sorted(points, key=lambda point: point.labels)
 
 
-def verdict(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
+def verdict(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images") -> str:
     """Two sentences: what the encoder gets with the fewest labels, and up to how many it is worth its training.
 
     It is worth it where its interval lies above the interval of every baseline.
@@ -60,6 +60,7 @@ def verdict(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> st
     Args:
         encoder: Its curve.
         baselines: Theirs, at the same settings.
+        unit: What the data are, in the plural.
     """
     settings = zip(*baselines.values(), strict=True)
     pays = [mine.low > max(each.high for each in theirs) for mine, theirs in zip(encoder, settings, strict=True)]
@@ -68,14 +69,14 @@ def verdict(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> st
         f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, {NAMES.get(name, name)}, "
         f"gets {rival}"
     )
-    return f"{first}. {_worth(encoder, pays)}."
+    return f"{first}. {_worth(encoder, pays, unit)}."
 
 
-def _worth(encoder: list[Accuracy], pays: list[bool]) -> str:
+def _worth(encoder: list[Accuracy], pays: list[bool], unit: str) -> str:
     if all(pays):
         return "It is worth its training with any number of labels that was tried, all of them included"
     if not any(pays):
-        return "It is not clearly better with any number of labels: on these images it is not worth its training"
+        return f"It is not clearly better with any number of labels: on these {unit} it is not worth its training"
     worth = [point for point, better in zip(encoder, pays, strict=True) if better]
     if all(pays[: len(worth)]):
         most = worth[0].setting if len(worth) == 1 else f"up to {worth[-1].setting}"

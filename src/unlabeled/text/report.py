@@ -1,6 +1,7 @@
 """The page of a run on text: the sections of every page, and in place of pictures what can be read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,22 @@ WORDS = {
 }
 
 
-def build_report(evidence: Evidence, shown: Sequence[Sequence[str]]) -> str:
-    """The page as HTML; `shown` are texts and what the model makes of them, in pairs."""
+@dataclass(frozen=True)
+class TextEvidence(Evidence):
+    """And of texts; `shown` are some of them, and what the model makes of each."""
+
+    unit = "passages"
+    shown: Sequence[Sequence[str]]
+
+
+def build_report(evidence: TextEvidence) -> str:
+    """The page as HTML."""
     with threadpool_limits(torch.get_num_threads()):
         curves = report.curves_of(evidence)
         sections = [
             report.label_efficiency(evidence, curves),
             _language(evidence),
-            _texts(shown),
+            _texts(evidence.shown),
             _findings(evidence, curves),
             _neighbours(evidence),
             *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
