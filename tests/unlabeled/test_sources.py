@@ -1,4 +1,5 @@
 import json
+import urllib.request
 
 import numpy as np
 import pyarrow as pa
@@ -365,10 +366,10 @@ def test_torchvisions_data_may_lie_there_as_parquet(tmp_path, dataset):
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"])
 def test_a_download_that_fails_says_what_else_can_be_done(tmp_path, monkeypatch, dataset):
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    # The opener itself, not the environment's proxies: urllib reads those once a process.
+    closed = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(closed))
+    monkeypatch.setattr(urllib.request, "_opener", opener)
     message = refusal("torchvision", tmp_path, dataset=dataset)
     assert message.startswith(f"{dataset} could not be downloaded to {tmp_path}/{dataset} (")
     assert "refused" in message and "ingestion.source=parquet and ingestion.path" in message
