@@ -25,7 +25,7 @@ from PIL import Image
 
 from unlabeled.decode import decode
 from unlabeled.embed import Model, batch_size, embed_folder
-from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
 from unlabeled.probe import LinearProbe
 
 CLASSES = 10
@@ -49,7 +49,7 @@ def main() -> None:
         folder, output = Path(place, "images"), Path(place, "out", "embeddings.parquet")
         files = draw(folder, options.images, options.side or options.size, options.format)
         encoder.save(Path(place, "encoder.safetensors"))
-        model = Model("made-up", "1", ImageEncoder.load(Path(place, "encoder.safetensors")), probe, "0123456789")
+        model = Model("made-up", "1", read_encoder(Path(place, "encoder.safetensors")), probe, "0123456789")
         images = np.stack([decode(file.read_bytes(), options.size, 3).pixels for file in files])
         sides = {
             "decoder": lambda: decode_only(files, options.size),

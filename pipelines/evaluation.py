@@ -10,8 +10,8 @@ from kedro.pipeline import Pipeline, node
 from pipelines.datasets import NO_PROBE
 from unlabeled.config import Evaluation
 
-MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "images_per_second", "sequences_per_second")
-MEASURED_WHILE_TRAINING += ("validation_loss", "seconds")
+MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
+MEASURED_WHILE_TRAINING += tuple(f"{unit}_per_second" for unit in ("images", "sequences", "pairs", "clips"))
 
 
 def evaluate(

@@ -28,7 +28,7 @@ from pipelines.parameters import refuse_of_images
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS, TEXT_METHODS
+from unlabeled.methods import IMAGE_METHODS, METHODS
 
 logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
@@ -81,8 +81,8 @@ class ProjectHook(MlflowHook):
                 _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
-            of_text = {node.namespace for node in pipeline.nodes} & TEXT_METHODS.keys()
-            refuse_of_images(run_params["runtime_params"] or {}, of_text)
+            others = {node.namespace for node in pipeline.nodes} & (METHODS.keys() - IMAGE_METHODS.keys())
+            refuse_of_images(run_params["runtime_params"] or {}, others)
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)

@@ -6,12 +6,12 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from unlabeled.errors import ConfigError
-from unlabeled.methods import METHODS, TEXT_METHODS
+from unlabeled.methods import IMAGE_METHODS, METHODS
 
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
 """The blocks that a method may change for itself under its own name."""
-NOT_OF_IMAGES = ("ingestion", "augmentation")
-"""The blocks of a method of text that have nothing in common with those of images: given by its own name alone."""
+OF_IMAGES = ("ingestion", "augmentation")
+"""The blocks that are others for a method of anything but images: given by its own name alone."""
 NETWORK = "encoder"
 """The key of `pretraining` of which that is true, too."""
 
@@ -26,26 +26,27 @@ class MethodConfigLoader(OmegaConfigLoader):
         given = self.runtime_params or {}
         for method in METHODS:
             own, own_given = config.get(method) or {}, given.get(method) or {}
-            shared = [_of_text(each) if method in TEXT_METHODS else each for each in (config, given)]
-            blocks = {*PER_METHOD, *(NOT_OF_IMAGES if method in TEXT_METHODS else ())}
+            of_images = method in IMAGE_METHODS
+            shared = [each if of_images else _of_all(each) for each in (config, given)]
+            blocks = {*PER_METHOD, *(() if of_images else OF_IMAGES)}
             layers = shared[0], own, shared[1], own_given
             merged = {block: _merge(block, *(layer.get(block) for layer in layers)) for block in blocks}
             config = {**config, method: {**own, **merged}}
         return config
 
 
-def _of_text(shared: dict[str, Any]) -> dict[str, Any]:
-    """What of the blocks that all methods share is for those of text."""
-    kept = {block: values for block, values in shared.items() if block not in NOT_OF_IMAGES}
+def _of_all(shared: dict[str, Any]) -> dict[str, Any]:
+    """What of the shared blocks is for other methods than those of images, too."""
+    kept = {block: values for block, values in shared.items() if block not in OF_IMAGES}
     if isinstance(pretraining := kept.get("pretraining"), dict):
         kept["pretraining"] = {key: value for key, value in pretraining.items() if key != NETWORK}
     return kept
 
 
 def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
-    """Raises ConfigError where `--params` has for methods of text what only those of images take."""
+    """Raises ConfigError where `--params` has for other methods what only those of images take."""
     for name, _ in flatten(given):
-        if methods and (name.partition(".")[0] in NOT_OF_IMAGES or name == f"pretraining.{NETWORK}"):
+        if methods and (name.partition(".")[0] in OF_IMAGES or name == f"pretraining.{NETWORK}"):
             method = min(methods)
             raise ConfigError(f"{name} is a parameter of the methods of images: for {method}, give {method}.{name}")
 

@@ -1,5 +1,7 @@
 """The pipelines by name: one a method; those of images all on the same ingestion and the same cached crops."""
 
+from types import ModuleType
+
 from kedro.pipeline import Pipeline
 
 from pipelines import (
@@ -16,13 +18,19 @@ from pipelines import (
     reporting,
     search,
 )
+from pipelines.pairs import augmentation as pairs_augmentation
+from pipelines.pairs import evaluation as pairs_evaluation
+from pipelines.pairs import ingestion as pairs_ingestion
+from pipelines.pairs import pretraining as pairs_pretraining
+from pipelines.pairs import registration as pairs_registration
+from pipelines.pairs import reporting as pairs_reporting
 from pipelines.text import augmentation as text_augmentation
 from pipelines.text import evaluation as text_evaluation
 from pipelines.text import ingestion as text_ingestion
 from pipelines.text import pretraining as text_pretraining
 from pipelines.text import registration as text_registration
 from pipelines.text import reporting as text_reporting
-from unlabeled.methods import IMAGE_METHODS, TEXT_METHODS
+from unlabeled.methods import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder", "provenance"}
 
@@ -40,9 +48,18 @@ def method_pipeline(method: str) -> Pipeline:
 
 
 def text_pipeline(method: str) -> Pipeline:
-    """The same of a method of text: all of its data are its own."""
     stages = (text_ingestion, text_augmentation, text_evaluation, text_registration, text_reporting)
-    own = sum((stage.create_pipeline() for stage in stages), text_pretraining.create_pipeline(method))
+    return _of_its_own(method, text_pretraining.create_pipeline(method), stages)
+
+
+def pairs_pipeline(method: str) -> Pipeline:
+    stages = (pairs_ingestion, pairs_augmentation, pairs_evaluation, pairs_registration, pairs_reporting)
+    return _of_its_own(method, pairs_pretraining.create_pipeline(method), stages)
+
+
+def _of_its_own(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
+    """The six stages of a method that shares no data with others."""
+    own = sum((stage.create_pipeline() for stage in stages), pretraining)
     names = {"namespace": method, "inputs": {"reporting_folder", "provenance"}, "tags": method}
     return Pipeline(own, prefix_datasets_with_namespace=True, **names)
 
@@ -50,6 +67,7 @@ def text_pipeline(method: str) -> Pipeline:
 def register_pipelines() -> dict[str, Pipeline]:
     pipelines = {method: method_pipeline(method) for method in IMAGE_METHODS}
     pipelines |= {method: text_pipeline(method) for method in TEXT_METHODS}
+    pipelines |= {method: pairs_pipeline(method) for method in PAIR_METHODS}
     others = {
         "ingestion": ingestion.create_pipeline(),
         "compare": compare.create_pipeline(),

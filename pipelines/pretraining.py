@@ -35,7 +35,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        _stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
+        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
         log_data(summary)
         with LiveMetrics(mlflow.active_run().info.run_id) as report:
             encoder, history, examples = pretrain_encoder(
@@ -78,7 +78,7 @@ def record(method: str, config: Pretraining, fingerprint: str) -> dict[str, Any]
     return {**made, CODE: code, "hardware": hardware(choose_device(config.device).type)}
 
 
-def _stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
+def stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
     """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
     if asked["views"] == "fresh" or cached == asked:
         return

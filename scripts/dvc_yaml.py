@@ -15,14 +15,19 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from unlabeled.methods import METHODS, TEXT_METHODS
+from unlabeled.methods import IMAGE_METHODS, METHODS, TEXT_METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
-LOADS_A_METHOD = {"pipelines.pretraining", "pipelines.text.pretraining", "pipelines.text.evaluation"}
+LOADS_A_METHOD = {
+    "pipelines.pretraining",
+    "pipelines.text.pretraining",
+    "pipelines.text.evaluation",
+    "pipelines.pairs.pretraining",
+}
 """Stages that find the method by its name in a table."""
 TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
@@ -53,7 +58,7 @@ def dvc_yamls() -> dict[Path, dict[str, Any]]:
         context = session.load_context()
         for number, method in enumerate(METHODS):
             stages = {}
-            shared = () if method in TEXT_METHODS else SHARED
+            shared = SHARED if method in IMAGE_METHODS else ()
             for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
                 name = stage if stage in shared else f"{stage}-{method}"
                 nodes = pipelines[method].only_nodes_with_tags(stage)
@@ -116,7 +121,7 @@ def _parameters(nodes: Any) -> list[dict[str, list[str]]]:
         if _has("parameters.yml", name):
             shared.add(name)
             continue
-        if not (method in TEXT_METHODS and block in SHARED):  # those of images
+        if method in IMAGE_METHODS or block not in SHARED:
             shared.add(block)
         if _has(f"parameters_{method}.yml", name):
             own.setdefault(f"conf/base/parameters_{method}.yml", set()).add(name)

@@ -30,7 +30,29 @@ class Normalisation:
         return mean, std
 
 
-class ImageEncoder:
+class Saved:
+    """An encoder of any kind of data that is kept as two files."""
+
+    network: nn.Module
+
+    def spec(self) -> dict[str, Any]:
+        """What `of` needs, as JSON values; its `kind` is among KINDS."""
+        raise NotImplementedError
+
+    @classmethod
+    def of(cls, spec: dict[str, Any]) -> "Saved":
+        """The same encoder with weights drawn anew."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Writes `<path>` (safetensors, the network's own keys) and `<path>` with the ending `.json`, its `spec`."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        text = json.dumps(self.spec(), indent=2) + "\n"
+        replace_file(path, lambda partial: save_file(weights, partial))
+        replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(text))
+
+
+class ImageEncoder(Saved):
     """A trained network together with the size and the normalisation that it was trained with."""
 
     def __init__(
@@ -92,47 +114,49 @@ class ImageEncoder:
             batch = resample(batch, whole, self.image_size).squeeze(1)
         return normalise(batch, *self.normalisation.tensors(device))
 
-    def save(self, path: Path) -> None:
-        """Writes `<path>` (safetensors, the architecture's own keys) and `<path>` with the ending `.json`."""
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        spec = {
+    def spec(self) -> dict[str, Any]:
+        return {
             "architecture": self.architecture,
             "channels": self.channels,
             "image_size": self.image_size,
             "feature_dim": self.feature_dim,
             **asdict(self.normalisation),
         }
-        replace_file(path, lambda partial: save_file(weights, partial))
-        replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(json.dumps(spec, indent=2) + "\n"))
 
     @classmethod
-    def load(cls, path: Path) -> "ImageEncoder":
-        """Reads what `save` wrote. Raises DataError where the files are missing, damaged or of different networks."""
-        path = Path(path)
-        try:
-            spec = json.loads(path.with_suffix(".json").read_text())
-            normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
-            encoder = cls(spec["architecture"], spec["channels"], spec["image_size"], normalisation)
-            encoder.network.load_state_dict(load_file(path), strict=True)
-        except Exception as error:  # safetensors raises its own kinds, json and torch theirs
-            raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
-        encoder.network.to(memory_format=torch.channels_last).eval()
-        return encoder
+    def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
+        normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
+        return cls(spec["architecture"], spec["channels"], spec["image_size"], normalisation)
 
 
-KINDS = {"image": "unlabeled.encoders:ImageEncoder", "text": "unlabeled.text.encoder:TextEncoder"}
+KINDS = {
+    "image": "unlabeled.encoders:ImageEncoder",
+    "text": "unlabeled.text.encoder:TextEncoder",
+    "pair": "unlabeled.pairs.towers:PairEncoder",
+}
 """By the `kind` in an encoder's .json; without one it is of images."""
 
 
+def encoder_of(spec: dict[str, Any]) -> Any:
+    """An encoder of whatever kind, with weights drawn anew."""
+    module, _, name = KINDS[spec.get("kind", "image")].partition(":")
+    return getattr(import_module(module), name).of(spec)
+
+
 def read_encoder(path: Path) -> Any:
-    """The encoder in `<path>` and its .json, of whatever kind. Raises DataError where it cannot be read."""
-    spec = path.with_suffix(".json")
+    """The encoder in `<path>` and its .json, of whatever kind.
+
+    Raises:
+        DataError: The files are missing, damaged or of different networks.
+    """
+    path = Path(path)
     try:
-        kind = json.loads(spec.read_text()).get("kind", "image")
-        module, _, name = KINDS[kind].partition(":")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        encoder = encoder_of(json.loads(path.with_suffix(".json").read_text()))
+        encoder.network.load_state_dict(load_file(path), strict=True)
+    except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
         raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
-    return getattr(import_module(module), name).load(path)
+    encoder.network.to(memory_format=torch.channels_last).eval()
+    return encoder
 
 
 def load_encoder(folder: str | Path) -> Any:

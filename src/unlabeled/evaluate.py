@@ -34,7 +34,7 @@ def evaluate(
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
         one.
     """
-    return measure_all(encoder.embed(images), manifest, config, _baselines(encoder, images, manifest, config))
+    return measure_all(encoder.embed(images), manifest, config, baselines_of(encoder, images, manifest, config))
 
 
 def measure_all(
@@ -89,8 +89,11 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
     return answers.assign(right=answers.target == answers.predicted)
 
 
-def _baselines(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Any]:
-    pixels = _pixels(images)
+def baselines_of(
+    encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Features (N, D) to set beside an encoder's, by name."""
+    pixels = pixels_of(images)
 
     def random_encoder() -> np.ndarray:
         with torch.random.fork_rng([]):
@@ -109,7 +112,7 @@ def _baselines(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame
     return {"raw_input": lambda: pixels, "random_encoder": random_encoder, "pca": pca}
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
+def pixels_of(images: np.ndarray) -> np.ndarray:
     """Pixels in [0, 1] as float32 rows, of at most 32 × 32 × C."""
     factor = math.ceil(images.shape[-1] / PIXEL_SIDE)
     side = images.shape[-1] // factor

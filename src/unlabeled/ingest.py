@@ -27,7 +27,7 @@ from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pi
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
-from unlabeled.sources import Item, open_source
+from unlabeled.sources import Item, Source, open_source
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +61,19 @@ class Ingested:
     summary: dict[str, Any]
 
 
-def ingest(config: Ingestion, folder: Path) -> Ingested:
+def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ingested:
     """Reads, decodes, hashes and splits a source; writes `images.npy` into `folder`.
 
     What an earlier run stored there of the same content, by its manifest, is taken over without being decoded.
+
+    Args:
+        source: None: the one that `ingestion.source` names.
 
     Raises:
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = open_source(config)
+    source = source or open_source(config)
     with pixel_limit(config.max_pixels):
         sample = list(islice(source.items, SAMPLE))
         size, channels = _choose_shape(sample, config)
@@ -176,7 +179,7 @@ def _decode_all(
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _Batch:
     good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    splits = [_split(digest, item.split, config) for item, digest, _ in good]
+    splits = [_split(_digest(item.group) if item.group else digest, item.split, config) for item, digest, _ in good]
     records = [
         (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
@@ -194,8 +197,10 @@ def decode_batch(
 
 def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: EarlierRows | None) -> Outcome:
     try:
+        if item.reason:
+            raise UndecodableError(item.reason)
         content = _read(item.content)
-        digest = hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
+        digest = _digest(content)
         if item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
             return item, digest, None
         pixels = np.empty((channels, size, size), np.uint8)
@@ -205,6 +210,12 @@ def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: 
         return item, digest, Decoded(pixels, width, height)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
+
+
+def _digest(content: bytes | str | np.ndarray) -> str:
+    if isinstance(content, str):
+        content = content.encode()
+    return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
 
 
 def _split(digest: str, official: str | None, config: Ingestion) -> str:

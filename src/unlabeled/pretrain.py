@@ -93,7 +93,7 @@ def pretrain_encoder(
     if reason := model.suits(torch.from_numpy(images[spread(rows, WATCHED)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
-        images if recipe.views == "fresh" else _checked(views, recipe, images),
+        images if recipe.views == "fresh" else checked_views(views, recipe, images),
         rows,
         recipe,
         normalisation,
@@ -220,7 +220,8 @@ def _illustrations(method: Method, encoder: ImageEncoder, images: np.ndarray, se
     return {name: (255 * (row * std + mean)).round().clamp(0, 255).byte().cpu().numpy() for name, row in rows.items()}
 
 
-def _checked(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
+def checked_views(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
+    """The views, if they are what the recipe makes of the images; else TrainingError."""
     size = recipe.crop_size or images.shape[-1]
     expected = (len(images), recipe.views, images.shape[1], size, size)
     if views.shape != expected:

@@ -1,6 +1,6 @@
 """The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -98,11 +98,11 @@ class ImageEvidence(Evidence):
         return Tile(picture(self.images[row]), alt, name if caption is None else caption, mark)
 
 
-def build_report(evidence: ImageEvidence) -> str:
-    """The page as HTML."""
+def build_report(evidence: ImageEvidence, first: Sequence[Section] = ()) -> str:
+    """The page as HTML; `first` are sections before all others."""
     with threadpool_limits(torch.get_num_threads()):
         curves = curves_of(evidence)
-        sections = [section for make in SECTIONS if (section := make(evidence, curves))]
+        sections = [*first, *(section for make in SECTIONS if (section := make(evidence, curves)))]
     title = f"{evidence.method} on {evidence.summary['source']}"
     return render(title, verdict_of(evidence, curves), facts(evidence), sections)
 

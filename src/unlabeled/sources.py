@@ -5,7 +5,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -49,12 +49,16 @@ class Item:
         content: The file to read, its bytes, or an array (H, W) or (H, W, C) of uint8; None: it is missing.
         label: Its class; None: unlabelled.
         split: The official one, in {train, validation, test}; None: by content hash.
+        group: What decides its split in place of its content; None: nothing does.
+        reason: Why it cannot be used, where its source knows.
     """
 
     path: str
     content: Path | bytes | np.ndarray | None
     label: str | None = None
     split: str | None = None
+    group: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,26 @@ class Source:
 def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     if config.source == "digits":
-        return _digits()
+        return digits()
     path = Path(config.path or "data/01_raw").expanduser()
-    if config.source == "torchvision" and not _holds_parquet(path):
+    if config.source == "torchvision" and not holds_parquet(path):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    return image_folder(path) if config.source == "image_folder" else _parquet(path)
+    return image_folder(path) if config.source == "image_folder" else parquet(path)
 
 
-def _holds_parquet(path: Path) -> bool:
+def holds_parquet(path: Path) -> bool:
     return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
 
 
-def _digits() -> Source:
+def digits() -> Source:
+    """scikit-learn's, 8×8 and grey."""
     from sklearn.datasets import load_digits  # a second to import
 
-    digits = load_digits()
-    images = (digits.images * (255 / 16)).round().astype(np.uint8)
-    items = (Item(f"digits/{i}", image, str(digits.target[i])) for i, image in enumerate(images))
+    loaded = load_digits()
+    images = (loaded.images * (255 / 16)).round().astype(np.uint8)
+    items = (Item(f"digits/{i}", image, str(loaded.target[i])) for i, image in enumerate(images))
     return Source(items, len(images))
 
 
@@ -132,16 +137,20 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def image_folder(root: Path) -> Source:
-    """The images of a folder, in the order of their names. Raises DataError where there are none."""
+def image_folder(root: Path, label: str | None = "label") -> Source:
+    """The images of a folder, in the order of their names. Raises DataError where there are none.
+
+    Args:
+        label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
+    """
     names = file_names(root, "ingestion.path")
     metadata = root / "metadata.csv"
-    rows = _read_metadata(metadata) if metadata.exists() else None
+    rows = read_metadata(metadata) if metadata.exists() else None
     if not names and not rows:
         raise DataError(f"ingestion.path: {root} holds no files")
     if rows is None:
         return Source(_with_folder_names(root, names), len(names))
-    return Source(_with_metadata(root, names, rows), len(rows.keys() | set(names)))
+    return Source(_with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
 
 
 def file_names(root: Path, key: str) -> list[str]:
@@ -182,7 +191,7 @@ def _official(splits: Iterable[str | None]) -> dict[str, str]:
     return found if "test" in found else {split: split for split in found if split != "train"}
 
 
-def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
+def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     """The rows of a metadata.csv by their file_name."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -195,46 +204,57 @@ def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
     return {PurePosixPath(row["file_name"] or "").as_posix(): row for row in rows}
 
 
-def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]]) -> Iterator[Item]:
+def _with_metadata(
+    root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None
+) -> Iterator[Item]:
     splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
     official = _official(splits.values())
     for name in sorted(rows.keys() - set(names)):
         yield Item(name, None)
     for name in names:
-        label = rows.get(name, {}).get("label") or None
+        label = rows.get(name, {}).get(column) or None
         yield Item(printable(name), root / name, label, official.get(splits.get(name)))
 
 
-def _parquet(path: Path) -> Source:
+def parquet(path: Path, labels: Sequence[str] = LABEL_COLUMNS) -> Source:
+    """The images of a Parquet file, or of all in a folder; the first column there is of `labels` names the classes.
+
+    Raises DataError where there are none, or a file cannot be read.
+    """
     import pyarrow.parquet as pq
 
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"ingestion.path: {path} holds no .parquet files")
-    root = path if path.is_dir() else path.parent
-    names = [file.relative_to(root).as_posix() for file in files]
-    official = _official(map(_split_in_name, names))
+    files = parquet_files(path)
+    official = _official(map(_split_in_name, files))
     total = 0
-    for file in files:
-        with _readable(file):
+    for file in files.values():
+        with readable(file):
             metadata = pq.read_metadata(file)
-        _parquet_columns(file, metadata.schema.to_arrow_schema())
+        _parquet_columns(file, metadata.schema.to_arrow_schema(), labels)
         total += metadata.num_rows
 
     def items() -> Iterator[Item]:
-        for file, name in zip(files, names, strict=True):
-            yield from _parquet_rows(file, name, official.get(_split_in_name(name)))
+        for name, file in files.items():
+            yield from _parquet_rows(file, name, official.get(_split_in_name(name)), labels)
 
     return Source(items(), total)
 
 
-def _parquet_rows(file: Path, name: str, split: str | None) -> Iterator[Item]:
+def parquet_files(path: Path) -> dict[str, Path]:
+    """A file, or all in a folder, in the order of their names within it. Raises DataError where there is none."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"ingestion.path: {path} holds no .parquet files")
+    root = path if path.is_dir() else path.parent
+    return {file.relative_to(root).as_posix(): file for file in files}
+
+
+def _parquet_rows(file: Path, name: str, split: str | None, labels: Sequence[str]) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     number = 0
     # So pyarrow reads a page at a time; otherwise a row group, which may be the whole file.
-    with _readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
-        image_column, label_column, names = _parquet_columns(file, table.schema_arrow)
+    with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+        image_column, label_column, names = _parquet_columns(file, table.schema_arrow, labels)
         for batch in table.iter_batches(ROWS, columns=[image_column, *([label_column] if label_column else [])]):
             for row in batch.to_pylist():
                 image, label, path = row[image_column] or {}, row.get(label_column), f"{name}/{number}"
@@ -247,7 +267,8 @@ def _parquet_rows(file: Path, name: str, split: str | None) -> Iterator[Item]:
 
 
 @contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def readable(file: Path) -> Iterator[None]:
+    """What Arrow says of a file that is no Parquet becomes a DataError."""
     import pyarrow as pa
 
     try:
@@ -256,7 +277,9 @@ def _readable(file: Path) -> Iterator[None]:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
-def _parquet_columns(file: Path, schema: "pa.Schema") -> tuple[str, str | None, list[str] | None]:
+def _parquet_columns(
+    file: Path, schema: "pa.Schema", labels: Sequence[str]
+) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
     import pyarrow as pa
 
@@ -265,7 +288,7 @@ def _parquet_columns(file: Path, schema: "pa.Schema") -> tuple[str, str | None, 
         raise DataError(
             f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with `bytes`"
         )
-    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    label = next((name for name in labels if name in schema.names), None)
     if label and not _names_a_class(schema.field(label).type):
         raise DataError(f"{file}: received labels of type {schema.field(label).type}, expected integers or strings")
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})

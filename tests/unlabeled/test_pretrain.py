@@ -10,7 +10,7 @@ from torch import nn
 
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.crops import cache_views
-from unlabeled.encoders import ImageEncoder
+from unlabeled.encoders import read_encoder
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import Method
 from unlabeled.methods import METHODS
@@ -376,7 +376,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights_and_history(killed,
     folder, times = killed
     assert times[optimizer] >= 2
     whole, other = (folder / f"{optimizer}.{name}.safetensors" for name in ("whole", "killed"))
-    assert same(ImageEncoder.load(whole), ImageEncoder.load(other)) and whole.read_bytes() == other.read_bytes()
+    assert same(read_encoder(whole), read_encoder(other)) and whole.read_bytes() == other.read_bytes()
     whole, other = (
         json.loads((folder / f"{optimizer}.{name}.history.json").read_text()) for name in ("whole", "killed")
     )

@@ -3,16 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.arrays import replace_file
+from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.text.network import Transformer
 
@@ -20,7 +18,7 @@ BATCH = 64
 """Texts, or parts of long ones, that go through the network at a time."""
 
 
-class TextEncoder:
+class TextEncoder(Saved):
     """A transformer, its tokenizer, and whether it reads left to right."""
 
     def __init__(self, architecture: str, tokenizer: Tokenizer, context: int, causal: bool):
@@ -78,10 +76,8 @@ class TextEncoder:
                 rows, numbers = zip(*parts[start : start + BATCH], strict=True)
                 yield np.array(rows), torch.tensor(numbers, device=self.device)
 
-    def save(self, path: Path) -> None:
-        """Writes `<path>` (safetensors) and `<path>` with the ending `.json`, in which the tokenizer is."""
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        spec = {
+    def spec(self) -> dict[str, Any]:
+        return {
             "kind": "text",
             "architecture": self.architecture,
             "context": self.context,
@@ -89,19 +85,8 @@ class TextEncoder:
             "feature_dim": self.feature_dim,
             "tokenizer": json.loads(self.tokenizer.to_str()),
         }
-        replace_file(path, lambda partial: save_file(weights, partial))
-        replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(json.dumps(spec) + "\n"))
 
     @classmethod
-    def load(cls, path: Path) -> "TextEncoder":
-        """Reads what `save` wrote. Raises DataError where the files are missing, damaged or of different networks."""
-        path = Path(path)
-        try:
-            spec = json.loads(path.with_suffix(".json").read_text())
-            tokenizer = Tokenizer.from_str(json.dumps(spec["tokenizer"]))
-            encoder = cls(spec["architecture"], tokenizer, spec["context"], spec["causal"])
-            encoder.network.load_state_dict(load_file(path), strict=True)
-        except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
-            raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
-        encoder.network.eval()
-        return encoder
+    def of(cls, spec: dict[str, Any]) -> "TextEncoder":
+        tokenizer = Tokenizer.from_str(json.dumps(spec["tokenizer"]))
+        return cls(spec["architecture"], tokenizer, spec["context"], spec["causal"])

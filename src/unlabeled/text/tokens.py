@@ -21,7 +21,7 @@ def train_tokenizer(texts: Iterable[str], config: TextIngestion) -> Tokenizer:
     if tokenizer.get_vocab_size() < config.vocabulary:
         raise ConfigError(
             f"ingestion.vocabulary: received {config.vocabulary}, expected no more than {tokenizer.get_vocab_size()}, "
-            f"which is all that the training documents have; lower it, or add documents"
+            f"which is all that the training texts have; lower it, or add texts"
         )
     return tokenizer
 

@@ -1,0 +1,48 @@
+"""Stage 2 of captioned images: K crops of every image, and every caption as tokens."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.augmentation import cache_views
+from unlabeled.pairs.config import PairAugmentation
+
+logger = logging.getLogger(__name__)
+
+
+def cache(
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    tokenizer: dict[str, Any],
+    recipe: PairAugmentation,
+    folder: Path,
+) -> dict[str, Any]:
+    from tokenizers import Tokenizer
+
+    from unlabeled.pairs.captions import pack_captions
+
+    captions = pack_captions(manifest.text.tolist(), Tokenizer.from_str(json.dumps(tokenizer)), recipe.caption_length)
+    logger.info("captions: %s tokens, none of them padding", f"{len(captions.tokens):,}")
+    cached = cache_views(images, manifest, summary, recipe, folder)
+    return {**cached, "caption_tokens": captions.tokens, "caption_starts": captions.starts}
+
+
+def create_pipeline() -> Pipeline:
+    inputs = {name: name for name in ("images", "manifest", "summary", "tokenizer")}
+    return Pipeline(
+        [
+            node(
+                cache,
+                inputs={**inputs, "recipe": "params:augmentation", "folder": "augmentation_folder"},
+                outputs={name: name for name in ("views", "views_of", "caption_tokens", "caption_starts")},
+                name="augmentation",
+                tags="augmentation",
+            )
+        ]
+    )

@@ -1,0 +1,40 @@
+"""Stage 4 of captioned images: what the images' tower is worth, and what is found for a text and for an image."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.evaluation import completed
+from unlabeled.pairs.config import PairEvaluation
+
+
+def evaluate(
+    encoder: Any,
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    config: PairEvaluation,
+) -> dict[str, Any]:
+    from unlabeled.pairs.evaluate import evaluate  # imports torch
+
+    metrics, features, probe, shown = evaluate(encoder, images, manifest, summary["classes"], config)
+    return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
+
+
+def create_pipeline() -> Pipeline:
+    inputs = {name: name for name in ("encoder", "images", "manifest", "summary", "history", "run")}
+    return Pipeline(
+        [
+            node(
+                evaluate,
+                inputs={**inputs, "config": "params:evaluation"},
+                outputs={name: name for name in ("metrics", "features", "probe", "predictions", "shown")},
+                name="evaluation",
+                tags="evaluation",
+            )
+        ]
+    )

@@ -1,0 +1,31 @@
+"""Stage 1 of captioned images: one uint8 array, a manifest with the captions, and a tokenizer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.pairs.config import PairsIngestion
+
+
+def ingest(config: PairsIngestion, folder: Path) -> dict[str, Any]:
+    from unlabeled.pairs.ingest import ingest  # imports tokenizers
+
+    made = ingest(config, folder)._asdict()
+    return made | {"tokenizer": json.loads(made["tokenizer"])}
+
+
+def create_pipeline() -> Pipeline:
+    outputs = ("images", "manifest", "quarantine", "summary", "tokenizer")
+    return Pipeline(
+        [
+            node(
+                ingest,
+                inputs={"config": "params:ingestion", "folder": "ingestion_folder"},
+                outputs={name: name for name in outputs},
+                name="ingestion",
+                tags="ingestion",
+            )
+        ]
+    )

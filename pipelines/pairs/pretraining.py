@@ -1,0 +1,88 @@
+"""Stage 3 of captioned images: two towers without labels, by the loop that images have."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.pretraining import CHECKPOINT, log_data, record, stop_if_stale
+from pipelines.tracking import LiveMetrics
+from unlabeled.errors import ConfigError
+from unlabeled.pairs.config import PairAugmentation, PairPretraining
+
+
+def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
+    """The node function of a method."""
+
+    def pretrain(
+        images: np.ndarray,
+        views: np.ndarray,
+        caption_tokens: np.ndarray,
+        caption_starts: np.ndarray,
+        manifest: pd.DataFrame,
+        tokenizer: dict[str, Any],
+        summary: dict[str, Any],
+        views_of: dict[str, Any],
+        config: PairPretraining,
+        recipe: PairAugmentation,
+        folder: Path,
+    ) -> dict[str, Any]:
+        from tokenizers import Tokenizer
+
+        from unlabeled.pairs.captions import Captions
+        from unlabeled.pairs.pretrain import pretrain_encoder  # imports torch
+        from unlabeled.pretrain import fingerprint
+
+        if not recipe.captions_of(summary["data_digest"]).items() <= views_of.items():
+            raise ConfigError(
+                "the cached captions are of other data, or cut to another augmentation.caption_length than "
+                f"{recipe.caption_length}: run the stage augmentation again"
+            )
+        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
+        log_data(summary)
+        with LiveMetrics(mlflow.active_run().info.run_id) as report:
+            encoder, history = pretrain_encoder(
+                method,
+                images,
+                views,
+                Captions(caption_tokens, caption_starts),
+                manifest,
+                Tokenizer.from_str(json.dumps(tokenizer)),
+                summary,
+                config,
+                recipe,
+                resume=folder / CHECKPOINT,
+                report=report,
+            )
+        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
+        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+
+    return pretrain
+
+
+def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
+    from unlabeled.pairs.pretrain import check  # imports torch
+
+    check(method, config, recipe)
+
+
+def create_pipeline(method: str) -> Pipeline:
+    data = ("images", "views", "caption_tokens", "caption_starts", "manifest", "tokenizer", "summary", "views_of")
+    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
+    return Pipeline(
+        [
+            node(
+                pretrain_with(method),
+                inputs={**{name: name for name in data}, **parameters, "folder": "model_folder"},
+                outputs={name: name for name in ("encoder", "run", "history")},
+                name="pretraining",
+                tags="pretraining",
+            )
+        ]
+    )

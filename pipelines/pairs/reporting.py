@@ -1,0 +1,84 @@
+"""Stage 6 of captioned images: one page of a run, and the numbers that matter on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.reporting import parameters_of, provenance_of, tell
+from unlabeled.config import Registration
+from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretraining, PairsIngestion
+
+
+def report(
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    quarantine: pd.DataFrame,
+    views: np.ndarray,
+    encoder: Any,
+    features: np.ndarray,
+    probe: Any,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    shown: dict[str, list[list[int]]],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    version: dict[str, Any],
+    folder: Path,
+    ingestion: PairsIngestion,
+    augmentation: PairAugmentation,
+    pretraining: PairPretraining,
+    evaluation: PairEvaluation,
+    registration: Registration,
+) -> str:
+    from unlabeled.pairs.report import retrieval  # imports torch and matplotlib
+    from unlabeled.report import ImageEvidence, build_report
+
+    tell(run["method"], summary, metrics, folder)
+    evidence = ImageEvidence(
+        method=run["method"],
+        images=images,
+        manifest=manifest,
+        summary=summary,
+        quarantine=quarantine,
+        views=views,
+        encoder=encoder.first,
+        features=features,
+        probe=probe or None,
+        metrics=metrics,
+        predictions=predictions,
+        history=history,
+        examples={},
+        recipe=augmentation,
+        pretraining=pretraining,
+        evaluation=evaluation,
+        finetuned={},
+        provenance=provenance_of(run, version),
+        parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+    )
+    found = retrieval(evidence, shown)
+    return build_report(evidence, [found] if found else [])
+
+
+def create_pipeline() -> Pipeline:
+    data = ("images", "manifest", "summary", "quarantine", "views")
+    own = ("encoder", "features", "probe", "metrics", "predictions", "shown", "history", "run", "version")
+    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+    return Pipeline(
+        [
+            node(
+                report,
+                inputs={
+                    **{name: name for name in (*data, *own)},
+                    **{block: f"params:{block}" for block in blocks},
+                    "folder": "reporting_folder",
+                },
+                outputs="report",
+                name="reporting",
+                tags="reporting",
+            )
+        ]
+    )

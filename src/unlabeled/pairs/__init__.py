@@ -1,0 +1,1 @@
+"""Data of two kinds that belong together, such as images and their captions: what the stages do of their own."""

@@ -1,0 +1,50 @@
+"""Captions as tokens, one after another without a gap, and those of a batch by their length: none is ever padded."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from unlabeled.text.packing import SMALL
+
+
+class Captions(NamedTuple):
+    """The tokens of caption i are `tokens[starts[i]:starts[i + 1]]`: uint16 or int32 (L,), and int64 (N + 1,)."""
+
+    tokens: np.ndarray
+    starts: np.ndarray
+
+
+class Group(NamedTuple):
+    """Captions of one length: where they stand in their batch, int64 (n,), and their tokens, int64 (n, L)."""
+
+    places: Tensor
+    tokens: Tensor
+
+
+def pack_captions(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> Captions:
+    """All captions, each with the special tokens that surround a text, and cut to the longest length."""
+    rows = [encoding.ids[:longest] for encoding in tokenizer.encode_batch(list(texts))]
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Captions(np.concatenate([np.array(row, dtype) for row in rows]), starts)
+
+
+def grouped(captions: Captions, rows: np.ndarray, device: torch.device) -> tuple[Group, ...]:
+    """The captions of some rows (B,), the shortest first."""
+    starts, lengths = captions.starts[rows], np.diff(captions.starts)[rows]
+    groups = []
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        tokens = captions.tokens[starts[places, None] + np.arange(length)].astype(np.int64)
+        groups.append(Group(torch.from_numpy(places).to(device), torch.from_numpy(tokens).to(device)))
+    return tuple(groups)
+
+
+def features_of(network: Callable[[Tensor], Tensor], groups: Sequence[Group]) -> Tensor:
+    """What a network makes of the captions of a batch, (B, D), in the order of the batch."""
+    features = torch.cat([network(group.tokens) for group in groups])
+    return features[torch.cat([group.places for group in groups]).argsort()]

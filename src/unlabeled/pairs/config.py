@@ -1,0 +1,65 @@
+"""The blocks of parameters whose keys are others for captioned images than for images alone."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from unlabeled.config import Augmentation, Count, Evaluation, Ingestion, Name, Pretraining
+
+
+class PairsIngestion(Ingestion):
+    """Where images and their captions come from; all else is as for images."""
+
+    source: Literal["captioned_digits", "pairs"] = "captioned_digits"
+    """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
+    path: str | None = None
+    """Of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of them."""
+    label: Name | None = "label"
+    """The column whose values are the classes, where there is one; None: no labels."""
+    together: str | None = None
+    """A regular expression: captions that read alike without what it matches stay on one side of the split. None: the
+    split follows from the image's content."""
+    tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
+    vocabulary: Annotated[int, Field(ge=32, le=65_536)] = 64
+    """Tokens that the tokenizer learns from the captions of the training split."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "PairsIngestion":
+        if self.source == "pairs" and not self.path:
+            raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source pairs")
+        try:
+            re.compile(self.together or "")
+        except re.error as error:
+            raise ValueError(f"together={self.together!r}, expected a regular expression ({error})") from error
+        return self
+
+
+class PairAugmentation(Augmentation):
+    """The recipe of an image's view, and how much of a caption is read."""
+
+    caption_length: Annotated[int, Field(ge=4, le=512)] = 32
+    """Tokens of a caption that a step eats; what is beyond is left out."""
+
+    def captions_of(self, data_digest: str) -> dict[str, Any]:
+        """All that decides the cached captions, as JSON values."""
+        return {"data_digest": data_digest, "caption_length": self.caption_length}
+
+    def crops_of(self, data_digest: str) -> dict[str, Any]:
+        """All that decides the cached crops and captions, as JSON values."""
+        return super().crops_of(data_digest) | self.captions_of(data_digest)
+
+
+class PairPretraining(Pretraining):
+    """The loop, as for images, on two networks."""
+
+    text_encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
+    projection_dim: Count = 128
+    """P, of the space that both share."""
+
+
+class PairEvaluation(Evaluation):
+    """The pinned protocol, and how a class is put into words."""
+
+    prompts: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = ("{}",)
+    """Texts in which {} stands for a class; a class is the mean over them."""

@@ -1,0 +1,121 @@
+"""Two towers beside what pixels and words alone find, and beside networks that have learned nothing."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from unlabeled.evaluate import baselines_of, measure_all, pixels_of
+from unlabeled.pairs.config import PairEvaluation
+from unlabeled.pairs.retrieval import Similarity, chance, recall
+from unlabeled.pairs.towers import PairEncoder
+from unlabeled.probe import Labels, LinearProbe
+
+SHOWN, FOUND = 8, 6
+"""Test pairs whose answers are kept to look at, and answers of each."""
+
+
+class Evaluated(NamedTuple):
+    """What evaluation finds.
+
+    Attributes:
+        features: Of the images, float32 (N, D).
+        shown: For a few test rows, under `text_to_image` and `image_to_text`: the row, and the rows found for it.
+    """
+
+    metrics: dict[str, Any]
+    features: np.ndarray
+    probe: LinearProbe | None
+    shown: dict[str, list[list[int]]]
+
+
+def evaluate(
+    encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
+) -> Evaluated:
+    """Measures the images' tower by the protocol of images, and both by what they find on the test split."""
+    baselines = baselines_of(encoder.first, images, manifest, config)
+    metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
+    test = np.flatnonzero(manifest.split == "test")
+    if not len(test):
+        return Evaluated(metrics | {"retrieval": {}, "zero_shot_accuracy": None}, features, probe, {})
+    found = _Search.of_split(manifest, test)
+    first, second = encoder.shared("first", images[test]), encoder.shared("second", found.texts)
+    metrics["retrieval"] = {
+        **found.recalls(lambda queries: second[queries] @ first.T, lambda queries: first[queries] @ second.T),
+        "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(images, manifest, test, found)},
+    }
+    metrics["zero_shot_accuracy"] = zero_shot_accuracy(encoder, images, manifest, classes, config)
+    return Evaluated(metrics, features, probe, found.shown(first, second, config.seed))
+
+
+def zero_shot_accuracy(
+    encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
+) -> float | None:
+    """How often the class whose prompts are nearest to a test image is its own; None without labels."""
+    labels = Labels.of(manifest)
+    if not len(labels.test):
+        return None
+    prompts = [prompt.replace("{}", name) for prompt in config.prompts for name in classes]
+    of_prompts = torch.from_numpy(encoder.shared("second", prompts)).unflatten(0, (len(config.prompts), len(classes)))
+    of_classes = F.normalize(of_prompts.mean(0), dim=1).numpy()
+    guessed = (encoder.shared("first", images[labels.test]) @ of_classes.T).argmax(1)
+    return float((guessed == labels.targets[labels.test]).mean())
+
+
+class _Search(NamedTuple):
+    """Test images and their captions, each different one once: what reads alike is alike."""
+
+    rows: np.ndarray
+    """Of the images, (M,)."""
+    texts: list[str]
+    of: np.ndarray
+    """Which text each image has, (M,)."""
+    first: np.ndarray
+    """The first image that has each text."""
+
+    @classmethod
+    def of_split(cls, manifest: pd.DataFrame, rows: np.ndarray) -> "_Search":
+        texts, first, of = np.unique(manifest.text.iloc[rows].tolist(), return_index=True, return_inverse=True)
+        return cls(rows, texts.tolist(), of, first)
+
+    def recalls(self, images_for: Similarity, texts_for: Similarity) -> dict[str, dict[str, float]]:
+        """Of either direction, from similarities of some texts to all images, and of some images to all texts."""
+        numbers = np.arange(len(self.texts))
+        return {
+            "text_to_image": recall(images_for, numbers, self.of),
+            "image_to_text": recall(texts_for, self.of, numbers),
+        }
+
+    def chances(self) -> dict[str, dict[str, float]]:
+        numbers = np.arange(len(self.texts))
+        return {"text_to_image": chance(numbers, self.of), "image_to_text": chance(self.of, numbers)}
+
+    def shown(self, images: np.ndarray, texts: np.ndarray, seed: int) -> dict[str, list[list[int]]]:
+        """For a few images drawn at random, and for their texts: what is nearest to it, in rows of the manifest."""
+
+        def nearest(query: np.ndarray, bank: np.ndarray, rows: np.ndarray) -> list[int]:
+            return self.rows[rows[(-(query @ bank.T)).argsort(kind="stable")[:FOUND]]].tolist()
+
+        drawn = np.random.default_rng(seed).permutation(len(self.rows))[:SHOWN]
+        everything = np.arange(len(self.rows))
+        return {
+            "text_to_image": [[int(self.rows[i]), *nearest(texts[self.of[i]], images, everything)] for i in drawn],
+            "image_to_text": [[int(self.rows[i]), *nearest(images[i], texts, self.first)] for i in drawn],
+        }
+
+
+def _bag_of_words(images: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, search: _Search) -> dict[str, Any]:
+    """The neighbour's: what pixels find among training images, and words among their captions, leads to the other."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
+
+    train = np.flatnonzero(manifest.split == "train")
+    words = TfidfVectorizer(token_pattern=r"\w+").fit(manifest.text.iloc[train])
+    known, asked = words.transform(manifest.text.iloc[train]).toarray(), words.transform(search.texts).toarray()
+    pixels = torch.from_numpy(pixels_of(images))
+    seen = known[torch.cdist(pixels[test], pixels[train]).argmin(1).numpy()]
+    imagined = pixels[train][(asked @ known.T).argmax(1)]
+    return search.recalls(
+        lambda queries: -torch.cdist(imagined[queries], pixels[test]).numpy(), lambda queries: seen[queries] @ asked.T
+    )

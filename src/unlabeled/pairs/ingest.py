@@ -1,0 +1,46 @@
+"""Captioned images to one array of images, a manifest with their captions, and the captions' tokenizer."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from unlabeled import ingest as images
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.pairs.sources import open_pairs
+from unlabeled.text.tokens import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+class Ingested(NamedTuple):
+    """What ingestion leaves: as of images, with the column `text` in the manifest, and a tokenizer in its own JSON."""
+
+    images: np.ndarray
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+    summary: dict[str, Any]
+    tokenizer: str
+
+
+def ingest(config: PairsIngestion, folder: Path) -> Ingested:
+    """Reads images as `ingest.ingest` does, with their captions; what has none is quarantined.
+
+    Raises:
+        DataError, ConfigError: As there; and a vocabulary larger than the captions allow.
+    """
+    source, captions = open_pairs(config)
+    found = images.ingest(config, folder, source)
+    manifest = found.manifest.assign(text=[captions[path] for path in found.manifest.path])
+    tokenizer = train_tokenizer(manifest.text[manifest.split == "train"], config)
+    lines = "\n".join([found.summary["data_digest"], *sorted(manifest.sha256 + manifest.text)])
+    summary = found.summary | {
+        "captions": int(manifest.text.nunique()),
+        "vocabulary": tokenizer.get_vocab_size(),
+        "data_digest": hashlib.sha256(lines.encode()).hexdigest()[:16],
+    }
+    logger.info("%d different captions; %d tokens in the vocabulary", summary["captions"], summary["vocabulary"])
+    return Ingested(found.images, manifest, found.quarantine, summary, tokenizer.to_str())

@@ -1,0 +1,145 @@
+"""From cached views and captions to two trained towers: the same loop as for images."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from unlabeled.arrays import Rows, spread
+from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.errors import TrainingError
+from unlabeled.method import Method
+from unlabeled.methods import load_method
+from unlabeled.pairs.captions import Captions, Group, grouped
+from unlabeled.pairs.config import PairAugmentation, PairPretraining
+from unlabeled.pairs.retrieval import recall
+from unlabeled.pairs.towers import PairEncoder, Towers
+from unlabeled.pretrain import (
+    DIVISIBLE,
+    WATCHED,
+    as_config_error,
+    checked_views,
+    constants_of,
+    embedding_monitor,
+    fingerprint,
+)
+from unlabeled.text.encoder import TextEncoder
+from unlabeled.text.network import Transformer
+from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
+from unlabeled.views import Views
+
+logger = logging.getLogger(__name__)
+
+
+class CaptionedViews:
+    """Batches of a view of an image and its caption; batch `step` is a pure function of (seed, step)."""
+
+    unit = "pairs"
+
+    def __init__(self, views: Views, captions: Captions):
+        self.device, self.batch_size, self.steps_per_epoch = views.device, views.batch_size, views.steps_per_epoch
+        self._views, self._captions = views, captions
+
+    def batch(self, step: int) -> tuple[Tensor | Group, ...]:
+        """Views (B, C, h, w), float32, normalised; and the captions of the batch, in groups."""
+        rows = self._views.rows_of(step).cpu().numpy()
+        return *self._views.batch(step), *grouped(self._captions, rows, self.device)
+
+
+def pretrain_encoder(
+    method: str,
+    images: np.ndarray,
+    views: np.ndarray | Rows,
+    captions: Captions,
+    manifest: pd.DataFrame,
+    tokenizer: Tokenizer,
+    summary: dict[str, Any],
+    config: PairPretraining,
+    recipe: PairAugmentation,
+    *,
+    resume: Path | None = None,
+    report: Report | None = None,
+) -> tuple[PairEncoder, list[dict[str, float]]]:
+    """Trains the method of that name on the train split; the encoder, and a row of metrics an epoch.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        views: uint8 (N, K, C, h, w).
+        captions: Of the N images.
+        manifest: Its `target` serves the kNN monitor alone.
+        resume: See `train.pretrain`.
+
+    Raises:
+        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+    """
+    check(method, config, recipe)
+    device, rows = choose_device(config.device), np.flatnonzero(manifest.split == "train")
+    if config.batch_size > len(rows):
+        raise TrainingError(
+            f"pretraining.batch_size: received {config.batch_size}, expected at most {len(rows)}, the pairs of the "
+            f"train split"
+        )
+    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        with as_config_error():
+            size = recipe.crop_size or images.shape[-1]
+            image = ImageEncoder(config.encoder, images.shape[1], size, normalisation)
+            text = TextEncoder(config.text_encoder, tokenizer, recipe.caption_length, causal=True)
+            encoder = PairEncoder(image, text, config.projection_dim)
+            model = load_method(method)(encoder.network, **constants_of(method, config))
+    drawn = Views(
+        images if recipe.views == "fresh" else checked_views(views, recipe, images),
+        rows,
+        recipe,
+        normalisation,
+        count=model.views,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+    )
+    history = pretrain(
+        model,
+        CaptionedViews(drawn, captions),
+        config,
+        resume=resume,
+        fingerprint=fingerprint(method, manifest, summary, config, recipe),
+        monitor=_monitor(encoder, images, manifest),
+        report=report,
+    )
+    told = summary_of(history[-1], CaptionedViews.unit)
+    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], told)
+    return encoder, history
+
+
+def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
+    choose_device(config.device)
+    constants = constants_of(method, config)
+    with torch.device("meta"), as_config_error():  # shapes without numbers: neither time nor memory
+        image = ImageEncoder(config.encoder, 3, recipe.crop_size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3))
+        text = Transformer(config.text_encoder, 300, recipe.caption_length, causal=True)
+        load_method(method)(Towers(image.network, text, config.projection_dim), **constants)
+
+
+def _monitor(encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
+    """What `embedding_monitor` measures, and how often a caption of the validation split finds its image."""
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+    pictures = images[rows]
+    texts, of = np.unique(manifest.text.iloc[rows].tolist(), return_inverse=True)
+
+    def watch(method: Method) -> dict[str, float]:
+        measured = measure()
+        if len(rows):
+            first, second = encoder.shared("first", pictures), encoder.shared("second", texts.tolist())
+            found = recall(lambda queries: second[queries] @ first.T, np.arange(len(texts)), of)
+            measured |= {f"validation_{name}": value for name, value in found.items()}
+        return measured
+
+    return watch

@@ -1,0 +1,70 @@
+"""Two encoders of different kinds of data, and the space that both share."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.encoders import Saved, encoder_of
+
+Side = Literal["first", "second"]
+
+
+class Towers(nn.Module):
+    """Two networks, each with a linear map to P dimensions.
+
+    Args:
+        first, second: With a `feature_dim`.
+        width: P.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module, width: int):
+        super().__init__()
+        self.first, self.second = first, second
+        self.first_projection = nn.Linear(first.feature_dim, width, bias=False)
+        self.second_projection = nn.Linear(second.feature_dim, width, bias=False)
+        self.feature_dim = first.feature_dim
+
+
+class PairEncoder(Saved):
+    """Two encoders, each with what it needs to be used, and their map into a space where what belongs together is near.
+
+    Its own features, which are probed and monitored, are those of the first.
+    """
+
+    def __init__(self, first: Any, second: Any, width: int):
+        self.first, self.second, self.width = first, second, width
+        self.network = Towers(first.network, second.network, width)
+
+    @property
+    def feature_dim(self) -> int:
+        return self.first.feature_dim
+
+    def embed(self, data: Any) -> np.ndarray:
+        """Features of the first kind of data, float32 (N, D)."""
+        return self.first.embed(data)
+
+    @torch.no_grad()
+    def shared(self, side: Side, data: Any) -> np.ndarray:
+        """Unit vectors in the shared space, float32 (N, P), of data of the first kind or the second."""
+        projection: nn.Linear = getattr(self.network, f"{side}_projection")
+        features = torch.from_numpy(getattr(self, side).embed(data)).to(projection.weight.device)
+        return F.normalize(projection(features), dim=1).cpu().numpy()
+
+    def misfit(self, data: Any) -> str | None:
+        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        return self.first.misfit(data)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "pair", "first": self.first.spec(), "second": self.second.spec(), "width": self.width}
+
+    @classmethod
+    def of(cls, spec: dict[str, Any]) -> "PairEncoder":
+        return cls(encoder_of(spec["first"]), encoder_of(spec["second"]), spec["width"])
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine similarity of each of (B, P) with each of (M, P): (B, M)."""
+    return F.normalize(first, dim=1) @ F.normalize(second, dim=1).T

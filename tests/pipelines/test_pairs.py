@@ -1,0 +1,103 @@
+"""Methods of captioned images by the same stages: from pairs to a registered model and its page."""
+
+import csv
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+QUICK = "pretraining.epochs=1,pretraining.warmup_epochs=0,evaluation.draws=2,evaluation.shots=[1],"
+QUICK += "clip.augmentation.views=2,clip.ingestion.fraction=0.3,clip.ingestion.vocabulary=55"
+CLEAN = """
+import sys, mlflow, numpy, pandas
+from pathlib import Path
+model = mlflow.pyfunc.load_model(sys.argv[1])
+given = pandas.DataFrame({"image": [Path(sys.argv[2]).read_bytes()], "text": ["a thin seven"]})
+numpy.savez(sys.argv[3], **model.predict(given))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained_pairs(tmp_path_factory, make_project):
+    project = make_project(tmp_path_factory.mktemp("pairs") / "project")
+    result = project.kedro("--pipeline=clip", f"--params={QUICK}")
+    assert result.exit_code == 0, result.output
+    return project
+
+
+@pytest.fixture
+def version(trained_pairs):
+    return trained_pairs.client().get_model_version_by_alias("unlabeled-captioned_digits", "champion")
+
+
+def test_it_is_measured_and_has_a_page(trained_pairs, version):
+    metrics = trained_pairs.json("data/08_reporting/clip/metrics.json")
+    assert {"raw_input", "random_encoder", "pca"} == metrics["baselines"].keys() and metrics["linear_probe_accuracy"]
+    assert {"text_to_image", "image_to_text", "baselines"} == metrics["retrieval"].keys()
+    page = (trained_pairs.path / "data/08_reporting/clip/report.html").read_text()
+    assert all(title in page for title in ("What it finds", "Nearest neighbours", "by words and pixels"))
+    assert "An encoder of images and texts" in version.description and version.tags["method"] == "clip"
+    (run,) = trained_pairs.runs()
+    assert "retrieval.text_to_image.recall_at_10" in run.data.metrics and "validation_recall_at_1" in run.data.metrics
+
+
+def test_the_model_answers_images_texts_and_both_in_a_clean_process(trained_pairs, version, photos, tmp_path):
+    model = mlflow.pyfunc.load_model(version.source)
+    file = photos / "07.png"
+    both = model.predict(pd.DataFrame({"image": [file.read_bytes()], "text": ["a thin seven"]}))
+    assert both.keys() == {"image_embedding", "text_embedding", "probability", "similarity"}
+    image = model.predict(pd.DataFrame({"image": [file.read_bytes()]}))
+    text = model.predict(pd.DataFrame({"text": ["a thin seven"]}))
+    assert np.array_equal(image["image_embedding"], both["image_embedding"]) and "similarity" not in image
+    assert np.array_equal(text["text_embedding"], both["text_embedding"]) and text.keys() == {"text_embedding"}
+    code = [sys.executable, "-c", CLEAN, version.source, str(file), str(tmp_path / "there.npz")]
+    done = subprocess.run(code, cwd=tmp_path, env=trained_pairs.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    there = np.load(tmp_path / "there.npz")
+    assert all(np.array_equal(there[name], value) for name, value in both.items())
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"image": [b"no image"]}, "the image of row 0: "),
+        ({"text": ["a seven", None]}, "row 1 has no text, and others have"),
+        ({"text": [None]}, "received no rows, expected the columns image, text or both"),
+    ],
+)
+def test_what_it_cannot_answer_is_one_sentence(version, given, message):
+    model = mlflow.pyfunc.load_model(version.source)
+    with pytest.raises(mlflow.MlflowException, match=message):
+        model.predict(pd.DataFrame(given))
+
+
+def test_another_evaluation_goes_into_the_same_run_and_the_champion_stays(trained_pairs):
+    changed = f"--params={QUICK},clip.evaluation.prompts=[the digit {{}}]"
+    result = trained_pairs.kedro("--pipeline=clip", "--tags=evaluation,registration,reporting", changed)
+    assert result.exit_code == 0, result.output
+    version = trained_pairs.client().get_model_version_by_alias("unlabeled-captioned_digits", "challenger")
+    assert "measured again on today's data and protocol" in version.tags["decision"]
+    assert len(trained_pairs.runs()) == 1
+
+
+def test_captions_of_another_length_are_not_trained_on(trained_pairs):
+    given = f"--params={QUICK},clip.augmentation.caption_length=8"
+    result = trained_pairs.kedro("--pipeline=clip", "--from-nodes=clip.pretraining", given)
+    assert result.exit_code == 1 and "run the stage augmentation again" in " ".join(result.output.split())
+
+
+def test_pairs_without_labels_are_registered_all_the_same(project, photos, tmp_path):
+    with (photos / "metadata.csv").open("w", newline="") as file:
+        files = sorted(photos.glob("*.png"))
+        rows = [[each.name, f"digit number {i} of a few, in grey"] for i, each in enumerate(files)]
+        csv.writer(file).writerows([["file_name", "text"], *rows])
+    given = f"clip.ingestion.source=pairs,clip.ingestion.path={photos},clip.ingestion.max_quarantined=0.2,"
+    given += "pretraining.epochs=1,pretraining.warmup_epochs=0,pretraining.batch_size=4,clip.augmentation.views=2"
+    result = project.kedro("--pipeline=clip", f"--params={given},clip.ingestion.vocabulary=40")
+    (photos / "metadata.csv").unlink()
+    assert result.exit_code == 0, result.output
+    assert "no labels to test with" in " ".join(result.output.split())
+    assert project.client().get_model_version_by_alias("unlabeled-pairs", "champion").version == "1"

@@ -1,0 +1,134 @@
+"""Captioned images: their sources, their split, and what is wrong with them."""
+
+import csv
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from unlabeled.errors import ConfigError, DataError
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.pairs.ingest import ingest
+
+COLOURS = ["red", "green", "blue", "black"]
+
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8))
+
+
+def folder_of(root, rows, columns=("file_name", "text", "kind"), drawn=None):
+    """A folder of pictures with a metadata.csv; `drawn`: the names of the files, if they are not those of the rows."""
+    root.mkdir(exist_ok=True)
+    for seed, name in enumerate(drawn if drawn is not None else [row[0] for row in rows]):
+        picture(seed).save(root / name)
+    with (root / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return root
+
+
+def ingested(tmp_path, path=None, **options):
+    source = {"source": "pairs", "path": str(path)} if path else {}
+    return ingest(PairsIngestion(**source, **{"vocabulary": 40} | options), tmp_path / "stored")
+
+
+@pytest.fixture
+def fish(tmp_path):
+    rows = [[f"{i:02}.png", f"a {COLOURS[i % 4]} fish number {i}", COLOURS[i % 2]] for i in range(40)]
+    return folder_of(tmp_path / "fish", rows)
+
+
+def test_digits_are_described_by_what_is_seen(tmp_path):
+    made = ingested(tmp_path)
+    assert made.images.shape == (1797, 1, 8, 8) and made.summary["captions"] > 60
+    words = made.manifest.text.str.split().map(set)
+    assert all(label in said for label, said in zip(made.manifest.label, words, strict=True))
+    ink = made.images.mean((1, 2, 3))
+    assert ink[made.manifest.text.str.contains("bold")].min() > ink[made.manifest.text.str.contains("thin")].max()
+
+
+def test_a_folder_with_captions_and_any_column_of_labels(tmp_path, fish):
+    made = ingested(tmp_path, fish, label="kind")
+    assert made.manifest.text[3] == "a black fish number 3" and made.summary["classes"] == ["green", "red"]
+    assert ingested(tmp_path, fish).summary["classes"] == []
+
+
+def test_parquet_gives_the_same(tmp_path, fish):
+    files = sorted(fish.glob("*.png"))
+    table = ingested(tmp_path, fish).manifest.set_index("path").loc[[file.name for file in files]]
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(pa.table({"image": images, "text": table.text.tolist()}), tmp_path / "parquet/all.parquet")
+    again = ingested(tmp_path, tmp_path / "parquet").manifest
+    assert again.text.tolist() == table.text.tolist() and again.sha256.tolist() == table.sha256.tolist()
+
+
+def test_captions_that_differ_in_what_does_not_count_stay_on_one_side(tmp_path):
+    tones = ["", ": light skin tone", ": dark skin tone"]
+    rows = [[f"{i}{j}.png", f"person {i}{tone}", ""] for i in range(30) for j, tone in enumerate(tones)]
+    folder = folder_of(tmp_path / "people", rows)
+    manifest = ingested(tmp_path, folder, together=": [a-z]+ skin tone").manifest
+    sides = manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique()
+    assert len(sides) == 30 and (sides == 1).all()
+    assert (ingested(tmp_path, folder).manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique() > 1).any()
+
+
+def test_the_digest_is_of_images_and_captions(tmp_path, fish):
+    before = ingested(tmp_path, fish).summary["data_digest"]
+    assert ingested(tmp_path, fish).summary["data_digest"] == before
+    text = (fish / "metadata.csv").read_text()
+    (fish / "metadata.csv").write_text(text.replace("a black fish number 3,", "a black whale number 3,"))
+    assert ingested(tmp_path, fish).summary["data_digest"] != before
+
+
+def test_what_lacks_its_other_half_is_quarantined(tmp_path):
+    names = [f"{i:02}.png" for i in range(60)]
+    rows = [[name, f"a {COLOURS[i % 4]} fish number {i}", ""] for i, name in enumerate(names)]
+    rows[5][1], rows[7][0] = " ", "gone.png"
+    quarantine = ingested(tmp_path, folder_of(tmp_path / "fish", rows, drawn=names)).quarantine
+    assert dict(zip(quarantine.path, quarantine.reason, strict=True)) == {
+        "05.png": "its caption is empty",
+        "07.png": "no row in metadata.csv names it",
+        "gone.png": "listed, but the file is missing",
+    }
+
+
+def test_a_folder_without_captions_is_one_sentence(tmp_path):
+    (tmp_path / "bare").mkdir()
+    picture(0).save(tmp_path / "bare/0.png")
+    with pytest.raises(DataError, match="has no metadata.csv, expected one with the columns file_name,text"):
+        ingested(tmp_path, tmp_path / "bare")
+    rows = [["0.png", "a fish"], ["1.png", "a bird"]]
+    with pytest.raises(DataError, match="has the columns file_name, caption, expected text among them"):
+        ingested(tmp_path, folder_of(tmp_path / "other", rows, ("file_name", "caption")))
+
+
+def test_captions_that_are_no_utf8_are_one_sentence(tmp_path, fish):
+    (fish / "metadata.csv").write_bytes(b"file_name,text\n00.png,caf\xe9\n")
+    with pytest.raises(DataError, match=r"metadata.csv is not a CSV file in UTF-8"):
+        ingested(tmp_path, fish)
+
+
+def test_a_vocabulary_larger_than_the_captions_allow_is_refused(tmp_path, fish):
+    with pytest.raises(ConfigError, match=r"ingestion.vocabulary: received 5000, expected no more than \d+"):
+        ingested(tmp_path, fish, vocabulary=5000)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"source": "pairs"}, "path=None, expected ingestion.path to be set for the source pairs"),
+        ({"together": "["}, r"together='\[', expected a regular expression"),
+        ({"source": "folder"}, "ingestion.source: received 'folder', expected 'captioned_digits' or 'pairs'"),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PairsIngestion.model_validate(options)
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path, fish):
+    with pytest.raises(DataError, match="ingestion.label: received 'colour', expected one of .*file_name, text, kind"):
+        ingested(tmp_path, fish, label="colour")
