@@ -63,3 +63,10 @@ class PairEvaluation(Evaluation):
 
     prompts: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = ("{}",)
     """Texts in which {} stands for a class; a class is the mean over them."""
+
+    @model_validator(mode="after")
+    def _prompts_name_the_class(self) -> "PairEvaluation":
+        for prompt in self.prompts:
+            if "{}" not in prompt:
+                raise ValueError(f"prompts={list(self.prompts)}, expected {{}} in each, where the class stands")
+        return self

@@ -99,6 +99,11 @@ def test_more_pairs_a_batch_than_there_are_is_refused(digits):
         pretrain_encoder("clip", *digits, config, RECIPE)
 
 
+def test_a_prompt_without_a_place_for_the_class_is_refused():
+    with pytest.raises(ConfigError, match=r"prompts=\['a photo'\], expected {} in each, where the class stands"):
+        PairEvaluation.model_validate({"prompts": ["a photo"]})
+
+
 @pytest.mark.parametrize(
     "constants, message",
     [
