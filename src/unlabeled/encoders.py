@@ -133,6 +133,8 @@ KINDS = {
     "image": "unlabeled.encoders:ImageEncoder",
     "text": "unlabeled.text.encoder:TextEncoder",
     "pair": "unlabeled.pairs.towers:PairEncoder",
+    "frames": "unlabeled.video.encoders:FramesEncoder",
+    "sound": "unlabeled.video.encoders:SoundEncoder",
 }
 """By the `kind` in an encoder's .json; without one it is of images."""
 
@@ -141,6 +143,15 @@ def encoder_of(spec: dict[str, Any]) -> Any:
     """An encoder of whatever kind, with weights drawn anew."""
     module, _, name = KINDS[spec.get("kind", "image")].partition(":")
     return getattr(import_module(module), name).of(spec)
+
+
+def untrained(encoder: Saved, seed: int) -> Any:
+    """The same encoder with weights drawn anew, on the same device, in eval mode."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        fresh = encoder_of(encoder.spec())
+    fresh.network.to(next(encoder.network.parameters()).device).eval()
+    return fresh
 
 
 def read_encoder(path: Path) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from unlabeled import health
 from unlabeled.config import Evaluation, in_words
-from unlabeled.encoders import ImageEncoder
+from unlabeled.encoders import ImageEncoder, Saved, untrained
 from unlabeled.probe import Labels, LinearProbe, measure
 from unlabeled.progress import bar
 
@@ -34,7 +34,8 @@ def evaluate(
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
         one.
     """
-    return measure_all(encoder.embed(images), manifest, config, baselines_of(encoder, images, manifest, config))
+    baselines = baselines_of(encoder, images, pixels_of(images), manifest, config)
+    return measure_all(encoder.embed(images), manifest, config, baselines)
 
 
 def measure_all(
@@ -90,17 +91,13 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def baselines_of(
-    encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+    encoder: Saved, data: np.ndarray, pixels: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """Features (N, D) to set beside an encoder's, by name."""
-    pixels = pixels_of(images)
+    """Features (N, D) to set beside an encoder's of the data, by name.
 
-    def random_encoder() -> np.ndarray:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
-            untrained = ImageEncoder(encoder.architecture, encoder.channels, encoder.image_size, encoder.normalisation)
-        untrained.network.to(next(encoder.network.parameters()).device)
-        return untrained.embed(images)
+    Args:
+        pixels: The same data without any encoder, float32 (N, …).
+    """
 
     def pca() -> np.ndarray:
         from sklearn.decomposition import PCA  # a second to import
@@ -109,12 +106,16 @@ def baselines_of(
         dims = min(config.pca_dims, *train.shape)
         return PCA(dims, random_state=config.seed).fit(train).transform(pixels).astype(np.float32)
 
-    return {"raw_input": lambda: pixels, "random_encoder": random_encoder, "pca": pca}
+    return {
+        "raw_input": lambda: pixels,
+        "random_encoder": lambda: untrained(encoder, config.seed).embed(data),
+        "pca": pca,
+    }
 
 
-def pixels_of(images: np.ndarray) -> np.ndarray:
-    """Pixels in [0, 1] as float32 rows, of at most 32 × 32 × C."""
-    factor = math.ceil(images.shape[-1] / PIXEL_SIDE)
+def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
+    """Pixels of uint8 (N, C, H, W) in [0, 1] as float32 rows, averaged down to at most so many a side."""
+    factor = math.ceil(images.shape[-1] / most)
     side = images.shape[-1] // factor
     rows = np.empty((len(images), images.shape[1] * side * side), np.float32)
     for start in range(0, len(images), 1024):

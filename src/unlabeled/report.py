@@ -28,6 +28,9 @@ NEIGHBOURS = 5
 """Shown of an image."""
 RULES = ("collapse", "dimensional collapse", "under-training", "overfit probe", "leakage", "label noise", "no gain")
 RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "leakage")
+FEATURE_RULES = ("collapse", "dimensional collapse", "under-training", "overfit probe", "no gain")
+FEATURE_RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "under-training")
+RULES_LEAD = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
 
 
 @dataclass(frozen=True)
@@ -183,8 +186,7 @@ def _findings(evidence: ImageEvidence, curves: Curves) -> Section:
     rules = RULES_WITHOUT_LABELS if evidence.probe is None else RULES
     fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
     shown = [(finding, _pictures_of(evidence, finding)) for finding in found]
-    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
-    return Section("What to look out for", [Findings(shown, fine)], lead, layout="wide")
+    return Section("What to look out for", [Findings(shown, fine)], RULES_LEAD, layout="wide")
 
 
 def diagnose(evidence: ImageEvidence, curves: Curves) -> Iterable[Finding | None]:
@@ -208,6 +210,16 @@ def diagnose_features(evidence: Evidence, curves: Curves) -> Iterable[Finding | 
         yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
         yield diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
+
+
+def feature_findings(evidence: Evidence, curves: Curves) -> Section:
+    """What the rules found that look at features and history alone."""
+    found = [finding for finding in diagnose_features(evidence, curves) if finding]
+    rules = FEATURE_RULES if evidence.probe is not None else FEATURE_RULES_WITHOUT_LABELS
+    fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
+    return Section(
+        "What to look out for", [Findings([(each, None) for each in found], fine)], RULES_LEAD, layout="wide"
+    )
 
 
 def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:

@@ -18,6 +18,30 @@ def step_seed(seed: int, *counters: int) -> int:
     return int(np.random.SeedSequence([seed, *counters]).generate_state(1, np.uint64)[0] >> 1)
 
 
+class Order:
+    """Which rows the batch of a step has: a permutation for each epoch that follows from the seed alone.
+
+    Args:
+        rows: To draw from, int64.
+        batch_size: B; the last, incomplete batch of an epoch is left out.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, device: torch.device | str = "cpu"):
+        self.rows = torch.from_numpy(np.asarray(rows, np.int64))
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.steps_per_epoch = len(rows) // batch_size
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def at(self, step: int) -> Tensor:
+        """int64 of shape (B,)."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
+            shuffled = self.rows[torch.randperm(len(self.rows), generator=order)]
+            self._epoch = epoch, shuffled.to(self.device)
+        return self._epoch[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+
 class Views:
     """Batches of V views an image; batch `step` is a pure function of (seed, step).
 
@@ -48,14 +72,13 @@ class Views:
         device: torch.device,
         targets: np.ndarray | None = None,
     ):
-        self.rows = torch.from_numpy(np.asarray(rows, np.int64))
         self.recipe, self.count, self.batch_size, self.seed, self.device = recipe, count, batch_size, seed, device
         self.mean, self.std = normalisation.tensors(device)
-        self.steps_per_epoch = len(rows) // batch_size
         self._store = _resident(store, device)
+        self._order = Order(rows, batch_size, seed, self._store.device if isinstance(self._store, Tensor) else "cpu")
+        self.steps_per_epoch = self._order.steps_per_epoch
         self._targets = None if targets is None else torch.from_numpy(targets).to(device)
         self._generator = torch.Generator(device)
-        self._order: tuple[int, Tensor] | None = None
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
         """What the method eats at a step, on the device.
@@ -72,12 +95,7 @@ class Views:
 
     def rows_of(self, step: int) -> Tensor:
         """Which images the batch of a step shows: rows of the store, int64 of shape (B,)."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
-            rows = self.rows[torch.randperm(len(self.rows), generator=order)]
-            self._order = epoch, rows.to(self._store.device if isinstance(self._store, Tensor) else "cpu")
-        return self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+        return self._order.at(step)
 
     def _cached(self, rows: Tensor) -> Tensor:
         """V different ones of the K crops of each image."""

@@ -35,7 +35,7 @@ def evaluate(
     encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> Evaluated:
     """Measures the images' tower by the protocol of images, and both by what they find on the test split."""
-    baselines = baselines_of(encoder.first, images, manifest, config)
+    baselines = baselines_of(encoder.first, images, pixels_of(images), manifest, config)
     metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
     test = np.flatnonzero(manifest.split == "test")
     if not len(test):

@@ -33,12 +33,6 @@ class TextEncoder(Saved):
     def device(self) -> torch.device:
         return self.network.bias.device
 
-    def untrained(self) -> "TextEncoder":
-        """The same, with weights drawn anew."""
-        fresh = TextEncoder(self.architecture, self.tokenizer, self.context, self.causal)
-        fresh.network.to(self.device).eval()
-        return fresh
-
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Features of texts of any length, float32 (N, D): the mean over their tokens, with the network in eval mode.

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from unlabeled.config import Evaluation
+from unlabeled.encoders import untrained
 from unlabeled.evaluate import measure_all
 from unlabeled.methods import load_method
 from unlabeled.probe import LinearProbe
@@ -41,11 +41,6 @@ def evaluate(encoder: TextEncoder, method: str, manifest: pd.DataFrame, config: 
 def _baselines(encoder: TextEncoder, manifest: pd.DataFrame, config: Evaluation) -> dict[str, Callable[[], np.ndarray]]:
     texts = manifest.text.tolist()
 
-    def random_encoder() -> np.ndarray:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
-            return encoder.untrained().embed(texts)
-
     def tfidf() -> np.ndarray:
         from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
@@ -53,4 +48,4 @@ def _baselines(encoder: TextEncoder, manifest: pd.DataFrame, config: Evaluation)
         vectorizer.fit(manifest.text[manifest.split == "train"])
         return vectorizer.transform(texts).toarray().astype(np.float32)
 
-    return {"tfidf": tfidf, "random_encoder": random_encoder}
+    return {"tfidf": tfidf, "random_encoder": lambda: untrained(encoder, config.seed).embed(texts)}

@@ -9,9 +9,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled import report
-from unlabeled.page import Findings, Section, Table, render
+from unlabeled.page import Section, Table, render
 from unlabeled.probe import nearest
-from unlabeled.report import Curves, Evidence
+from unlabeled.report import Evidence
 
 EXCERPT = 240
 """Characters of a passage that are shown."""
@@ -40,7 +40,7 @@ def build_report(evidence: TextEvidence) -> str:
             report.label_efficiency(evidence, curves),
             _language(evidence),
             _texts(evidence.shown),
-            _findings(evidence, curves),
+            report.feature_findings(evidence, curves),
             _neighbours(evidence),
             *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
         ]
@@ -75,16 +75,6 @@ def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
         return None
     table = Table(["text", "the model"], [list(pair) for pair in shown], "Of test documents; ▁ is a masked token.")
     return Section("What it makes of texts", [table], layout="wide")
-
-
-def _findings(evidence: Evidence, curves: Curves) -> Section:
-    rules = tuple(report.diagnose_features(evidence, curves))
-    found = [finding for finding in rules if finding]
-    names = ["collapse", "dimensional collapse", "under-training"]
-    names += [] if evidence.probe is None else ["overfit probe", "no gain"]
-    fine = [name for name in names if name not in {finding.rule for finding in found}]
-    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
-    return Section("What to look out for", [Findings([(each, None) for each in found], fine)], lead, layout="wide")
 
 
 def _neighbours(evidence: Evidence) -> Section | None:
