@@ -2,12 +2,9 @@
 
 import hashlib
 import logging
-import os
 import re
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -28,6 +25,7 @@ from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
 from unlabeled.sources import Item, Source, open_source
+from unlabeled.threads import batches_of, in_order
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +90,11 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
                 writer.append(batch.pixels)
                 progress.advance(batch.count)
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-            _stop_if_damaged(quarantine, source.total, config, folder)
-            manifest, classes = _settle(pd.DataFrame(records, columns=COLUMNS), config)
+            stop_if_damaged(quarantine, source.total, config.max_quarantined, folder)
+            manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels)
             manifest.attrs[MADE_BY] = how
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, size, channels) | _mean_and_std(sums)
+    summary = _summary(manifest, quarantine, classes, config, size, channels) | mean_and_std(sums)
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
     _tell(summary, len(manifest) / seconds)
@@ -155,38 +153,32 @@ class _Batch(NamedTuple):
     rejects: list[tuple[str, str]]
     """The path and the reason of those that cannot be used."""
     sums: np.ndarray
-    """`_sums` of the good ones that are not for testing."""
+    """`sums_of` of the good ones that are not for testing."""
 
 
 def _decode_all(
     items: Iterator[Item], size: int, channels: int, config: Ingestion, earlier: EarlierRows | None
 ) -> Iterator[_Batch]:
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future] = deque()
 
     def make(batch: list[Item]) -> _Batch:
         return _stack(decode_batch(batch, size, channels, config.fraction, earlier), (channels, size, size), config)
 
-    with ThreadPoolExecutor(workers) as pool:
-        while batch := list(islice(items, BATCH)):
-            waiting.append(pool.submit(make, batch))
-            if len(waiting) > 3 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return in_order(make, batches_of(items, BATCH))
 
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _Batch:
     good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    splits = [_split(_digest(item.group) if item.group else digest, item.split, config) for item, digest, _ in good]
+    fractions = config.validation_fraction, config.test_fraction
+    decisive = [_digest(item.group) if item.group else digest for item, digest, _ in good]
+    splits = [split_of(key, item.split, *fractions) for key, (item, *_) in zip(decisive, good, strict=True)]
     records = [
         (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
     ]
     pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
     rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
-    return _Batch(len(batch), pixels, records, rejects, _sums(pixels[np.array(splits, str) != "test"]))
+    return _Batch(len(batch), pixels, records, rejects, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
 def decode_batch(
@@ -218,14 +210,14 @@ def _digest(content: bytes | str | np.ndarray) -> str:
     return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
 
 
-def _split(digest: str, official: str | None, config: Ingestion) -> str:
-    """By the content alone: it stays where it is when data are added, and copies of an image land on one side."""
+def split_of(digest: str, official: str | None, validation_fraction: float, test_fraction: float) -> str:
+    """By the content alone: it stays where it is when data are added, and copies of it land on one side."""
     if official in HELD_OUT:
         return official
     position = _position(digest[:13])
-    if position < config.validation_fraction:
+    if position < validation_fraction:
         return "validation"
-    if official is None and position < config.validation_fraction + config.test_fraction:
+    if official is None and position < validation_fraction + test_fraction:
         return "test"
     return "train"
 
@@ -235,31 +227,46 @@ def _position(digits: str) -> float:
     return int(digits, 16) / 16 ** len(digits)
 
 
-def _stop_if_damaged(quarantine: pd.DataFrame, total: int, config: Ingestion, folder: Path) -> None:
-    if len(quarantine) <= config.max_quarantined * total:
+def stop_if_damaged(
+    quarantine: pd.DataFrame, total: int, max_quarantined: float, folder: Path, unit: str = "image"
+) -> None:
+    """Raises DataError, and leaves `quarantine.csv`, where more of the source is damaged than is allowed."""
+    if len(quarantine) <= max_quarantined * total:
         return
     path = folder / "quarantine.csv"
     replace_file(path, lambda partial: quarantine.to_csv(partial, index=False))
     first = quarantine.iloc[0]
     raise DataError(
-        f"{len(quarantine)} of {total} images cannot be used (the first, {first.path}: {first.reason}), more than "
-        f"ingestion.max_quarantined={config.max_quarantined:g} allows: see {path}"
+        f"{len(quarantine)} of {total} {unit}s cannot be used (the first, {first.path}: {first.reason}), more than "
+        f"ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
     )
 
 
-def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, list[str]]:
-    """Numbers the classes, keeps copies of test images out of training, and stops where too little is left."""
+def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tuple[pd.DataFrame, list[str]]:
+    """Numbers the classes, keeps copies of test images out of training, and stops where too little is left.
+
+    Args:
+        manifest: With the columns sha256, label and split.
+        rare_labels: As in `Ingestion`.
+        unit: What a row is, for the messages.
+
+    Returns:
+        The manifest with the column target, and the names of the classes.
+
+    Raises:
+        DataError: Fewer than two rows, none of them to train on, or a class with a single one.
+    """
     if len(manifest) < 2:
-        raise DataError(f"found {len(manifest) or 'no'} image, and needs two at least to learn what tells them apart")
+        raise DataError(f"found {len(manifest) or 'no'} {unit}, and needs two at least to learn what tells them apart")
     for held_out, others in (("test", ["train", "validation"]), ("validation", ["train"])):
         copies = manifest.sha256.isin(manifest.sha256[manifest.split == held_out])
         manifest.loc[copies & manifest.split.isin(others), "split"] = "excluded"
     counts = manifest.label.value_counts()
     rare = sorted(counts.index[counts < 2])
-    if rare and config.rare_labels == "refuse":
+    if rare and rare_labels == "refuse":
         raise DataError(
-            f"the class {rare[0]!r} has one image, and needs two to be learned and tested: add images, or keep such "
-            f"images without their label with ingestion.rare_labels=drop"
+            f"the class {rare[0]!r} has one {unit}, and needs two to be learned and tested: add {unit}s, or keep such "
+            f"{unit}s without their label with ingestion.rare_labels=drop"
         )
     manifest.loc[manifest.label.isin(rare), "label"] = None
     classes = sorted(manifest.label.dropna().unique(), key=_naturally)
@@ -267,7 +274,7 @@ def _settle(manifest: pd.DataFrame, config: Ingestion) -> tuple[pd.DataFrame, li
     manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
     if not (manifest.split == "train").any():
         raise DataError(
-            f"none of the {len(manifest)} images falls into the train split: add images to train on, or lower "
+            f"none of the {len(manifest)} {unit}s falls into the train split: add {unit}s to train on, or lower "
             f"ingestion.test_fraction and ingestion.validation_fraction"
         )
     return manifest, classes
@@ -278,7 +285,7 @@ def _naturally(label: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", label) if part]
 
 
-def _sums(pixels: np.ndarray) -> np.ndarray:
+def sums_of(pixels: np.ndarray) -> np.ndarray:
     """How many pixels, their sum and that of their squares, of each channel: int64 (3, C), so exactly.
 
     Args:
@@ -290,8 +297,8 @@ def _sums(pixels: np.ndarray) -> np.ndarray:
     return np.stack([count, *(row.sum((0, 2), dtype=np.int64) for row in rows)])
 
 
-def _mean_and_std(sums: np.ndarray) -> dict[str, list[float]]:
-    """Of each channel, from its `_sums`."""
+def mean_and_std(sums: np.ndarray) -> dict[str, list[float]]:
+    """Of each channel, from its `sums_of`."""
     mean, square = sums[1:] / np.maximum(1, sums[0])
     std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
     return {"mean": (mean / 255).round(6).tolist(), "std": (std / 255).round(6).tolist()}

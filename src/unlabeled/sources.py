@@ -86,12 +86,12 @@ def holds_parquet(path: Path) -> bool:
 
 
 def digits() -> Source:
-    """scikit-learn's, 8×8 and grey."""
+    """scikit-learn's 1,797 handwritten digits, uint8 (8, 8) with the labels 0 to 9."""
     from sklearn.datasets import load_digits  # a second to import
 
-    loaded = load_digits()
-    images = (loaded.images * (255 / 16)).round().astype(np.uint8)
-    items = (Item(f"digits/{i}", image, str(loaded.target[i])) for i, image in enumerate(images))
+    data = load_digits()
+    images = (data.images * (255 / 16)).round().astype(np.uint8)
+    items = (Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images))
     return Source(items, len(images))
 
 
@@ -143,24 +143,34 @@ def image_folder(root: Path, label: str | None = "label") -> Source:
     Args:
         label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
     """
-    names = file_names(root, "ingestion.path")
+    return named_items(root, file_names(root, "ingestion.path"), label=label)
+
+
+def named_items(root: Path, names: list[str], kind: str = "files", label: str | None = "label") -> Source:
+    """What has these names below a folder, with the labels and splits of its metadata.csv, else of its folders' names.
+
+    Args:
+        kind: What they are, for the DataError that is raised where there are none.
+        label: The column of its metadata.csv that names the classes; None: nothing does.
+    """
     metadata = root / "metadata.csv"
     rows = read_metadata(metadata) if metadata.exists() else None
     if not names and not rows:
-        raise DataError(f"ingestion.path: {root} holds no files")
+        raise DataError(f"ingestion.path: {root} holds no {kind}")
     if rows is None:
         return Source(_with_folder_names(root, names), len(names))
     return Source(_with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
 
 
-def file_names(root: Path, key: str) -> list[str]:
-    """The files below a folder that may be images, relative to it and in order. DataError names the parameter `key`."""
+def file_names(root: Path, key: str, kind: str = "images") -> list[str]:
+    """The files below a folder that may be data, relative to it and in order. DataError names the parameter `key`, and
+    says what `kind` of files is expected."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{key}: {error.filename} cannot be read ({error.strerror})") from error
 
     if not root.is_dir():
-        problem = "is a file, expected a folder of images" if root.exists() else "does not exist"
+        problem = f"is a file, expected a folder of {kind}" if root.exists() else "does not exist"
         raise DataError(f"{key}: {root} {problem}")
     found = []
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):

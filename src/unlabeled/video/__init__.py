@@ -1,0 +1,1 @@
+"""Clips, which are frames with their sound: what ingestion and cache do of their own."""

@@ -1,0 +1,70 @@
+"""The blocks of parameters whose keys are others for clips than for images."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from unlabeled.config import Block, Fraction
+
+
+class VideoIngestion(Block):
+    """Where clips come from, how they are decoded, and how they are split."""
+
+    block: ClassVar[str] = "ingestion"
+    source: Literal["moving_digits", "video"] = "moving_digits"
+    """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
+    path: str | None = None
+    """The folder of the source `video`. The first folder below it that a clip is in is its label."""
+    seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """Of a clip that are looked at and listened to, from its start; a shorter sound is filled up with silence."""
+    frames: Annotated[int, Field(ge=1, le=256)] = 8
+    """T, kept of these seconds, evenly spaced; where a clip has fewer, some are repeated."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] = 32
+    """Pixels a side of a stored frame: the shorter side is resized to it and the centre kept."""
+    channels: Literal[1, 3] | None = None
+    """None: 1 where the first clips are all grey, else 3."""
+    rate: Annotated[int, Field(ge=4000, le=48_000)] = 8000
+    """Hz of the stored sound, which is mono; sound of any other rate is resampled."""
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+    """Of the clips that come without an official test split."""
+    max_quarantined: Fraction = 0.05
+    rare_labels: Literal["refuse", "drop"] = "refuse"
+    """A class with one clip: stop, or keep the clip without its label."""
+
+    @property
+    def name(self) -> str:
+        """What results and the registry call the source."""
+        return "synthetic_moving_digits" if self.source == "moving_digits" else self.source
+
+    @property
+    def samples(self) -> int:
+        """S, of a stored sound."""
+        return round(self.seconds * self.rate)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "VideoIngestion":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction:g} and test_fraction={self.test_fraction:g}, expected "
+                f"a sum below 1, so that clips are left to train on"
+            )
+        if self.source == "video" and not self.path:
+            raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source video")
+        return self
+
+
+class Spectrograms(Block):
+    """The log-mel spectrograms that stand for sounds."""
+
+    block: ClassVar[str] = "augmentation"
+    mels: Annotated[int, Field(ge=8, le=256)] = 40
+    """Bands of the spectrum, evenly spaced as pitch is heard."""
+    window_ms: Annotated[float, Field(ge=5, le=100)] = 25.0
+    """Milliseconds of sound that a spectrum is of."""
+    hop_ms: Annotated[float, Field(ge=1, le=100)] = 10.0
+    """Milliseconds from one spectrum to the next."""
+
+    def spectrograms_of(self, data_digest: str) -> dict[str, Any]:
+        """All that decides the cached spectrograms, as JSON values."""
+        return {"data_digest": data_digest, **self.model_dump(mode="json")}

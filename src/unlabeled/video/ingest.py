@@ -1,0 +1,174 @@
+"""Ingestion of clips: one memory-mapped array of frames, one of sounds, and a manifest; a few in memory at a time."""
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from unlabeled.arrays import ArrayWriter, open_array
+from unlabeled.decode import UndecodableError
+from unlabeled.ingest import mean_and_std, settle, split_of, stop_if_damaged, sums_of
+from unlabeled.progress import bar
+from unlabeled.sources import Item
+from unlabeled.threads import batches_of, in_order
+from unlabeled.video.clips import Clip, parts_of, read_clip
+from unlabeled.video.config import VideoIngestion
+from unlabeled.video.sources import open_source
+
+logger = logging.getLogger(__name__)
+
+BATCH = 4
+"""Clips that a thread decodes before it hands them over."""
+SAMPLE = 8
+"""Clips looked at to choose a number of channels where the user chose none."""
+COLUMNS = ["path", "sha256", "width", "height", "seconds", "label", "split"]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ingestion leaves.
+
+    Attributes:
+        frames: Memory map, uint8, shape (N, T, C, H, W).
+        sounds: Memory map, int16, shape (N, S).
+        manifest: One row a clip: path, sha256 of its content, width, height, seconds, label (None: unlabelled), split
+            (train, validation, test, or excluded: a copy of a clip that is held out), target (-1: unlabelled).
+        quarantine: path and reason of what could not be used.
+        summary: Counts, classes, mean and std of each channel, the digest of the data.
+    """
+
+    frames: np.ndarray
+    sounds: np.ndarray
+    manifest: pd.DataFrame
+    quarantine: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def ingest(config: VideoIngestion, folder: Path) -> Ingested:
+    """Reads, decodes, hashes and splits a source; writes `frames.npy` and `sounds.npy` into `folder`.
+
+    Raises:
+        DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
+    """
+    began = time.perf_counter()
+    source = open_source(config, folder)
+    sample = list(islice(source.items, SAMPLE))
+    config = config.model_copy(update={"channels": config.channels or _channels(sample, config)})
+    shape = config.frames, config.channels, config.image_size, config.image_size
+    records, rejects, sums = [], [], np.zeros((3, config.channels), np.int64)
+    batches = batches_of(chain(sample, source.items), BATCH)
+    with (
+        ArrayWriter(folder / "frames.npy", shape) as frames,
+        ArrayWriter(folder / "sounds.npy", (config.samples,), np.int16) as sounds,
+        bar("ingesting", source.total, "clips") as progress,
+    ):
+        for batch in in_order(partial(_read_batch, config=config, shape=shape), batches):
+            rejects += batch.rejects
+            records += batch.records
+            sums += batch.sums
+            frames.append(batch.frames)
+            sounds.append(batch.sounds)
+            progress.advance(batch.count)
+        quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
+        stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
+        manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
+    summary = _summary(manifest, quarantine, classes, config) | mean_and_std(sums)
+    _tell(summary, len(manifest) / (time.perf_counter() - began))
+    return Ingested(open_array(folder / "frames.npy"), open_array(folder / "sounds.npy"), manifest, quarantine, summary)
+
+
+def _channels(sample: list[Item], config: VideoIngestion) -> int:
+    """1 if all clips of the sample that can be read are grey, else 3."""
+    clips = [result for _, _, result in (_read_one(item, config) for item in sample) if isinstance(result, Clip)]
+    return 1 if clips and all((clip.frames == clip.frames[:, :1]).all() for clip in clips) else 3
+
+
+class _Batch(NamedTuple):
+    """What a thread hands over of some clips."""
+
+    count: int
+    frames: np.ndarray
+    """Of the good ones, uint8 (n, T, C, H, W)."""
+    sounds: np.ndarray
+    """Of the good ones, int16 (n, S)."""
+    records: list[tuple]
+    """Of the good ones, by COLUMNS."""
+    rejects: list[tuple[str, str]]
+    """The path and the reason of those that cannot be used."""
+    sums: np.ndarray
+    """`sums_of` the frames of the good ones that are not for testing."""
+
+
+def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...]) -> _Batch:
+    outcomes = [_read_one(item, config) for item in items]
+    good = [outcome for outcome in outcomes if isinstance(outcome[2], Clip)]
+    fractions = config.validation_fraction, config.test_fraction
+    splits = [split_of(digest, item.split, *fractions) for item, digest, _ in good]
+    records = [
+        (item.path, digest, clip.width, clip.height, clip.seconds, item.label, split)
+        for (item, digest, clip), split in zip(good, splits, strict=True)
+    ]
+    frames = np.array([clip.frames for *_, clip in good], np.uint8).reshape(-1, *shape)
+    sounds = np.array([clip.wave for *_, clip in good], np.int16).reshape(-1, config.samples)
+    rejects = [(item.path, result) for item, _, result in outcomes if isinstance(result, str)]
+    seen = frames[np.array(splits, str) != "test"].reshape(-1, *shape[1:])
+    return _Batch(len(items), frames, sounds, records, rejects, sums_of(seen))
+
+
+def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
+    """An item, the sha256 of its content, and the clip, or why there is none."""
+    try:
+        if item.content is None:
+            raise UndecodableError("listed, but the file is missing")
+        return item, _digest(item.content), read_clip(item.content, config)
+    except (UndecodableError, OSError) as error:
+        return item, "", str(error)
+
+
+def _digest(path: Path) -> str:
+    """Of a film's bytes; of frames and their sound, of the digests of the files one after another."""
+    images, sound = parts_of(path)
+    digests = []
+    for part in [*images, sound]:
+        with part.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if not images else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _summary(
+    manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: VideoIngestion
+) -> dict[str, Any]:
+    stored = {key: getattr(config, key) for key in ("channels", "image_size", "frames", "seconds", "rate")}
+    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
+    digest = hashlib.sha256("\n".join([*map(str, stored.values()), *lines]).encode()).hexdigest()
+    return {
+        "source": config.name,
+        "clips": len(manifest),
+        "labelled": int((manifest.target >= 0).sum()),
+        "quarantined": len(quarantine),
+        "duplicates": int(manifest.sha256.duplicated().sum()),
+        "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
+        "classes": classes,
+        **stored,
+        "data_digest": digest[:16],
+    }
+
+
+def _tell(summary: dict[str, Any], rate: float) -> None:
+    logger.info(
+        "%s: %s clips in %s classes (%s); %d quarantined, %d copies; %s clips/s",
+        summary["source"],
+        f"{summary['clips']:,}",
+        len(summary["classes"]) or "no",
+        ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
+        summary["quarantined"],
+        summary["duplicates"],
+        f"{rate:,.0f}",
+    )

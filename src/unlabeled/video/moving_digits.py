@@ -1,0 +1,105 @@
+"""The embedded clips, which are synthetic: a handwritten digit moves about while its name in a made-up tongue is sung.
+
+They are made from scikit-learn's digits and a seed, and written as real mp4 files.
+"""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.arrays import replace_file
+from unlabeled.decode import decode
+from unlabeled.progress import bar
+from unlabeled.sources import Item, digits
+from unlabeled.threads import in_order
+from unlabeled.video.clips import write_clip
+
+CLIPS = 600
+TEST = 150
+SIDE = 32
+GLYPH = 16
+"""Pixels a side of a digit, twice what scikit-learn's have."""
+FPS = 16
+RATE = 8000
+SEED = 0
+FORMANTS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 3010), "u": (300, 870, 2240)}
+"""Hz that vowels resonate at: Peterson & Barney (1952), the means of men."""
+BANDWIDTH = 120
+NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
+"""Of the digits 0 to 9. Several share every vowel and every pair of them, so that none gives a digit away."""
+
+
+def make_clips(folder: Path) -> None:
+    """Writes the clips that are missing, each of a digit of its own, and `metadata.csv` with labels and splits."""
+    items = list(digits().items)
+    chosen = np.random.default_rng(SEED).permutation(len(items))[:CLIPS]
+    names = [f"synthetic-{number:03d}.mp4" for number in range(CLIPS)]
+    splits = ["test" if number < TEST else "train" for number in range(CLIPS)]
+    rows = [(name, items[i].label, split) for name, i, split in zip(names, chosen, splits, strict=True)]
+    write_metadata(folder, rows)
+    missing = [number for number in range(CLIPS) if not (folder / names[number]).exists()]
+    with bar("making synthetic clips", len(missing), "clips") as progress:
+        for _ in in_order(lambda number: _make(folder / names[number], items[chosen[number]], number), missing):
+            progress.advance()
+
+
+def write_metadata(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Writes a `metadata.csv` of file names, labels and splits."""
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("file_name", "label", "split"), *rows])
+
+    replace_file(folder / "metadata.csv", write)
+
+
+def _make(path: Path, item: Item, number: int) -> None:
+    draw = np.random.default_rng([SEED, number])
+    write_clip(path, moving(item.content, draw), FPS, sung(NAMES[int(item.label)], draw), RATE)
+
+
+def moving(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """A second of a digit that moves over a black square, and bounces off its sides.
+
+    Args:
+        image: uint8 (8, 8).
+
+    Returns:
+        uint8 (T, 1, 32, 32), 16 frames a second.
+    """
+    glyph = decode(image, GLYPH, 1).pixels
+    reach = SIDE - GLYPH
+    start, speed = draw.uniform(0, 2 * reach, 2), draw.uniform(-2 * reach, 2 * reach, 2)
+    way = (start + speed * np.arange(FPS)[:, None] / FPS) % (2 * reach)
+    frames = np.zeros((FPS, 1, SIDE, SIDE), np.uint8)
+    for frame, (top, left) in zip(frames, (reach - abs(way - reach)).round().astype(int), strict=True):
+        frame[:, top : top + GLYPH, left : left + GLYPH] = glyph
+    return frames
+
+
+def sung(name: str, draw: np.random.Generator) -> np.ndarray:
+    """A second of sound in which vowels are sung, by another voice at each draw.
+
+    Pitch and its glide, the length of the vocal tract, tempo, onset, loudness and noise are random.
+
+    Returns:
+        int16 (8000,).
+    """
+    length = draw.uniform(0.1, 0.2)
+    onset = int(RATE * draw.uniform(0, 1 - len(name) * length))
+    pitch, tract = draw.uniform(90, 250), draw.uniform(0.9, 1.15)
+    vowel = partial(_vowel, round(RATE * length), draw=draw)
+    voice = np.concatenate([vowel(pitch * draw.uniform(0.9, 1.1), tract * np.array(FORMANTS[v])) for v in name])
+    sound = np.pad(voice, (onset, RATE - onset - len(voice)))
+    sound += draw.normal(0, voice.std() * 10 ** draw.uniform(-1.2, -0.3), RATE)
+    return (sound / abs(sound).max() * draw.uniform(3000, 30_000)).astype(np.int16)
+
+
+def _vowel(samples: int, pitch: float, formants: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The harmonics of a pitch, as strong as they are near to a formant; it swells and fades."""
+    harmonics = pitch * np.arange(1, RATE / 2 / pitch)[:, None]
+    strengths = np.exp(-(((harmonics - formants) / BANDWIDTH) ** 2) / 2).sum(1, keepdims=True) + 0.02
+    turns = harmonics * np.arange(samples) / RATE + draw.random((len(harmonics), 1))
+    return (strengths * np.sin(2 * np.pi * turns)).sum(0) * np.hanning(samples)

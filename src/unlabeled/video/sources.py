@@ -1,0 +1,35 @@
+"""Where clips come from: films, or folders of frames with a WAV, with what is known of their labels."""
+
+from pathlib import Path, PurePosixPath
+
+from unlabeled.sources import Source, file_names, named_items
+from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
+from unlabeled.video.config import VideoIngestion
+from unlabeled.video.moving_digits import make_clips
+
+KIND = f"clips: films ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
+
+
+def open_source(config: VideoIngestion, folder: Path) -> Source:
+    """The clips that `ingestion.source` names; the synthetic ones are made in `folder` where they are missing.
+
+    Raises:
+        DataError: The folder is missing, unreadable, or without clips.
+    """
+    if config.source == "moving_digits":
+        root = folder / "clips"
+        make_clips(root)
+    else:
+        root = Path(str(config.path)).expanduser()
+    return named_items(root, clip_names(file_names(root, "ingestion.path", "clips")), KIND)
+
+
+def clip_names(names: list[str]) -> list[str]:
+    """Of the files of a folder, the films; and the folders that hold images or a WAV, and no film."""
+    films = [name for name in names if name.lower().endswith(VIDEOS)]
+    parts = [name for name in names if name.lower().endswith((*IMAGES, SOUND))]
+    return sorted([*films, *(_folders(parts) - _folders(films) - {"."})])
+
+
+def _folders(names: list[str]) -> set[str]:
+    return {PurePosixPath(name).parent.as_posix() for name in names}
