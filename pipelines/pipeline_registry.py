@@ -30,7 +30,13 @@ from pipelines.text import ingestion as text_ingestion
 from pipelines.text import pretraining as text_pretraining
 from pipelines.text import registration as text_registration
 from pipelines.text import reporting as text_reporting
-from unlabeled.methods import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS
+from pipelines.video import augmentation as video_augmentation
+from pipelines.video import evaluation as video_evaluation
+from pipelines.video import ingestion as video_ingestion
+from pipelines.video import pretraining as video_pretraining
+from pipelines.video import registration as video_registration
+from pipelines.video import reporting as video_reporting
+from unlabeled.methods import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder", "provenance"}
 
@@ -57,6 +63,11 @@ def pairs_pipeline(method: str) -> Pipeline:
     return _of_its_own(method, pairs_pretraining.create_pipeline(method), stages)
 
 
+def video_pipeline(method: str) -> Pipeline:
+    stages = (video_ingestion, video_augmentation, video_evaluation, video_registration, video_reporting)
+    return _of_its_own(method, video_pretraining.create_pipeline(method), stages)
+
+
 def _of_its_own(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
     """The six stages of a method that shares no data with others."""
     own = sum((stage.create_pipeline() for stage in stages), pretraining)
@@ -68,6 +79,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     pipelines = {method: method_pipeline(method) for method in IMAGE_METHODS}
     pipelines |= {method: text_pipeline(method) for method in TEXT_METHODS}
     pipelines |= {method: pairs_pipeline(method) for method in PAIR_METHODS}
+    pipelines |= {method: video_pipeline(method) for method in VIDEO_METHODS}
     others = {
         "ingestion": ingestion.create_pipeline(),
         "compare": compare.create_pipeline(),

@@ -27,6 +27,7 @@ LOADS_A_METHOD = {
     "pipelines.text.pretraining",
     "pipelines.text.evaluation",
     "pipelines.pairs.pretraining",
+    "pipelines.video.pretraining",
 }
 """Stages that find the method by its name in a table."""
 TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}

@@ -1,7 +1,7 @@
 """The methods by name. Adding one is a file beside this one, a line here, a block of parameters and a test.
 
 A package of its own adds one without touching this project, by an entry point of the group `unlabeled.methods`,
-`unlabeled.text_methods` or `unlabeled.pair_methods`.
+`unlabeled.text_methods`, `unlabeled.pair_methods` or `unlabeled.video_methods`.
 """
 
 from importlib import import_module
@@ -37,7 +37,11 @@ PAIR_METHODS = {
     "clip": "unlabeled.methods.clip:CLIP",
     **{point.name: point.value for point in entry_points(group="unlabeled.pair_methods")},
 }
-METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS
+VIDEO_METHODS = {
+    "video_audio": "unlabeled.methods.video_audio:VideoAudio",
+    **{point.name: point.value for point in entry_points(group="unlabeled.video_methods")},
+}
+METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
 """Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
 
 

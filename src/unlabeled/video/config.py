@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Fraction
+from unlabeled.config import Block, Count, Fraction, Pretraining
 
 
 class VideoIngestion(Block):
@@ -68,3 +68,18 @@ class Spectrograms(Block):
     def spectrograms_of(self, data_digest: str) -> dict[str, Any]:
         """All that decides the cached spectrograms, as JSON values."""
         return {"data_digest": data_digest, **self.model_dump(mode="json")}
+
+
+class VideoPretraining(Pretraining):
+    """The loop, as for images, on two networks."""
+
+    encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
+    """Of each frame."""
+    sound_encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
+    """Of a spectrogram."""
+    projection_dim: Count = 64
+    """P, of the space that both share."""
+    time_shift: Fraction = 0.1
+    """Share of a spectrogram's length that it is moved at each use, at most, either way."""
+    hidden_band: Fraction = 0.2
+    """Share of its bands that are hidden at each use, at most."""

@@ -1,0 +1,38 @@
+"""Stage 2 of clips: the spectrogram of every sound."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.pipeline import Pipeline, node
+
+from unlabeled.video.config import Spectrograms
+
+logger = logging.getLogger(__name__)
+
+
+def cache(sounds: np.ndarray, summary: dict[str, Any], recipe: Spectrograms, folder: Path) -> dict[str, Any]:
+    from unlabeled.video.sound import cache_spectrograms  # imports torch
+
+    spectrograms = cache_spectrograms(sounds, summary["rate"], recipe, folder)
+    logger.info("spectrograms: %d bands of %d windows, %.0f MB", *spectrograms.shape[1:], spectrograms.nbytes / 1e6)
+    return {"spectrograms": spectrograms, "spectrograms_of": recipe.spectrograms_of(summary["data_digest"])}
+
+
+def create_pipeline() -> Pipeline:
+    return Pipeline(
+        [
+            node(
+                cache,
+                inputs={
+                    **{name: name for name in ("sounds", "summary")},
+                    "recipe": "params:augmentation",
+                    "folder": "spectrograms_folder",
+                },
+                outputs={name: name for name in ("spectrograms", "spectrograms_of")},
+                name="augmentation",
+                tags="augmentation",
+            )
+        ]
+    )

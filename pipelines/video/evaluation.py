@@ -1,0 +1,41 @@
+"""Stage 4 of clips: what the towers are worth, and whether they tell what belongs together."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.evaluation import completed
+from unlabeled.config import Evaluation
+
+
+def evaluate(
+    encoder: Any,
+    frames: np.ndarray,
+    sounds: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    config: Evaluation,
+) -> dict[str, Any]:
+    from unlabeled.video.evaluate import evaluate  # imports torch
+
+    metrics, features, probe, shown = evaluate(encoder, frames, sounds, manifest, config)
+    return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
+
+
+def create_pipeline() -> Pipeline:
+    inputs = {name: name for name in ("encoder", "frames", "sounds", "manifest", "summary", "history", "run")}
+    return Pipeline(
+        [
+            node(
+                evaluate,
+                inputs={**inputs, "config": "params:evaluation"},
+                outputs={name: name for name in ("metrics", "features", "probe", "predictions", "shown")},
+                name="evaluation",
+                tags="evaluation",
+            )
+        ]
+    )

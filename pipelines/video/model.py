@@ -1,0 +1,56 @@
+"""The registered model of clips: films in; their frames' and sounds' places in one space out.
+
+MLflow stores this file itself, as it does `pipelines/model.py`.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class VideoEncoderModel(PythonModel):
+    """`predict` takes rows with a `video`, the bytes of a film with its sound.
+
+    It gives unit vectors, float32 (N, P): `frames_embedding` and `sound_embedding`; `similarity`, float32 (N,) in
+    [−1, 1], of the one to the other; and, where there was a probe, `probability` (N, classes) of the frames.
+    """
+
+    def load_context(self, context: Any) -> None:
+        from unlabeled.served import load_served
+
+        self.served = load_served(Path(context.artifacts["model"]))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        frames, sounds = self._read(model_input["video"])
+        encoder = self.served.encoder
+        first, second = encoder.shared("first", frames), encoder.shared("second", sounds)
+        answer = {"frames_embedding": first, "sound_embedding": second, "similarity": (first * second).sum(1)}
+        if self.served.probe is not None:
+            answer["probability"] = self.served.answer(frames)["probability"]
+        return answer
+
+    def _read(self, films: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        from unlabeled.video.clips import read_clip
+        from unlabeled.video.encoders import reading_for
+
+        config, clips = reading_for(self.served.encoder.first, self.served.encoder.second), []
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "film")
+            for number, film in enumerate(films):
+                path.write_bytes(film)
+                try:
+                    clips.append(read_clip(path, config))
+                except ValueError as error:
+                    raise MlflowException.invalid_parameter_value(f"the video of row {number}: {error}") from error
+        return np.stack([clip.frames for clip in clips]), np.stack([clip.wave for clip in clips])
+
+
+set_model(VideoEncoderModel())

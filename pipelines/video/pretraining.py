@@ -1,0 +1,80 @@
+"""Stage 3 of clips: two towers without labels, by the loop that images have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.pretraining import CHECKPOINT, log_data, record
+from pipelines.tracking import LiveMetrics
+from unlabeled.errors import ConfigError
+from unlabeled.video.config import Spectrograms, VideoPretraining
+
+
+def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
+    """The node function of a method."""
+
+    def pretrain(
+        frames: np.ndarray,
+        sounds: np.ndarray,
+        spectrograms: np.ndarray,
+        manifest: pd.DataFrame,
+        summary: dict[str, Any],
+        spectrograms_of: dict[str, Any],
+        config: VideoPretraining,
+        recipe: Spectrograms,
+        folder: Path,
+    ) -> dict[str, Any]:
+        from unlabeled.pretrain import fingerprint
+        from unlabeled.video.pretrain import pretrain_encoder  # imports torch
+
+        if spectrograms_of != recipe.spectrograms_of(summary["data_digest"]):
+            raise ConfigError(
+                "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
+                "augmentation again"
+            )
+        log_data(summary)
+        with LiveMetrics(mlflow.active_run().info.run_id) as report:
+            encoder, history = pretrain_encoder(
+                method,
+                frames,
+                sounds,
+                spectrograms,
+                manifest,
+                summary,
+                config,
+                recipe,
+                resume=folder / CHECKPOINT,
+                report=report,
+            )
+        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
+        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+
+    return pretrain
+
+
+def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are clips."""
+    from unlabeled.video.pretrain import check  # imports torch
+
+    check(method, config, recipe)
+
+
+def create_pipeline(method: str) -> Pipeline:
+    data = ("frames", "sounds", "spectrograms", "manifest", "summary", "spectrograms_of")
+    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
+    return Pipeline(
+        [
+            node(
+                pretrain_with(method),
+                inputs={**{name: name for name in data}, **parameters, "folder": "model_folder"},
+                outputs={name: name for name in ("encoder", "run", "history")},
+                name="pretraining",
+                tags="pretraining",
+            )
+        ]
+    )

@@ -1,0 +1,81 @@
+"""Stage 6 of clips: one page of a run, and the numbers that matter on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline, node
+
+from pipelines.reporting import parameters_of, provenance_of, tell
+from unlabeled.config import Evaluation, Registration
+from unlabeled.video.config import Spectrograms, VideoIngestion, VideoPretraining
+
+
+def report(
+    frames: np.ndarray,
+    sounds: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    quarantine: pd.DataFrame,
+    features: np.ndarray,
+    probe: Any,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    shown: list[list[int]],
+    history: pd.DataFrame,
+    run: dict[str, Any],
+    version: dict[str, Any],
+    folder: Path,
+    ingestion: VideoIngestion,
+    augmentation: Spectrograms,
+    pretraining: VideoPretraining,
+    evaluation: Evaluation,
+    registration: Registration,
+) -> str:
+    from unlabeled.video.report import VideoEvidence, build_report  # imports torch and matplotlib
+
+    tell(run["method"], summary, metrics, folder)
+    return build_report(
+        VideoEvidence(
+            method=run["method"],
+            frames=frames,
+            sounds=sounds,
+            manifest=manifest,
+            summary=summary,
+            quarantine=quarantine,
+            features=features,
+            probe=probe or None,
+            metrics=metrics,
+            predictions=predictions,
+            history=history,
+            recipe=augmentation,
+            pretraining=pretraining,
+            evaluation=evaluation,
+            finetuned={},
+            provenance=provenance_of(run, version),
+            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+            shown=shown,
+        )
+    )
+
+
+def create_pipeline() -> Pipeline:
+    data = ("frames", "sounds", "manifest", "summary", "quarantine")
+    own = ("features", "probe", "metrics", "predictions", "shown", "history", "run", "version")
+    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
+    return Pipeline(
+        [
+            node(
+                report,
+                inputs={
+                    **{name: name for name in (*data, *own)},
+                    **{block: f"params:{block}" for block in blocks},
+                    "folder": "reporting_folder",
+                },
+                outputs="report",
+                name="reporting",
+                tags="reporting",
+            )
+        ]
+    )

@@ -1,0 +1,38 @@
+"""Whether a sound belongs to a video: what is told right, of as many that do as do not."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Correspondence(NamedTuple):
+    """Similarities in [−1, 1] of videos with their own sound, (N,), and with that of another, (N,)."""
+
+    own: np.ndarray
+    other: np.ndarray
+
+    def accuracy(self, threshold: float) -> float:
+        """The share that is told right where what is more similar than that belongs together; 0.5 by chance."""
+        return float(((self.own > threshold).mean() + (self.other <= threshold).mean()) / 2)
+
+    def threshold(self) -> float:
+        """The one with the highest accuracy, in the middle between two similarities."""
+        values = np.unique([self.own, self.other])
+        between = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
+        right = np.searchsorted(np.sort(self.other), between, "right") - np.searchsorted(np.sort(self.own), between)
+        return float(between[right.argmax()])
+
+    def best(self) -> float:
+        """Its accuracy."""
+        return self.accuracy(self.threshold())
+
+
+def correspondence(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Correspondence:
+    """Of unit vectors of videos and of their sounds, (N, P) each, row by row; N ≥ 2.
+
+    The other sound is drawn at random: a permutation in which none stays where it was.
+    """
+    order = np.random.default_rng(seed).permutation(len(first))
+    other = np.empty_like(order)
+    other[order] = np.roll(order, 1)
+    return Correspondence((first * second).sum(1), (first * second[other]).sum(1))

@@ -1,0 +1,139 @@
+"""Encoders of clips: their frames, and their sounds."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.encoders import ImageEncoder, Normalisation, Saved
+from unlabeled.errors import DataError
+from unlabeled.networks import build_encoder
+from unlabeled.video.config import Spectrograms, VideoIngestion
+from unlabeled.video.sound import log_mel
+
+BATCH = 64
+"""Clips that go through a network at a time."""
+
+
+class FrameNetwork(nn.Module):
+    """The mean over a clip's frames of what a network makes of each: (B, T, C, H, W) to (B, D)."""
+
+    def __init__(self, frame: nn.Module):
+        super().__init__()
+        self.frame, self.feature_dim = frame, frame.feature_dim
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(1)
+
+
+class FramesEncoder(Saved):
+    """A network of frames together with their number, their size and their normalisation."""
+
+    def __init__(self, architecture: str, frames: int, channels: int, image_size: int, normalisation: Normalisation):
+        self.frames, self.image = frames, ImageEncoder(architecture, channels, image_size, normalisation)
+        self.network = FrameNetwork(self.image.network)
+
+    @property
+    def feature_dim(self) -> int:
+        return self.image.feature_dim
+
+    def prepare(self, frames: np.ndarray) -> Tensor:
+        """What the network eats: uint8 frames (B, T, C, H, W) as normalised float32, on its device."""
+        return self.image.prepare(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
+
+    @torch.no_grad()
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """Features of frames uint8 (N, T, C, H, W), float32 (N, D), with the network in eval mode.
+
+        Raises:
+            DataError: The array has another type, or another shape.
+        """
+        if frames.ndim != 5 or frames.dtype != np.uint8 or frames.shape[2] != self.image.channels:
+            expected = f"expected uint8 of (N, T, {self.image.channels}, H, W)"
+            raise DataError(f"received frames of {frames.dtype} with shape {frames.shape}, {expected}")
+        return _in_eval_mode(self.network, frames, self.prepare, self.feature_dim)
+
+    def misfit(self, data: Any) -> str | None:
+        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        if np.ndim(data) != 5:
+            return "is of clips, and today's data are none"
+        if self.image.channels != data.shape[2]:
+            return f"is of clips with {self.image.channels} channels, and today's have {data.shape[2]}"
+        return None
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "frames", "frames": self.frames, **self.image.spec()}
+
+    @classmethod
+    def of(cls, spec: dict[str, Any]) -> "FramesEncoder":
+        image = ImageEncoder.of(spec)
+        return cls(image.architecture, spec["frames"], image.channels, image.image_size, image.normalisation)
+
+
+class SoundEncoder(Saved):
+    """A network of log-mel spectrograms together with what makes them of sounds.
+
+    Args:
+        rate: Hz of its sounds.
+        samples: S, of the sounds that it was trained on.
+    """
+
+    def __init__(self, architecture: str, rate: int, samples: int, recipe: Spectrograms):
+        self.architecture, self.rate, self.samples, self.recipe = architecture, rate, samples, recipe
+        self.network = build_encoder(architecture, 1, recipe.mels)
+
+    @property
+    def feature_dim(self) -> int:
+        return self.network.feature_dim
+
+    @torch.no_grad()
+    def embed(self, sounds: np.ndarray) -> np.ndarray:
+        """Features of sounds int16 (N, S) at the encoder's rate, float32 (N, D), with the network in eval mode.
+
+        Raises:
+            DataError: The array has another type, or another shape.
+        """
+        if sounds.ndim != 2 or sounds.dtype != np.int16:
+            raise DataError(f"received sounds of {sounds.dtype} with shape {sounds.shape}, expected int16 of (N, S)")
+        device = next(self.network.parameters()).device
+
+        def prepare(some: np.ndarray) -> Tensor:
+            return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(device)
+
+        return _in_eval_mode(self.network, sounds, prepare, self.feature_dim)
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": "sound",
+            "architecture": self.architecture,
+            "rate": self.rate,
+            "samples": self.samples,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def of(cls, spec: dict[str, Any]) -> "SoundEncoder":
+        return cls(spec["architecture"], spec["rate"], spec["samples"], Spectrograms(**spec["recipe"]))
+
+
+def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
+    """How clips are read that two towers are to embed."""
+    return VideoIngestion(
+        seconds=second.samples / second.rate,
+        rate=second.rate,
+        frames=first.frames,
+        image_size=first.image.image_size,
+        channels=first.image.channels,
+    )
+
+
+def _in_eval_mode(network: nn.Module, data: np.ndarray, prepare: Any, feature_dim: int) -> np.ndarray:
+    was_training = network.training
+    network.eval()
+    features = np.empty((len(data), feature_dim), np.float32)
+    for start in range(0, len(data), BATCH):
+        rows = slice(start, start + BATCH)
+        features[rows] = network(prepare(np.asarray(data[rows]))).cpu().numpy()
+    network.train(was_training)
+    return features

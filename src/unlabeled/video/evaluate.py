@@ -1,0 +1,82 @@
+"""Two towers of clips beside pixels, spectrograms and networks that have learned nothing."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from unlabeled.config import Evaluation
+from unlabeled.evaluate import baselines_of, measure_all, pixels_of
+from unlabeled.pairs.retrieval import chance, recall
+from unlabeled.pairs.towers import PairEncoder
+from unlabeled.probe import Labels, LinearProbe, measure
+from unlabeled.video.correspondence import correspondence
+from unlabeled.video.sound import log_mel
+
+SIDE = 16
+"""Pixels a side of the frames that stand for pixels alone."""
+BANDS, TIMES = 20, 16
+"""Of the averaged spectrograms that stand for sound alone."""
+SHOWN, FOUND = 6, 4
+"""Test clips whose answers are kept to look at, and answers of each."""
+
+
+class Evaluated(NamedTuple):
+    """What evaluation finds.
+
+    Attributes:
+        features: Of the frames, float32 (N, D).
+        shown: A few test rows, each with the rows of the sounds that are most similar to its frames.
+    """
+
+    metrics: dict[str, Any]
+    features: np.ndarray
+    probe: LinearProbe | None
+    shown: list[list[int]]
+
+
+def evaluate(
+    encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+) -> Evaluated:
+    """Measures both towers by the protocol of images, and whether they tell what belongs together.
+
+    Args:
+        frames: uint8 (N, T, C, H, W).
+        sounds: int16 (N, S).
+    """
+    side_by_side = frames.reshape(len(frames), -1, *frames.shape[3:])
+    baselines = baselines_of(encoder.first, frames, pixels_of(side_by_side, SIDE), manifest, config)
+    metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines)
+    metrics["sound"] = _measured_sound(encoder, sounds, manifest, config)
+    validation, test = (np.flatnonzero(manifest.split == split) for split in ("validation", "test"))
+    if min(len(validation), len(test)) < 2:
+        return Evaluated(metrics | {"correspondence_accuracy": None, "retrieval": {}}, features, probe, [])
+    first, second = encoder.shared("first", frames[test]), encoder.shared("second", sounds[test])
+    unseen = correspondence(encoder.shared("first", frames[validation]), encoder.shared("second", sounds[validation]))
+    metrics["correspondence_accuracy"] = correspondence(first, second, config.seed).accuracy(unseen.threshold())
+    own = np.arange(len(test))
+    metrics["retrieval"] = {
+        "video_to_sound": recall(lambda rows: first[rows] @ second.T, own, own),
+        "sound_to_video": recall(lambda rows: second[rows] @ first.T, own, own),
+        "chance": chance(own, own),
+    }
+    return Evaluated(metrics, features, probe, _shown(first, second, test, config.seed))
+
+
+def _measured_sound(
+    encoder: PairEncoder, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+) -> dict[str, Any]:
+    """The protocol's numbers of the sounds' tower, and of spectrograms alone; none without labels."""
+    labels = Labels.of(manifest)
+    if not labels.suffice():
+        return {}
+    alone = log_mel(sounds, encoder.second.rate, encoder.second.recipe)
+    bands = [part.mean(1) for part in np.array_split(alone, min(BANDS, alone.shape[1]), axis=1)]
+    times = [part.mean(2) for part in np.array_split(np.stack(bands, 1), min(TIMES, alone.shape[2]), axis=2)]
+    numbers, _ = measure(encoder.second.embed(sounds), labels, config)
+    return {**numbers, "baselines": {"spectrogram": measure(np.concatenate(times, 1), labels, config)[0]}}
+
+
+def _shown(first: np.ndarray, second: np.ndarray, test: np.ndarray, seed: int) -> list[list[int]]:
+    drawn = np.random.default_rng(seed).permutation(len(test))[:SHOWN]
+    return [[int(test[i]), *test[(-(first[i] @ second.T)).argsort(kind="stable")[:FOUND]].tolist()] for i in drawn]

@@ -1,0 +1,166 @@
+"""From cached frames and spectrograms to two trained towers: the same loop as for images."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from unlabeled.arrays import spread
+from unlabeled.encoders import Normalisation
+from unlabeled.errors import TrainingError
+from unlabeled.method import Method
+from unlabeled.methods import load_method
+from unlabeled.pairs.towers import PairEncoder
+from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint
+from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
+from unlabeled.video.config import Spectrograms, VideoPretraining
+from unlabeled.video.correspondence import correspondence
+from unlabeled.video.encoders import FramesEncoder, SoundEncoder
+from unlabeled.views import Order, step_seed
+
+logger = logging.getLogger(__name__)
+
+
+class Clips:
+    """Batches of frames and the spectrograms of their sounds; batch `step` is a pure function of (seed, step).
+
+    A spectrogram is moved in time and has a band of it hidden (arXiv:1904.08779), as a recording may begin earlier and
+    sound duller; frames are as they are: a film moves by itself.
+    """
+
+    unit = "clips"
+
+    def __init__(
+        self,
+        frames: np.ndarray,
+        spectrograms: np.ndarray,
+        rows: np.ndarray,
+        encoder: FramesEncoder,
+        config: VideoPretraining,
+        device: torch.device,
+    ):
+        self.device, self.batch_size = device, config.batch_size
+        self._frames, self._spectrograms, self._encoder, self._config = frames, spectrograms, encoder, config
+        self._order = Order(rows, config.batch_size, config.seed)
+        self.steps_per_epoch = self._order.steps_per_epoch
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, C, H, W), float32 and normalised, and spectrograms (B, 1, mels, F), on the device."""
+        rows = self._order.at(step).numpy()
+        spectrograms = torch.from_numpy(self._spectrograms[rows].astype(np.float32)).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(step_seed(self._config.seed, 1, step))
+        changed = change(spectrograms, self._config.time_shift, self._config.hidden_band, generator)
+        return self._encoder.prepare(self._frames[rows]), changed[:, None]
+
+
+def change(spectrograms: Tensor, time_shift: float, hidden_band: float, generator: torch.Generator) -> Tensor:
+    """Spectrograms (B, mels, F), each moved in time and with neighbouring bands hidden, at their mean, 0.
+
+    Args:
+        time_shift: Share of the length that it is moved at most, either way; what leaves at an end comes in again.
+        hidden_band: Share of the bands that are hidden at most.
+    """
+    count, mels, length = spectrograms.shape
+    moved, width, start = torch.rand(3, count, 1, generator=generator, device=spectrograms.device)
+    shift = ((2 * moved - 1) * time_shift * length).round().long()
+    places = (torch.arange(length, device=spectrograms.device) - shift) % length
+    width = (width * hidden_band * mels).round()
+    bands, first = torch.arange(mels, device=spectrograms.device), (start * (mels - width)).floor()
+    hidden = (bands >= first) & (bands < first + width)
+    return spectrograms.gather(2, places[:, None].expand_as(spectrograms)).masked_fill(hidden[..., None], 0)
+
+
+def pretrain_encoder(
+    method: str,
+    frames: np.ndarray,
+    sounds: np.ndarray,
+    spectrograms: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    config: VideoPretraining,
+    recipe: Spectrograms,
+    *,
+    resume: Path | None = None,
+    report: Report | None = None,
+) -> tuple[PairEncoder, list[dict[str, float]]]:
+    """Trains the method of that name on the train split; the encoder, and a row of metrics an epoch.
+
+    Args:
+        frames: uint8 (N, T, C, H, W).
+        sounds: int16 (N, S); the monitor's.
+        spectrograms: float (N, mels, F), of these.
+        manifest: Its `target` serves the kNN monitor alone.
+        resume: See `train.pretrain`.
+
+    Raises:
+        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+    """
+    check(method, config, recipe)
+    device, rows = choose_device(config.device), np.flatnonzero(manifest.split == "train")
+    if config.batch_size > len(rows):
+        raise TrainingError(
+            f"pretraining.batch_size: received {config.batch_size}, expected at most {len(rows)}, the clips of the "
+            f"train split"
+        )
+    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    shape = frames.shape[1], summary["channels"], summary["image_size"]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        with as_config_error():
+            encoder, model = _build(method, config, recipe, shape, (summary["rate"], sounds.shape[1]), normalisation)
+    encoder.network.to(device)
+    history = pretrain(
+        model,
+        Clips(frames, spectrograms, rows, encoder.first, config, device),
+        config,
+        resume=resume,
+        fingerprint=fingerprint(method, manifest, summary, config, recipe),
+        monitor=_monitor(encoder, frames, sounds, manifest),
+        report=report,
+    )
+    told = summary_of(history[-1], Clips.unit)
+    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], told)
+    return encoder, history
+
+
+def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are clips."""
+    choose_device(config.device)
+    anything = Normalisation((0.0,) * 3, (1.0,) * 3)
+    with torch.device("meta"), as_config_error():  # shapes without numbers: neither time nor memory
+        _build(method, config, recipe, (1, 3, 32), (8000, 8000), anything)
+
+
+def _build(
+    method: str,
+    config: VideoPretraining,
+    recipe: Spectrograms,
+    shape: tuple[int, int, int],
+    sound: tuple[int, int],
+    normalisation: Normalisation,
+) -> tuple[PairEncoder, Method]:
+    first, second = (
+        FramesEncoder(config.encoder, *shape, normalisation),
+        SoundEncoder(config.sound_encoder, *sound, recipe),
+    )
+    encoder = PairEncoder(first, second, config.projection_dim)
+    return encoder, load_method(method)(encoder.network, **constants_of(method, config))
+
+
+def _monitor(encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame) -> Monitor:
+    """What `embedding_monitor` measures, and how often the validation split's own sounds are told from others'."""
+    measure = embedding_monitor(encoder, frames.__getitem__, manifest, WATCHED // 4)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+
+    def watch(method: Method) -> dict[str, float]:
+        measured = measure()
+        if len(rows) > 1:
+            first, second = encoder.shared("first", frames[rows]), encoder.shared("second", sounds[rows])
+            measured["validation_correspondence_accuracy"] = correspondence(first, second).best()
+        return measured
+
+    return watch

@@ -1,0 +1,112 @@
+"""The page of a run on clips: the sections of every page, and clips with the sounds that are found for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from unlabeled import report
+from unlabeled.page import Section, Table, Tile, Tiles, picture, render
+from unlabeled.pairs.retrieval import CUTS
+from unlabeled.report import Evidence
+from unlabeled.video.config import Spectrograms
+from unlabeled.video.sound import log_mel
+
+DIRECTIONS = {"video_to_sound": "a sound for a video", "sound_to_video": "a video for a sound", "chance": "by chance"}
+FRAMES = 4
+"""Of a clip that are shown."""
+DEVIATIONS = 3.0
+"""Of a spectrogram that are between black and white."""
+
+
+@dataclass(frozen=True)
+class VideoEvidence(Evidence):
+    """And of clips.
+
+    Attributes:
+        frames: uint8 (N, T, C, H, W).
+        sounds: int16 (N, S).
+        shown: Rows, each with those of the sounds found for it.
+    """
+
+    unit = "clips"
+    frames: np.ndarray
+    sounds: np.ndarray
+    recipe: Spectrograms
+    shown: Sequence[Sequence[int]]
+
+
+def build_report(evidence: VideoEvidence) -> str:
+    """The page as HTML."""
+    with threadpool_limits(torch.get_num_threads()):
+        curves = report.curves_of(evidence)
+        sections = [
+            _together(evidence),
+            report.label_efficiency(evidence, curves),
+            report.feature_findings(evidence, curves),
+            *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
+        ]
+    title = f"{evidence.method} on {evidence.summary['source']}"
+    facts = report.facts(evidence)
+    return render(title, report.verdict_of(evidence, curves), facts, [section for section in sections if section])
+
+
+def _together(evidence: VideoEvidence) -> Section | None:
+    """What belongs together, in numbers and in pictures."""
+    metrics = evidence.metrics
+    if not metrics["retrieval"]:
+        return None
+    lead = (
+        f"Whether a sound belongs to a video is told right for {metrics['correspondence_accuracy']:.1%} of test clips "
+        f"with their own sound or another's (by chance 50 %)."
+    )
+    rows = [
+        [words, *(_percent(metrics["retrieval"][name][f"recall_at_{k}"]) for k in CUTS)]
+        for name, words in DIRECTIONS.items()
+    ]
+    found = Table(["finding its own", *(f"among the first {k}" for k in CUTS)], rows, "Of test clips, %.", True)
+    return Section("What belongs together", [found, *_sounds(metrics["sound"]), _clips(evidence)], lead, layout="wide")
+
+
+def _sounds(measured: dict[str, Any]) -> list[Table]:
+    if not measured:
+        return []
+    kinds = {"this encoder's sounds": measured, "spectrograms alone": measured["baselines"]["spectrogram"]}
+    rows = [
+        [
+            name,
+            *(_percent(each["mean"]) for each in kind["few_label"].values()),
+            _percent(kind["linear_probe_accuracy"]),
+        ]
+        for name, kind in kinds.items()
+    ]
+    header = ["sounds", *(f"labels: {setting}" for setting in measured["few_label"]), "all labels"]
+    return [Table(header, rows, "The classes told by the sound alone: accuracy on test clips, %.", True)]
+
+
+def _percent(value: float) -> Any:
+    return f"{100 * value:.1f}", value
+
+
+def _clips(evidence: VideoEvidence) -> Tiles:
+    lines = []
+    for query, *rows in evidence.shown:
+        frames = evidence.frames[query]
+        some = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
+        shown = [Tile(picture(frame), "a frame") for frame in frames[some]]
+        shown += [_spectrogram(evidence, row, "right" if row == query else "") for row in rows]
+        lines.append((evidence.name_of(query), shown))
+    caption = (
+        "Frames of a test clip, and the sounds that are found for it, the nearest first, as spectrograms with their "
+        "class: time runs to the right, pitch upwards; its own is marked."
+    )
+    return Tiles(lines, caption)
+
+
+def _spectrogram(evidence: VideoEvidence, row: int, mark: str) -> Tile:
+    (bands,) = log_mel(evidence.sounds[row : row + 1], evidence.summary["rate"], evidence.recipe)
+    grey = (127.5 * (bands[None, ::-1] / DEVIATIONS + 1)).clip(0, 255).astype(np.uint8)
+    return Tile(picture(grey), f"the sound of clip {row}", evidence.name_of(row), mark)
