@@ -3,9 +3,15 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -33,6 +39,8 @@ QUICK = {
     "evaluation": {"draws": 2, "shots": [1, 5], "fractions": [0.1], "regularisation": [0.01, 0.1]},
 }
 """Changes to the default parameters: the same chain in seconds."""
+STARTING = 180
+"""Seconds at most that a server has to start."""
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
 
 
@@ -192,3 +200,56 @@ def photos(tmp_path_factory):
         Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(folder / f"{number:02d}.png")
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+class Server:
+    """`mlflow models serve` at work."""
+
+    def __init__(self, process: subprocess.Popen, address: str, log: Path):
+        self.process, self.address, self.log = process, address, log
+
+    def wait(self) -> None:
+        end = time.monotonic() + STARTING
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.address}/ping", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        pytest.fail(self.log.read_text())
+
+    def answer(self, **request):
+        """The status of an answer, and what it says."""
+        content = json.dumps(request).encode()
+        post = urllib.request.Request(f"{self.address}/invocations", content, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(post, timeout=60) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory):
+    """A function that serves a project's champion, a real server on the loopback address, while its context lasts."""
+
+    @contextmanager
+    def serving(project, name):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = ["mlflow", "models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local"]
+        environment = project.environment(MLFLOW_TRACKING_URI=f"sqlite:///{project.path / 'mlflow.db'}")
+        log = tmp_path_factory.mktemp("server") / "log"
+        with log.open("w") as file:
+            output = {"stdout": file, "stderr": file, "start_new_session": True}
+            process = subprocess.Popen([*command, "--port", str(port)], env=environment, **output)
+        try:
+            server = Server(process, f"http://127.0.0.1:{port}", log)
+            server.wait()
+            yield server
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+    return serving

@@ -1,5 +1,6 @@
 """Methods of captioned images by the same stages: from pairs to a registered model and its page."""
 
+import base64
 import csv
 import subprocess
 import sys
@@ -58,6 +59,22 @@ def test_the_model_answers_images_texts_and_both_in_a_clean_process(trained_pair
     assert done.returncode == 0, done.stderr
     there = np.load(tmp_path / "there.npz")
     assert all(np.array_equal(there[name], value) for name, value in both.items())
+
+
+def test_a_server_answers_images_and_texts(trained_pairs, version, photos, serve):
+    file = photos / "07.png"
+    image = base64.b64encode(file.read_bytes()).decode()
+    with serve(trained_pairs, "unlabeled-captioned_digits") as server:
+        status, said = server.answer(dataframe_records=[{"image": image, "text": "a thin seven"}])
+        _, text = server.answer(dataframe_records=[{"text": "a thin seven"}])
+        refused, why = server.answer(dataframe_records=[{"image": "?"}])
+    here = mlflow.pyfunc.load_model(version.source)
+    expected = here.predict(pd.DataFrame({"image": [file.read_bytes()], "text": ["a thin seven"]}))
+    assert status == 200 and said["predictions"].keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(said["predictions"][name], value, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(text["predictions"]["text_embedding"], expected["text_embedding"], atol=1e-5)
+    assert refused == 400 and why["message"]
 
 
 @pytest.mark.parametrize(

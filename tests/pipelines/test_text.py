@@ -33,8 +33,15 @@ def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(proj
     assert np.array_equal(np.load(tmp_path / "there.npy"), here)
 
 
-def test_the_champion_is_measured_again_on_other_documents(project):
+def test_a_server_answers_strings_and_the_champion_is_measured_again_on_other_documents(project, serve):
     assert project.kedro("--pipeline=gpt", f"--params={QUICK}").exit_code == 0
+    texts = ["the with statement", "an integer"]
+    with serve(project, "unlabeled-topics") as server:
+        status, said = server.answer(inputs=texts)
+    version = project.client().get_model_version_by_alias("unlabeled-topics", "champion")
+    expected = mlflow.pyfunc.load_model(version.source).predict(texts)["embedding"]
+    assert status == 200
+    np.testing.assert_allclose(said["predictions"]["embedding"], expected, rtol=1e-4, atol=1e-5)
     result = project.kedro("--pipeline=gpt", f"--params={QUICK},gpt.ingestion.passage=500")
     assert result.exit_code == 0, result.output
     version = project.client().get_model_version("unlabeled-topics", "2")

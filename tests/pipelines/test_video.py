@@ -1,5 +1,6 @@
 """Methods of clips by the same stages: from films to a registered model and its page."""
 
+import base64
 import subprocess
 import sys
 
@@ -60,6 +61,18 @@ def test_the_model_answers_films_in_a_clean_process(trained_video, version, film
     assert done.returncode == 0, done.stderr
     there = np.load(tmp_path / "there.npz")
     assert all(np.array_equal(there[name], value) for name, value in here.items())
+
+
+def test_a_server_answers_films(trained_video, version, films, serve):
+    film = next(films.rglob("*.mp4")).read_bytes()
+    with serve(trained_video, "unlabeled-video") as server:
+        status, said = server.answer(dataframe_records=[{"video": base64.b64encode(film).decode()}])
+        refused, why = server.answer(dataframe_records=[{"video": base64.b64encode(b"no film").decode()}])
+    expected = mlflow.pyfunc.load_model(version.source).predict(pd.DataFrame({"video": [film]}))
+    assert status == 200 and said["predictions"].keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(said["predictions"][name], value, rtol=1e-4, atol=1e-5)
+    assert refused == 400 and "the video of row 0" in why["message"]
 
 
 def test_what_is_no_film_is_one_sentence(version):
