@@ -2,6 +2,7 @@
 
     python benchmarks/results.py [--pipeline=byol] [--env=local] [--seeds=3] [--params=...]
     python benchmarks/results.py --pipeline=compare     # a row a method, and how its untrained network does
+    python benchmarks/results.py --pipeline=clip --also=zero_shot_accuracy,retrieval.text_to_image.recall_at_10
 
 Each run is `kedro run` in a process of its own, from start to registered. Accuracies are of the test split, scored once
 a run; mean ± standard deviation over the seeds. The last line is a JSON object.
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--env", default="local")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--params", default="", help="further parameters, as for kedro run")
+    parser.add_argument("--also", default="", help="further numbers of metrics.json, by their dotted names")
     options = parser.parse_args()
     runs = [run(options, seed) for seed in range(options.seeds)]
     rows = {name: accuracies([metrics[name] for metrics, _ in runs]) for name in runs[0][0]}
@@ -45,7 +47,10 @@ def main() -> None:
         for metrics, whole in runs:
             training = metrics["encoder"]["seconds"]
             print(f"{whole:.1f} s from start to registered, {whole - training:.1f} s of it outside pretraining")
-    print(json.dumps({"table": rows, "seconds": [whole for _, whole in runs]}))
+    also = {name: [dotted(metrics["encoder"], name) for metrics, _ in runs] for name in options.also.split(",") if name}
+    for name, (mean, deviation) in spread(also).items():
+        print(f"{name}: {mean:.4f} ± {deviation:.4f}")
+    print(json.dumps({"table": rows, "also": also, "seconds": [whole for _, whole in runs]}))
 
 
 def run(options: argparse.Namespace, seed: int) -> tuple[dict[str, dict], float]:
@@ -68,6 +73,13 @@ def of_methods() -> dict[str, dict]:
     rows = {name: json.loads((REPORTS / name / "metrics.json").read_text()) for name in names}
     baselines = rows["byol" if "byol" in rows else next(iter(rows))]["baselines"]
     return rows | {f"*{name}*": numbers for name, numbers in baselines.items()}
+
+
+def dotted(metrics: dict, name: str) -> float:
+    """A number of nested metrics."""
+    for key in name.split("."):
+        metrics = metrics[key]
+    return metrics
 
 
 def accuracies(metrics: list[dict]) -> dict[str, tuple[float, float]]:

@@ -2,7 +2,7 @@
 
     L = − mean over t of log p(x_t | x_0 … x_{t−1})
 
-(Radford et al. 2018, 2019; pre-norm blocks, learned positions and tied embeddings as in GPT-2.) Where we differ:
+(Radford et al. 2018, 2019; pre-norm blocks and tied embeddings as in GPT-2.) Where we differ: positions are rotary, and
 sequences are cut anew from the stream of all documents each epoch.
 """
 

@@ -1,4 +1,4 @@
-"""A transformer over tokens: learned positions, pre-norm blocks, and logits that share the embedding's weights."""
+"""A transformer over tokens: rotary positions, pre-norm blocks, and logits that share the embedding's weights."""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +6,20 @@ from torch.nn import functional as F
 
 SIZES = {"tiny_transformer": (128, 4, 4), "small_transformer": (256, 6, 8), "base_transformer": (768, 12, 12)}
 """Width D, blocks and heads, by name."""
+SLOWEST = 10_000.0
+"""Tokens after which the slowest angle has turned by one radian, or nearly."""
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Queries or keys (B, H, T, d), turned by angles that grow with their position (arXiv:2104.09864, equation 34).
+
+    The product of a query with a key then depends on how far apart they are, and not on where.
+
+    Args:
+        cosines, sines: Of the angles, (T, d / 2).
+    """
+    first, second = x.chunk(2, -1)  # times float32: bf16 would round the angles
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], -1).to(x.dtype)
 
 
 class TokenBlock(nn.Module):
@@ -19,10 +33,11 @@ class TokenBlock(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(0.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
-        parts = self.attention_in(self.norm_1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*parts, is_causal=self.causal)
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D); the angles are those of `rotate`."""
+        query, key, value = self.attention_in(self.norm_1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = rotate(query, cosines, sines), rotate(key, cosines, sines)
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         x = x + self.drop(self.attention_out(attended.transpose(1, 2).flatten(2)))
         return x + self.drop(self.feed_forward(self.norm_2(x)))
 
@@ -41,7 +56,10 @@ class Transformer(nn.Module):
         super().__init__()
         width, depth, heads = SIZES[architecture]
         self.feature_dim, self.context, self.causal = width, context, causal
-        self.embedding, self.position = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.embedding = nn.Embedding(vocabulary, width)
+        angles = torch.arange(context)[:, None] * SLOWEST ** -(torch.arange(0, 1, 2 * heads / width))
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
         self.drop = nn.Dropout(0.0)
         self.blocks = nn.ModuleList(TokenBlock(width, heads, causal) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -66,12 +84,12 @@ class Transformer(nn.Module):
         Args:
             second: Which tokens are of a pair's second half, bool of shape (T,); None: none.
         """
-        x = self.embedding(numbers) + self.position.weight[: numbers.shape[1]]
+        x, length = self.embedding(numbers), numbers.shape[1]
         if second is not None:
             x = x + second[:, None] * self.second
         x = self.drop(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, self.cosines[:length], self.sines[:length])
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
