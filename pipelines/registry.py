@@ -145,12 +145,17 @@ def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
 
 
 def fetch(name: str, version: str) -> Registered:
-    """The image encoder of a version, by its number or alias. Raises UnlabeledError where it cannot be had."""
+    """The image encoder of a version, by its number or alias; of one with captions, that of its images.
+
+    Raises:
+        UnlabeledError: It cannot be had, or is of other data.
+    """
     from unlabeled.encoders import ImageEncoder  # imports torch
     from unlabeled.served import load_served
 
     found = find(MlflowClient(), name, version)
     served = load_served(download(found))
-    if not isinstance(served.encoder, ImageEncoder):
-        raise UnlabeledError(f"{name} version {found.version} is an encoder of texts, expected one of images")
-    return Registered(str(found.version), *served)
+    encoder = getattr(served.encoder, "first", served.encoder)
+    if not isinstance(encoder, ImageEncoder):
+        raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
+    return Registered(str(found.version), *served._replace(encoder=encoder))

@@ -259,7 +259,7 @@ class Finetuning(Block):
 
     block: ClassVar[str] = "finetune"
     method: str = "byol"
-    """Whose encoder."""
+    """Whose encoder, of images."""
     labels: Annotated[
         tuple[Count | Literal["all"], ...], Field(strict=False, min_length=1), BeforeValidator(_as_list)
     ] = (1, 10, "all")
@@ -273,6 +273,12 @@ class Finetuning(Block):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @model_validator(mode="after")
+    def _is_a_method(self) -> "Finetuning":
+        if self.method not in IMAGE_METHODS:
+            raise ValueError(f"method={self.method!r}, expected one of {', '.join(IMAGE_METHODS)}")
+        return self
 
 
 class Compare(Block):

@@ -23,6 +23,12 @@ def test_an_encoder_is_trained_on_beside_one_from_scratch(trained, project):
     )
 
 
+def test_a_method_of_other_data_is_refused(project):
+    result = project.kedro("--pipeline=finetune", "--params=finetune.method=gpt")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 1 and "finetune: received method='gpt', expected one of byol, simclr" in said
+
+
 def test_a_method_without_an_encoder_is_named(project):
     assert project.kedro("--pipeline=byol", "--tags=ingestion").exit_code == 0
     result = project.kedro("--pipeline=finetune", "--params=finetune.method=vicreg")

@@ -77,6 +77,14 @@ def test_a_server_answers_images_and_texts(trained_pairs, version, photos, serve
     assert refused == 400 and why["message"]
 
 
+def test_the_tower_of_images_embeds_a_folder(trained_pairs, photos):
+    given = f"embed.path={photos},embed.model_name=unlabeled-captioned_digits"
+    result = trained_pairs.kedro("--pipeline=embed", f"--params={given}")
+    assert result.exit_code == 0, result.output
+    table = pd.read_parquet(trained_pairs.path / "data/07_model_output/embeddings.parquet")
+    assert len(table) == 21 and len(table.embedding[0]) == 256
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
