@@ -9,6 +9,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline, node
 
 from unlabeled.config import Augmentation
+from unlabeled.reuse import order_of
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def cache_views(
 
     views = cache_views(images, manifest.sha256.tolist(), recipe, folder)
     logger.info("crops: %d of each image, %.0f MB", views.shape[1], views.nbytes / 1e6)
-    return {"views": views, "views_of": recipe.crops_of(summary["data_digest"])}
+    return {"views": views, "views_of": recipe.crops_of(summary["data_digest"], order_of(manifest))}
 
 
 def create_pipeline() -> Pipeline:

@@ -15,6 +15,7 @@ from pipelines.provenance import CODE, hardware
 from pipelines.tracking import LiveMetrics
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.errors import ConfigError
+from unlabeled.reuse import order_of
 
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
@@ -35,7 +36,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
+        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
         log_data(summary)
         with LiveMetrics(mlflow.active_run().info.run_id) as report:
             encoder, history, examples = pretrain_encoder(
@@ -83,8 +84,9 @@ def stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
     if asked["views"] == "fresh" or cached == asked:
         return
     key = next(key for key in asked if cached.get(key) != asked[key])
-    if key == "data_digest":
-        raise ConfigError("the crops were cut from other images: run the stage augmentation again")
+    if key in ("data_digest", "order"):
+        which = "other images" if key == "data_digest" else "images in another order"
+        raise ConfigError(f"the crops were cut from {which}: run the stage augmentation again")
     raise ConfigError(
         f"augmentation.{key}: received {asked[key]!r}, but the crops were cached with {cached.get(key)!r}: run the "
         f"stage augmentation again with it for all methods, or set augmentation.views=fresh for this one"

@@ -16,7 +16,7 @@ from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
 
-LIBRARIES = ("numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
+LIBRARIES = ("av", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
 LIBRARIES += ("torch", "torchvision")
 """Those whose version may change a number."""
 PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"

@@ -15,7 +15,7 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from unlabeled.methods import IMAGE_METHODS, METHODS, TEXT_METHODS
+from unlabeled.methods import IMAGE_METHODS, METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
@@ -30,6 +30,12 @@ LOADS_A_METHOD = {
     "pipelines.video.pretraining",
 }
 """Stages that find the method by its name in a table."""
+ENCODERS = {
+    **dict.fromkeys(TEXT_METHODS, ["unlabeled.text.encoder"]),
+    **dict.fromkeys(PAIR_METHODS, ["unlabeled.pairs.towers", "unlabeled.text.encoder"]),
+    **dict.fromkeys(VIDEO_METHODS, ["unlabeled.pairs.towers", "unlabeled.video.encoders"]),
+}
+"""Modules that `unlabeled.encoders` finds by the name of a kind."""
 TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
@@ -77,7 +83,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
     read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
     outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
     plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
-    lasting = stage in SHARED and method not in TEXT_METHODS
+    lasting = stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS
     description = {
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
         "deps": sorted(read) + _code(nodes.nodes[0].func.__module__, method, imports),
@@ -104,6 +110,9 @@ def _code(module: str, method: str, imports: Any) -> list[str]:
     if module in LOADS_A_METHOD:
         modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
+    if "unlabeled.encoders" in used:
+        kinds = ENCODERS.get(method, [])
+        used |= {*kinds, *(name for module in kinds for name in imports.find_upstream_modules(module))}
     used.discard("unlabeled.methods")  # a table of names: adding one to it reruns nothing
     templates = [file for name in used for file in TEMPLATES.get(name, [])]
     return sorted([*map(_source, used), *templates])

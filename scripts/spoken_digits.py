@@ -6,16 +6,21 @@ of a film in FOLDER, with a handwritten digit of scikit-learn's that moves. As t
 """
 
 import argparse
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from unlabeled.decode import UndecodableError
+from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.sources import digits
 from unlabeled.threads import in_order
 from unlabeled.video.clips import read_sound, write_clip
 from unlabeled.video.moving_digits import FPS, RATE, moving, write_metadata
 
+NAME = re.compile(r"(\d)_.+_(\d+)")
 TEST_RECORDINGS = 5
 """Of each speaker and digit."""
 TEST_IMAGES = 36
@@ -29,17 +34,22 @@ def main() -> None:
     parser.add_argument("recordings", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    make_films(arguments.recordings, arguments.folder)
+    try:
+        make_films(arguments.recordings, arguments.folder)
+    except (DataError, UndecodableError) as error:
+        sys.exit(f"Error: {error}")
 
 
 def make_films(recordings: Path, folder: Path) -> None:
     """Writes a film a recording, in the order of their names, and `metadata.csv` with their labels and splits."""
-    files = sorted(recordings.glob("*_*_*.wav"))
+    files = sorted(file for file in recordings.glob("*.wav") if NAME.fullmatch(file.stem))
+    if not files:
+        raise DataError(f"{recordings} holds no files called {{digit}}_{{speaker}}_{{index}}.wav")
     images = images_by_split()
 
     def make(number: int) -> tuple[str, str, str]:
         file, draw = files[number], np.random.default_rng([0, number])
-        digit, _, index = file.stem.split("_")
+        digit, index = NAME.fullmatch(file.stem).groups()
         split = "test" if int(index) < TEST_RECORDINGS else "train"
         frames = moving(draw.choice(images[digit, split]), draw)
         write_clip(folder / f"{file.stem}.mp4", frames, FPS, read_sound(file, RATE, LONGEST * RATE), RATE)

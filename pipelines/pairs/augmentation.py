@@ -25,9 +25,10 @@ def cache(
 ) -> dict[str, Any]:
     from tokenizers import Tokenizer
 
-    from unlabeled.pairs.captions import pack_captions
+    from unlabeled.pairs.captions import cutting, pack_captions
 
-    captions = pack_captions(manifest.text.tolist(), Tokenizer.from_str(json.dumps(tokenizer)), recipe.caption_length)
+    cut = cutting(Tokenizer.from_str(json.dumps(tokenizer)), recipe.caption_length)
+    captions = pack_captions(manifest.text.tolist(), cut)
     logger.info("captions: %s tokens, none of them padding", f"{len(captions.tokens):,}")
     cached = cache_views(images, manifest, summary, recipe, folder)
     return {**cached, "caption_tokens": captions.tokens, "caption_starts": captions.starts}
@@ -35,12 +36,18 @@ def cache(
 
 def create_pipeline() -> Pipeline:
     inputs = {name: name for name in ("images", "manifest", "summary", "tokenizer")}
+    outputs = (
+        "views",
+        "caption_tokens",
+        "caption_starts",
+        "views_of",
+    )  # saved in this order: what vouches for all, last
     return Pipeline(
         [
             node(
                 cache,
                 inputs={**inputs, "recipe": "params:augmentation", "folder": "augmentation_folder"},
-                outputs={name: name for name in ("views", "views_of", "caption_tokens", "caption_starts")},
+                outputs={name: name for name in outputs},
                 name="augmentation",
                 tags="augmentation",
             )

@@ -14,6 +14,7 @@ from pipelines.pretraining import CHECKPOINT, log_data, record, stop_if_stale
 from pipelines.tracking import LiveMetrics
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
+from unlabeled.reuse import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
@@ -38,12 +39,13 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pairs.pretrain import pretrain_encoder  # imports torch
         from unlabeled.pretrain import fingerprint
 
-        if not recipe.captions_of(summary["data_digest"]).items() <= views_of.items():
+        made_of = summary["data_digest"], order_of(manifest)
+        if not recipe.captions_of(*made_of).items() <= views_of.items():
             raise ConfigError(
                 "the cached captions are of other data, or cut to another augmentation.caption_length than "
                 f"{recipe.caption_length}: run the stage augmentation again"
             )
-        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"]))
+        stop_if_stale(views_of, recipe.crops_of(*made_of))
         log_data(summary)
         with LiveMetrics(mlflow.active_run().info.run_id) as report:
             encoder, history = pretrain_encoder(

@@ -5,19 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms
 
 logger = logging.getLogger(__name__)
 
 
-def cache(sounds: np.ndarray, summary: dict[str, Any], recipe: Spectrograms, folder: Path) -> dict[str, Any]:
+def cache(
+    sounds: np.ndarray, manifest: pd.DataFrame, summary: dict[str, Any], recipe: Spectrograms, folder: Path
+) -> dict[str, Any]:
     from unlabeled.video.sound import cache_spectrograms  # imports torch
 
     spectrograms = cache_spectrograms(sounds, summary["rate"], recipe, folder)
     logger.info("spectrograms: %d bands of %d windows, %.0f MB", *spectrograms.shape[1:], spectrograms.nbytes / 1e6)
-    return {"spectrograms": spectrograms, "spectrograms_of": recipe.spectrograms_of(summary["data_digest"])}
+    made_of = recipe.spectrograms_of(summary["data_digest"], order_of(manifest))
+    return {"spectrograms": spectrograms, "spectrograms_of": made_of}
 
 
 def create_pipeline() -> Pipeline:
@@ -26,7 +31,7 @@ def create_pipeline() -> Pipeline:
             node(
                 cache,
                 inputs={
-                    **{name: name for name in ("sounds", "summary")},
+                    **{name: name for name in ("sounds", "manifest", "summary")},
                     "recipe": "params:augmentation",
                     "folder": "spectrograms_folder",
                 },

@@ -41,6 +41,8 @@ class VideoEncoderModel(PythonModel):
         from unlabeled.video.clips import read_clip
         from unlabeled.video.encoders import reading_for
 
+        if films.empty:
+            raise MlflowException.invalid_parameter_value("received no rows, expected some with a video")
         config, clips = reading_for(self.served.encoder.first, self.served.encoder.second), []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "film")

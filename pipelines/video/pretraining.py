@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline, node
 from pipelines.pretraining import CHECKPOINT, log_data, record
 from pipelines.tracking import LiveMetrics
 from unlabeled.errors import ConfigError
+from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
 
@@ -32,7 +33,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
-        if spectrograms_of != recipe.spectrograms_of(summary["data_digest"]):
+        if spectrograms_of != recipe.spectrograms_of(summary["data_digest"], order_of(manifest)):
             raise ConfigError(
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"

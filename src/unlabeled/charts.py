@@ -52,6 +52,8 @@ NAMES = {
     "validation_loss": "loss on validation",
     "images_per_second": "images a second",
     "sequences_per_second": "sequences a second",
+    "pairs_per_second": "pairs a second",
+    "clips_per_second": "clips a second",
 }
 """Curves of a training, in their order; further columns of its history follow under their own names."""
 NOT_CURVES = {"epoch", "seconds", "untrained_embedding_std"}

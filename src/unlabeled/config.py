@@ -154,9 +154,9 @@ class Augmentation(Block):
         """The keys that decide how crops are cut, as JSON values."""
         return self.model_dump(mode="json", include=GEOMETRY)
 
-    def crops_of(self, data_digest: str) -> dict[str, Any]:
-        """All that decides the cached crops, as JSON values."""
-        return {"data_digest": data_digest, **self.geometry()}
+    def crops_of(self, data_digest: str, order: str) -> dict[str, Any]:
+        """All that decides the cached crops, as JSON values; `order`: which image is in which row."""
+        return {"data_digest": data_digest, "order": order, **self.geometry()}
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augmentation":

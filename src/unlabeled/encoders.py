@@ -99,7 +99,7 @@ class ImageEncoder(Saved):
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
-        if not hasattr(data, "shape"):
+        if np.ndim(data) != 4:
             return "is of images, and today's data are none"
         if self.channels != data.shape[1]:
             return f"is of images with {self.channels} channels, and today's have {data.shape[1]}"

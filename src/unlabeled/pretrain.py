@@ -24,6 +24,7 @@ from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import load_method
 from unlabeled.probe import Labels, knn_accuracy
+from unlabeled.reuse import order_of
 from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
 from unlabeled.views import Views
 
@@ -71,18 +72,9 @@ def pretrain_encoder(
     Raises:
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
     """
-    if len(manifest) != len(images):
-        raise TrainingError(
-            f"the manifest has {len(manifest)} rows for {len(images)} images: run the stage ingestion again"
-        )
     check(method, config)
     kind = load_method(method)
-    rows = np.flatnonzero((manifest.split == "train") & ((manifest.target >= 0) | (not kind.supervised)))
-    if config.batch_size > len(rows):
-        raise TrainingError(
-            f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} images to train on: "
-            f"lower it, or add images"
-        )
+    rows = rows_to_train_on(manifest, len(images), config, "images", kind.supervised)
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     device = choose_device(config.device)
     channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
@@ -119,6 +111,29 @@ def pretrain_encoder(
     unseen = np.flatnonzero(manifest.split == "validation")
     shown = images[(unseen if len(unseen) else rows)[:ILLUSTRATED]]
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
+
+
+def rows_to_train_on(
+    manifest: pd.DataFrame, count: int, config: Pretraining, unit: str, supervised: bool = False
+) -> np.ndarray:
+    """The rows of the train split, int64; those with a label, where the method is supervised.
+
+    Args:
+        count: How many data there are, and should be rows.
+        unit: What they are, in the plural.
+
+    Raises:
+        TrainingError: There are more, or fewer; or fewer to train on than a batch has.
+    """
+    if len(manifest) != count:
+        raise TrainingError(f"the manifest has {len(manifest)} rows for {count} {unit}: run the stage ingestion again")
+    rows = np.flatnonzero((manifest.split == "train") & ((manifest.target >= 0) | (not supervised)))
+    if config.batch_size > len(rows):
+        raise TrainingError(
+            f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} {unit} to train on: "
+            f"lower it, or add {unit}"
+        )
+    return rows
 
 
 def check(method: str, config: Pretraining, size: int | None = None) -> None:
@@ -236,8 +251,7 @@ def fingerprint(
     method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
 ) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
-    order = hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
-    return fingerprint_of(method, summary, config, recipe, order=order)
+    return fingerprint_of(method, summary, config, recipe, order=order_of(manifest))
 
 
 def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:

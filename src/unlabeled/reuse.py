@@ -69,6 +69,11 @@ class EarlierRows:
         return [checksum(self.array[self._number[content]]) for content in contents]
 
 
+def order_of(manifest: pd.DataFrame) -> str:
+    """A digest of which content is in which row."""
+    return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
+
+
 def checksum(row: np.ndarray) -> int:
     """CRC-32: against damage, not against malice."""
     return zlib.crc32(np.ascontiguousarray(row).reshape(-1).view(np.uint8))

@@ -202,16 +202,31 @@ def _official(splits: Iterable[str | None]) -> dict[str, str]:
 
 
 def read_metadata(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a metadata.csv by their file_name."""
+    """The rows of a metadata.csv by their file_name.
+
+    Raises:
+        DataError: No CSV in UTF-8, without that column, with more values in a row than columns, or a file named twice.
+    """
+    rows: dict[str, dict[str, str]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or [], list(reader)
+            columns = reader.fieldnames or []
+            for row in reader if "file_name" in columns else ():
+                name = PurePosixPath(row["file_name"] or "").as_posix()
+                if None in row:
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: received {len(columns) + len(row[None])} values, expected "
+                        f"{len(columns)}, for {', '.join(columns)}; put text that has commas in quotes"
+                    )
+                if name in rows:
+                    raise DataError(f"{path}, line {reader.line_num}: {name} is named a second time, expected once")
+                rows[name] = row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from error
     if "file_name" not in columns:
         raise DataError(f"{path} has the columns {', '.join(columns) or '(none)'}, expected file_name (and label)")
-    return {PurePosixPath(row["file_name"] or "").as_posix(): row for row in rows}
+    return rows
 
 
 def _with_metadata(

@@ -166,11 +166,18 @@ def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: tor
     if state["fingerprint"] != fingerprint:
         logger.info("the checkpoint %s is of other data or parameters: training from the beginning", path)
         return beginning
+    if _shapes(state["method"]) != _shapes(method.state_dict()):
+        logger.info("the checkpoint %s is of a network of other code: training from the beginning", path)
+        return beginning
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     _lay_out_like_parameters(optimizer)
     logger.info("resuming after step %d, from %s", state["step"], path)
     return state
+
+
+def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

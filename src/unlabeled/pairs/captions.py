@@ -1,5 +1,6 @@
 """Captions as tokens, one after another without a gap, and those of a batch by their length: none is ever padded."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from unlabeled.text.packing import SMALL
+
+logger = logging.getLogger(__name__)
 
 
 class Captions(NamedTuple):
@@ -25,9 +28,23 @@ class Group(NamedTuple):
     tokens: Tensor
 
 
-def pack_captions(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> Captions:
-    """All captions, each with the special tokens that surround a text, and cut to the longest length."""
-    rows = [encoding.ids[:longest] for encoding in tokenizer.encode_batch(list(texts))]
+def cutting(tokenizer: Tokenizer, longest: int) -> Tokenizer:
+    """The same tokenizer, of so many tokens at most: the special ones that surround a text stay, its end goes."""
+    copied = Tokenizer.from_str(tokenizer.to_str())
+    copied.enable_truncation(longest)
+    return copied
+
+
+def pack_captions(texts: Sequence[str], tokenizer: Tokenizer) -> Captions:
+    """All captions, each with the special tokens that surround a text, as the tokenizer cuts them."""
+    encodings = tokenizer.encode_batch(list(texts))
+    if cut := sum(bool(encoding.overflowing) for encoding in encodings):
+        logger.warning(
+            "%.0f%% of the captions are longer than augmentation.caption_length, and are cut: raise it, or raise "
+            "ingestion.vocabulary, so that words are fewer tokens",
+            100 * cut / len(encodings),
+        )
+    rows = [encoding.ids for encoding in encodings]
     dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
     starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Captions(np.concatenate([np.array(row, dtype) for row in rows]), starts)

@@ -18,16 +18,19 @@ class PairsIngestion(Ingestion):
     label: Name | None = "label"
     """The column whose values are the classes, where there is one; None: no labels."""
     together: str | None = None
-    """A regular expression: captions that read alike without what it matches stay on one side of the split. None: the
-    split follows from the image's content."""
+    """A regular expression, of the source `pairs`: captions that read alike without what it matches stay on one side of
+    the split. None: the split follows from the image's content."""
     tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
-    vocabulary: Annotated[int, Field(ge=32, le=65_536)] = 64
-    """Tokens that the tokenizer learns from the captions of the training split."""
+    vocabulary: Annotated[int, Field(ge=32, le=65_536)] | None = None
+    """Tokens that the tokenizer learns from the captions of the training split; None: all there are, at most 4096."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> "PairsIngestion":
         if self.source == "pairs" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source pairs")
+        for name in ("path", "together"):
+            if self.source != "pairs" and (given := getattr(self, name)):
+                raise ValueError(f"{name}={given!r}, expected none for the source {self.source}: it is of source=pairs")
         try:
             re.compile(self.together or "")
         except re.error as error:
@@ -41,18 +44,22 @@ class PairAugmentation(Augmentation):
     caption_length: Annotated[int, Field(ge=4, le=512)] = 32
     """Tokens of a caption that a step eats; what is beyond is left out."""
 
-    def captions_of(self, data_digest: str) -> dict[str, Any]:
-        """All that decides the cached captions, as JSON values."""
-        return {"data_digest": data_digest, "caption_length": self.caption_length}
+    def captions_of(self, data_digest: str, order: str) -> dict[str, Any]:
+        """All that decides the cached captions, as JSON values; `order`: which pair is in which row."""
+        return {"data_digest": data_digest, "order": order, "caption_length": self.caption_length}
 
-    def crops_of(self, data_digest: str) -> dict[str, Any]:
+    def crops_of(self, data_digest: str, order: str) -> dict[str, Any]:
         """All that decides the cached crops and captions, as JSON values."""
-        return super().crops_of(data_digest) | self.captions_of(data_digest)
+        return super().crops_of(data_digest, order) | self.captions_of(data_digest, order)
 
 
 class PairPretraining(Pretraining):
     """The loop, as for images, on two networks."""
 
+    encoder: Literal[
+        "small_resnet", "resnet18", "resnet34", "resnet50", "small_vit", "vit_tiny", "vit_small", "vit_base"
+    ] = "small_resnet"
+    """Of images."""
     text_encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
     projection_dim: Count = 128
     """P, of the space that both share."""

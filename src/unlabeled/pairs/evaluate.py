@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from unlabeled.arrays import Rows
 from unlabeled.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.retrieval import Similarity, chance, recall
@@ -41,7 +42,7 @@ def evaluate(
     if not len(test):
         return Evaluated(metrics | {"retrieval": {}, "zero_shot_accuracy": None}, features, probe, {})
     found = _Search.of_split(manifest, test)
-    first, second = encoder.shared("first", images[test]), encoder.shared("second", found.texts)
+    first, second = encoder.shared("first", Rows([images], test)), encoder.shared("second", found.texts)
     metrics["retrieval"] = {
         **found.recalls(lambda queries: second[queries] @ first.T, lambda queries: first[queries] @ second.T),
         "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(images, manifest, test, found)},
@@ -60,7 +61,7 @@ def zero_shot_accuracy(
     prompts = [prompt.replace("{}", name) for prompt in config.prompts for name in classes]
     of_prompts = torch.from_numpy(encoder.shared("second", prompts)).unflatten(0, (len(config.prompts), len(classes)))
     of_classes = F.normalize(of_prompts.mean(0), dim=1).numpy()
-    guessed = (encoder.shared("first", images[labels.test]) @ of_classes.T).argmax(1)
+    guessed = (encoder.shared("first", Rows([images], labels.test)) @ of_classes.T).argmax(1)
     return float((guessed == labels.targets[labels.test]).mean())
 
 
@@ -112,10 +113,15 @@ def _bag_of_words(images: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, 
 
     train = np.flatnonzero(manifest.split == "train")
     words = TfidfVectorizer(token_pattern=r"\w+").fit(manifest.text.iloc[train])
-    known, asked = words.transform(manifest.text.iloc[train]).toarray(), words.transform(search.texts).toarray()
+    known, asked = words.transform(manifest.text.iloc[train]), words.transform(search.texts)  # sparse
     pixels = torch.from_numpy(pixels_of(images))
-    seen = known[torch.cdist(pixels[test], pixels[train]).argmin(1).numpy()]
-    imagined = pixels[train][(asked @ known.T).argmax(1)]
-    return search.recalls(
-        lambda queries: -torch.cdist(imagined[queries], pixels[test]).numpy(), lambda queries: seen[queries] @ asked.T
-    )
+
+    def images_for(texts: slice) -> np.ndarray:
+        imagined = train[(asked[texts] @ known.T).toarray().argmax(1)]
+        return -torch.cdist(pixels[imagined], pixels[test]).numpy()
+
+    def texts_for(some: slice) -> np.ndarray:
+        nearest = torch.cdist(pixels[test[some]], pixels[train]).argmin(1).numpy()
+        return (known[nearest] @ asked.T).toarray()
+
+    return search.recalls(images_for, texts_for)

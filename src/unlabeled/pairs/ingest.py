@@ -36,11 +36,11 @@ def ingest(config: PairsIngestion, folder: Path) -> Ingested:
     found = images.ingest(config, folder, source)
     manifest = found.manifest.assign(text=[captions[path] for path in found.manifest.path])
     tokenizer = train_tokenizer(manifest.text[manifest.split == "train"], config)
-    lines = "\n".join([found.summary["data_digest"], *sorted(manifest.sha256 + manifest.text)])
+    lines = [found.summary["data_digest"], tokenizer.to_str(), *sorted(manifest.sha256 + manifest.text)]
     summary = found.summary | {
         "captions": int(manifest.text.nunique()),
         "vocabulary": tokenizer.get_vocab_size(),
-        "data_digest": hashlib.sha256(lines.encode()).hexdigest()[:16],
+        "data_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
     }
     logger.info("%d different captions; %d tokens in the vocabulary", summary["captions"], summary["vocabulary"])
     return Ingested(found.images, manifest, found.quarantine, summary, tokenizer.to_str())

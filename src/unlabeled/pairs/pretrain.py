@@ -10,12 +10,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from unlabeled import health
 from unlabeled.arrays import Rows, spread
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.errors import TrainingError
 from unlabeled.method import Method
 from unlabeled.methods import load_method
-from unlabeled.pairs.captions import Captions, Group, grouped
+from unlabeled.pairs.captions import Captions, Group, cutting, grouped
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.pairs.retrieval import recall
 from unlabeled.pairs.towers import PairEncoder, Towers
@@ -27,11 +27,12 @@ from unlabeled.pretrain import (
     constants_of,
     embedding_monitor,
     fingerprint,
+    rows_to_train_on,
 )
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.network import Transformer
 from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
-from unlabeled.views import Views
+from unlabeled.views import Order, Views
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ class CaptionedViews:
 
     unit = "pairs"
 
-    def __init__(self, views: Views, captions: Captions):
+    def __init__(self, views: Views, captions: Captions, rows: np.ndarray, seed: int):
         self.device, self.batch_size, self.steps_per_epoch = views.device, views.batch_size, views.steps_per_epoch
         self._views, self._captions = views, captions
+        self._order = Order(rows, views.batch_size, seed)  # that of the views, here on the CPU
 
     def batch(self, step: int) -> tuple[Tensor | Group, ...]:
         """Views (B, C, h, w), float32, normalised; and the captions of the batch, in groups."""
-        rows = self._views.rows_of(step).cpu().numpy()
+        rows = self._order.at(step).numpy()
         return *self._views.batch(step), *grouped(self._captions, rows, self.device)
 
 
@@ -78,19 +80,16 @@ def pretrain_encoder(
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
     """
     check(method, config, recipe)
-    device, rows = choose_device(config.device), np.flatnonzero(manifest.split == "train")
-    if config.batch_size > len(rows):
-        raise TrainingError(
-            f"pretraining.batch_size: received {config.batch_size}, expected at most {len(rows)}, the pairs of the "
-            f"train split"
-        )
+    device, rows = choose_device(config.device), rows_to_train_on(manifest, len(images), config, "pairs")
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         with as_config_error():
             size = recipe.crop_size or images.shape[-1]
             image = ImageEncoder(config.encoder, images.shape[1], size, normalisation)
-            text = TextEncoder(config.text_encoder, tokenizer, recipe.caption_length, causal=True)
+            text = TextEncoder(
+                config.text_encoder, cutting(tokenizer, recipe.caption_length), recipe.caption_length, True
+            )
             encoder = PairEncoder(image, text, config.projection_dim)
             model = load_method(method)(encoder.network, **constants_of(method, config))
     drawn = Views(
@@ -105,7 +104,7 @@ def pretrain_encoder(
     )
     history = pretrain(
         model,
-        CaptionedViews(drawn, captions),
+        CaptionedViews(drawn, captions, rows, config.seed),
         config,
         resume=resume,
         fingerprint=fingerprint(method, manifest, summary, config, recipe),
@@ -128,16 +127,18 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
 
 
 def _monitor(encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
-    """What `embedding_monitor` measures, and how often a caption of the validation split finds its image."""
+    """What `embedding_monitor` measures, how spread captions are, and how often one of the validation split finds its
+    image."""
     measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
     rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
-    pictures = images[rows]
+    pictures = Rows([images], rows)
     texts, of = np.unique(manifest.text.iloc[rows].tolist(), return_inverse=True)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()
         if len(rows):
             first, second = encoder.shared("first", pictures), encoder.shared("second", texts.tolist())
+            measured["caption_embedding_std"] = health.embedding_std(torch.from_numpy(second))
             found = recall(lambda queries: second[queries] @ first.T, np.arange(len(texts)), of)
             measured |= {f"validation_{name}": value for name, value in found.items()}
         return measured

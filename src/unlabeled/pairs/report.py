@@ -18,7 +18,9 @@ def retrieval(evidence: ImageEvidence, shown: dict[str, list[list[int]]]) -> Sec
     if not found:
         return None
     zero = evidence.metrics["zero_shot_accuracy"]
-    lead = f"Put into words, the right class is the nearest for {zero:.1%} of the test images." if zero else ""
+    lead = (
+        f"Put into words, the right class is the nearest for {zero:.1%} of the test images." if zero is not None else ""
+    )
     blocks = [_recalls(found), _images(evidence, shown["text_to_image"]), _texts(evidence, shown["image_to_text"])]
     return Section("What it finds", blocks, lead, layout="wide")
 

@@ -103,12 +103,17 @@ def _in_metadata(root: Path, label: str | None) -> dict[str, str]:
 
 
 def _in_parquet(path: Path, label: str | None) -> dict[str, str]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     captions = {}
     for name, file in parquet_files(path).items():
         with readable(file):
-            _check_columns(file, pq.read_schema(file).names, label)
+            schema = pq.read_schema(file)
+            _check_columns(file, schema.names, label)
+            kind = schema.field(CAPTION).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise DataError(f"{file}: received a column {CAPTION} of type {kind}, expected one string an image")
             column = pq.read_table(file, columns=[CAPTION])[CAPTION].to_pylist()
         captions |= {f"{name}/{number}": text or "" for number, text in enumerate(column)}
     return captions

@@ -14,13 +14,23 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
 
 
+MOST = 4096
+"""Tokens that are learned where nobody said how many."""
+
+
 def train_tokenizer(texts: Iterable[str], config: TextIngestion) -> Tokenizer:
     """A tokenizer of so many tokens. Raises ConfigError where the texts do not have that many."""
-    tokenizer, trainer = KINDS[config.tokenizer](config.vocabulary)
+    tokenizer, trainer = KINDS[config.tokenizer](config.vocabulary or MOST)
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() < config.vocabulary:
+    size = tokenizer.get_vocab_size()
+    if config.vocabulary and size > config.vocabulary:
         raise ConfigError(
-            f"ingestion.vocabulary: received {config.vocabulary}, expected no more than {tokenizer.get_vocab_size()}, "
+            f"ingestion.vocabulary: received {config.vocabulary}, expected {size} or more: so many are needed for the "
+            f"single characters"
+        )
+    if config.vocabulary and size < config.vocabulary:
+        raise ConfigError(
+            f"ingestion.vocabulary: received {config.vocabulary}, expected no more than {size}, "
             f"which is all that the training texts have; lower it, or add texts"
         )
     return tokenizer

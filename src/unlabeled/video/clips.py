@@ -163,7 +163,10 @@ def _film(path: Path, config: VideoIngestion) -> tuple[list[Decoded], float]:
         if not pictures:
             raise UndecodableError("no frames: the video is empty")
         ends = times[-1] - times[0] + 1 / float(stream.average_rate or FPS)
-    return [pictures[i] for i in _evenly(len(pictures), config.frames)], ends
+    # By the moments at which they are shown: frames need not be equally long.
+    moments = (np.arange(config.frames) + 0.5) / config.frames * min(ends, config.seconds)
+    shown = np.searchsorted(times[: len(pictures)], times[0] + moments, "right") - 1
+    return [pictures[i] for i in shown], ends
 
 
 def _pictures(images: list[Path], config: VideoIngestion, share: float) -> list[Decoded]:

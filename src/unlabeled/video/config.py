@@ -23,7 +23,7 @@ class VideoIngestion(Block):
     """Pixels a side of a stored frame: the shorter side is resized to it and the centre kept."""
     channels: Literal[1, 3] | None = None
     """None: 1 where the first clips are all grey, else 3."""
-    rate: Annotated[int, Field(ge=4000, le=48_000)] = 8000
+    rate: Literal[8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000] = 8000
     """Hz of the stored sound, which is mono; sound of any other rate is resampled."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
@@ -51,6 +51,8 @@ class VideoIngestion(Block):
             )
         if self.source == "video" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source video")
+        if self.source != "video" and self.path:
+            raise ValueError(f"path={self.path!r}, expected none for the source {self.source}: it is of source=video")
         return self
 
 
@@ -65,9 +67,9 @@ class Spectrograms(Block):
     hop_ms: Annotated[float, Field(ge=1, le=100)] = 10.0
     """Milliseconds from one spectrum to the next."""
 
-    def spectrograms_of(self, data_digest: str) -> dict[str, Any]:
-        """All that decides the cached spectrograms, as JSON values."""
-        return {"data_digest": data_digest, **self.model_dump(mode="json")}
+    def spectrograms_of(self, data_digest: str, order: str) -> dict[str, Any]:
+        """All that decides the cached spectrograms, as JSON values; `order`: which clip is in which row."""
+        return {"data_digest": data_digest, "order": order, **self.model_dump(mode="json")}
 
 
 class VideoPretraining(Pretraining):

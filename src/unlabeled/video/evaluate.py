@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from unlabeled.arrays import Rows
 from unlabeled.config import Evaluation
 from unlabeled.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.retrieval import chance, recall
@@ -17,6 +18,8 @@ FRAMES, SIDE = 4, 16
 """Frames of a clip, at most, that stand for pixels alone, and how many of these there are a side."""
 BANDS, TIMES = 20, 16
 """Of the averaged spectrograms that stand for sound alone."""
+CLIPS = 64
+"""Whose frames are averaged at a time."""
 SHOWN, FOUND = 6, 4
 """Test clips whose answers are kept to look at, and answers of each."""
 
@@ -44,17 +47,21 @@ def evaluate(
         frames: uint8 (N, T, C, H, W).
         sounds: int16 (N, S).
     """
-    some = np.linspace(0, frames.shape[1] - 1, min(FRAMES, frames.shape[1])).round().astype(int)
-    side_by_side = frames[:, some].reshape(len(frames), -1, *frames.shape[3:])
-    baselines = baselines_of(encoder.first, frames, pixels_of(side_by_side, SIDE), manifest, config)
+    baselines = baselines_of(encoder.first, frames, _pixels(frames), manifest, config)
     metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines)
     metrics["sound"] = _measured_sound(encoder, sounds, manifest, config)
     validation, test = (np.flatnonzero(manifest.split == split) for split in ("validation", "test"))
-    if min(len(validation), len(test)) < 2:
-        return Evaluated(metrics | {"correspondence_accuracy": None, "retrieval": {}}, features, probe, [])
-    first, second = encoder.shared("first", frames[test]), encoder.shared("second", sounds[test])
-    unseen = correspondence(encoder.shared("first", frames[validation]), encoder.shared("second", sounds[validation]))
-    metrics["correspondence_accuracy"] = correspondence(first, second, config.seed).accuracy(unseen.threshold())
+    metrics |= {"correspondence_accuracy": None, "retrieval": {}}
+    if len(test) < 2:
+        return Evaluated(metrics, features, probe, [])
+
+    def shared(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return encoder.shared("first", Rows([frames], rows)), encoder.shared("second", sounds[rows])
+
+    first, second = shared(test)
+    if len(validation) > 1:
+        threshold = correspondence(*shared(validation)).threshold()
+        metrics["correspondence_accuracy"] = correspondence(first, second, config.seed).accuracy(threshold)
     own = np.arange(len(test))
     metrics["retrieval"] = {
         "video_to_sound": recall(lambda rows: first[rows] @ second.T, own, own),
@@ -62,6 +69,17 @@ def evaluate(
         "chance": chance(own, own),
     }
     return Evaluated(metrics, features, probe, _shown(first, second, test, config.seed))
+
+
+def _pixels(frames: np.ndarray) -> np.ndarray:
+    """Of some frames of each clip, float32 (N, …)."""
+    count, length = frames.shape[:2]
+    some = np.linspace(0, length - 1, min(FRAMES, length)).round().astype(int)
+    rows = []
+    for start in range(0, count, CLIPS):
+        part = frames[start : start + CLIPS][:, some]
+        rows.append(pixels_of(part.reshape(len(part), -1, *part.shape[3:]), SIDE))
+    return np.concatenate(rows)
 
 
 def _measured_sound(

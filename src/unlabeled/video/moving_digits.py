@@ -4,16 +4,20 @@ They are made from scikit-learn's digits and a seed, and written as real mp4 fil
 """
 
 import csv
+import sys
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 
 from unlabeled.arrays import replace_file
 from unlabeled.decode import decode
 from unlabeled.progress import bar
+from unlabeled.reuse import made_by
 from unlabeled.sources import Item, digits
 from unlabeled.threads import in_order
+from unlabeled.video import clips
 from unlabeled.video.clips import write_clip
 
 CLIPS = 600
@@ -29,6 +33,11 @@ FORMANTS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 301
 BANDWIDTH = 120
 NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
 """Of the digits 0 to 9. Several share every vowel and every pair of them, so that none gives a digit away."""
+
+
+def clips_folder(folder: Path) -> Path:
+    """Where the clips lie in a folder: in another place for each way to make them."""
+    return folder / f"clips-{made_by([sys.modules[__name__], clips], av=av.__version__)}"
 
 
 def make_clips(folder: Path) -> None:

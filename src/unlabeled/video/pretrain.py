@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from unlabeled.arrays import spread
+from unlabeled import health
+from unlabeled.arrays import Rows, spread
 from unlabeled.encoders import Normalisation
-from unlabeled.errors import TrainingError
 from unlabeled.method import Method
 from unlabeled.methods import load_method
 from unlabeled.pairs.towers import PairEncoder
-from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint
+from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint, rows_to_train_on
 from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.correspondence import correspondence
@@ -100,12 +100,7 @@ def pretrain_encoder(
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
     """
     check(method, config, recipe)
-    device, rows = choose_device(config.device), np.flatnonzero(manifest.split == "train")
-    if config.batch_size > len(rows):
-        raise TrainingError(
-            f"pretraining.batch_size: received {config.batch_size}, expected at most {len(rows)}, the clips of the "
-            f"train split"
-        )
+    device, rows = choose_device(config.device), rows_to_train_on(manifest, len(frames), config, "clips")
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     shape = frames.shape[1], summary["channels"], summary["image_size"]
     with torch.random.fork_rng([]):
@@ -152,14 +147,15 @@ def _build(
 
 
 def _monitor(encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame) -> Monitor:
-    """What `embedding_monitor` measures, and how often the validation split's own sounds are told from others'."""
+    """What `embedding_monitor` measures, how spread sounds are, and how often a clip's own is told from another's."""
     measure = embedding_monitor(encoder, frames.__getitem__, manifest, WATCHED // 4)
     rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()
         if len(rows) > 1:
-            first, second = encoder.shared("first", frames[rows]), encoder.shared("second", sounds[rows])
+            first, second = encoder.shared("first", Rows([frames], rows)), encoder.shared("second", sounds[rows])
+            measured["sound_embedding_std"] = health.embedding_std(torch.from_numpy(second))
             measured["validation_correspondence_accuracy"] = correspondence(first, second).best()
         return measured
 

@@ -59,9 +59,12 @@ def _together(evidence: VideoEvidence) -> Section | None:
     metrics = evidence.metrics
     if not metrics["retrieval"]:
         return None
+    told = metrics["correspondence_accuracy"]
     lead = (
-        f"Whether a sound belongs to a video is told right for {metrics['correspondence_accuracy']:.1%} of test clips "
-        f"with their own sound or another's (by chance 50 %)."
+        f"Whether a sound belongs to a video is told right for {told:.1%} of test clips with their own sound or "
+        f"another's (by chance 50 %)."
+        if told is not None
+        else ""
     )
     rows = [
         [words, *(_percent(metrics["retrieval"][name][f"recall_at_{k}"]) for k in CUTS)]

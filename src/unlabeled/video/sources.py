@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from unlabeled.sources import Source, file_names, named_items
 from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
 from unlabeled.video.config import VideoIngestion
-from unlabeled.video.moving_digits import make_clips
+from unlabeled.video.moving_digits import clips_folder, make_clips
 
 KIND = f"clips: films ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
 
@@ -17,7 +17,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
         DataError: The folder is missing, unreadable, or without clips.
     """
     if config.source == "moving_digits":
-        root = folder / "clips"
+        root = clips_folder(folder)
         make_clips(root)
     else:
         root = Path(str(config.path)).expanduser()
