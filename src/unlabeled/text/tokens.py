@@ -1,6 +1,6 @@
 """Tokenizers of the library `tokenizers`, trained on a corpus; WordPiece as BERT has it, bytes as GPT-2 has them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ MOST = 4096
 
 
 def train_tokenizer(texts: Iterable[str], config: TextIngestion) -> Tokenizer:
-    """A tokenizer of so many tokens. Raises ConfigError where the texts do not have that many."""
-    tokenizer, trainer = KINDS[config.tokenizer](config.vocabulary or MOST)
-    tokenizer.train_from_iterator(texts, trainer)
+    """The tokenizer that these texts teach, the same from the same texts.
+
+    Raises:
+        ConfigError: The texts do not have as many tokens, or the single characters alone are more.
+    """
+    tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MOST)
     size = tokenizer.get_vocab_size()
     if config.vocabulary and size > config.vocabulary:
         raise ConfigError(
@@ -30,8 +33,8 @@ def train_tokenizer(texts: Iterable[str], config: TextIngestion) -> Tokenizer:
         )
     if config.vocabulary and size < config.vocabulary:
         raise ConfigError(
-            f"ingestion.vocabulary: received {config.vocabulary}, expected no more than {size}, "
-            f"which is all that the training texts have; lower it, or add texts"
+            f"ingestion.vocabulary: received {config.vocabulary}, expected no more than {size}, which is all that the "
+            f"training texts have; lower it, or add texts"
         )
     return tokenizer
 
@@ -48,27 +51,46 @@ def pair_of(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return tokens, torch.arange(tokens.shape[1], device=tokens.device) >= first.shape[1] + 2
 
 
-def _wordpiece(vocabulary: int) -> tuple[Tokenizer, trainers.Trainer]:
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+def _wordpiece(texts: list[str], vocabulary: int) -> Tokenizer:
+    tokenizer = _empty_wordpiece({})
+    # The library numbers characters that continue a word in the order of a hash table, another one in each process.
+    continuing = sorted(
+        {f"##{character}" for text in texts for word in _words(tokenizer, text) for character in word[1:]}
+    )
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=[*SPECIAL, *continuing], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = _empty_wordpiece(tokenizer.get_vocab())  # to which those characters are not special
+    trained.add_special_tokens(list(SPECIAL))
+    return trained
+
+
+def _empty_wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = _surround(f"{CLS} $A {SEP}")
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False
-    )
+    return tokenizer
 
 
-def _bpe(vocabulary: int) -> tuple[Tokenizer, trainers.Trainer]:
+def _words(tokenizer: Tokenizer, text: str) -> Iterator[str]:
+    return (word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)))
+
+
+def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
     """Of bytes: every text has an encoding, and comes back from it to the byte."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = _surround(f"{SEP} $A")
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    return tokenizer, trainers.BpeTrainer(
+    trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
     )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
 def _surround(template: str) -> processors.TemplateProcessing:

@@ -22,6 +22,8 @@ READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wav"}
 """No playlists, whatever a file is called: FFmpeg would open the files and the addresses that they name."""
 FPS = 25
 """Frames a second of a film that does not say how many it has."""
+ROUNDING = 0.001
+"""Seconds that containers round the moment of a frame by."""
 COMPLETE = 0.9
 """A file that ends before this share of the time that its header states has been cut short."""
 
@@ -165,7 +167,7 @@ def _film(path: Path, config: VideoIngestion) -> tuple[list[Decoded], float]:
         ends = times[-1] - times[0] + 1 / float(stream.average_rate or FPS)
     # By the moments at which they are shown: frames need not be equally long.
     moments = (np.arange(config.frames) + 0.5) / config.frames * min(ends, config.seconds)
-    shown = np.searchsorted(times[: len(pictures)], times[0] + moments, "right") - 1
+    shown = np.searchsorted(times[: len(pictures)], times[0] + moments + ROUNDING, "right") - 1
     return [pictures[i] for i in shown], ends
 
 

@@ -1,17 +1,20 @@
 """Captioned images: their sources, their split, and what is wrong with them."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from unlabeled.errors import ConfigError, DataError
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.pairs.ingest import ingest
 
+EMOJI = Path(__file__).resolve().parents[3] / "conf/emoji/parameters_clip.yml"
 COLOURS = ["red", "green", "blue", "black"]
 
 
@@ -31,7 +34,7 @@ def folder_of(root, rows, columns=("file_name", "text", "kind"), drawn=None):
 
 def ingested(tmp_path, path=None, **options):
     source = {"source": "pairs", "path": str(path)} if path else {}
-    return ingest(PairsIngestion(**source, **{"vocabulary": 40} | options), tmp_path / "stored")
+    return ingest(PairsIngestion(**source, **options), tmp_path / "stored")
 
 
 @pytest.fixture
@@ -66,10 +69,10 @@ def test_parquet_gives_the_same(tmp_path, fish):
 
 
 def test_captions_that_differ_in_what_does_not_count_stay_on_one_side(tmp_path):
-    tones = ["", ": light skin tone", ": dark skin tone"]
-    rows = [[f"{i}{j}.png", f"person {i}{tone}", ""] for i in range(30) for j, tone in enumerate(tones)]
-    folder = folder_of(tmp_path / "people", rows)
-    manifest = ingested(tmp_path, folder, together=": [a-z]+ skin tone").manifest
+    forms = ["{}: beard", "{}: light skin tone, beard", "{}: medium-dark skin tone, beard"]  # as emoji have them
+    rows = [[f"{i}{j}.png", form.format(f"person {i}"), ""] for i in range(30) for j, form in enumerate(forms)]
+    folder, together = folder_of(tmp_path / "people", rows), yaml.safe_load(EMOJI.read_text())["clip"]["ingestion"]
+    manifest = ingested(tmp_path, folder, together=together["together"]).manifest
     sides = manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique()
     assert len(sides) == 30 and (sides == 1).all()
     assert (ingested(tmp_path, folder).manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique() > 1).any()
@@ -80,7 +83,8 @@ def test_the_digest_is_of_images_and_captions(tmp_path, fish):
     assert ingested(tmp_path, fish).summary["data_digest"] == before
     text = (fish / "metadata.csv").read_text()
     (fish / "metadata.csv").write_text(text.replace("a black fish number 3,", "a black whale number 3,"))
-    assert ingested(tmp_path, fish).summary["data_digest"] != before
+    changed = ingested(tmp_path, fish).summary["data_digest"]
+    assert changed != before and ingested(tmp_path, fish, tokenizer="bpe").summary["data_digest"] != changed
 
 
 def test_what_lacks_its_other_half_is_quarantined(tmp_path):
@@ -111,6 +115,32 @@ def test_captions_that_are_no_utf8_are_one_sentence(tmp_path, fish):
         ingested(tmp_path, fish)
 
 
+def test_a_caption_with_a_comma_and_no_quotes_is_not_cut(tmp_path, fish):
+    with (fish / "metadata.csv").open("a") as file:
+        file.write("99.png,a dog, running,red\n")
+    with pytest.raises(DataError, match="line 42: received 4 values, expected 3, for file_name, text, kind; put text"):
+        ingested(tmp_path, fish)
+
+
+def test_an_image_with_two_captions_is_told(tmp_path, fish):
+    with (fish / "metadata.csv").open("a") as file:
+        file.write("03.png,another one,red\n")
+    with pytest.raises(DataError, match="line 42: 03.png is named a second time, expected once"):
+        ingested(tmp_path, fish)
+
+
+def test_captions_in_parquet_that_are_no_strings_are_told(tmp_path):
+    table = pa.table({"image": [{"bytes": b"", "path": "a.png"}], "text": [["one", "two"]]})
+    pq.write_table(table, tmp_path / "lists.parquet")
+    with pytest.raises(DataError, match="received a column text of type list<.*>, expected one string an image"):
+        ingested(tmp_path, tmp_path / "lists.parquet")
+
+
+def test_a_vocabulary_below_the_characters_is_refused(tmp_path, fish):
+    with pytest.raises(ConfigError, match="ingestion.vocabulary: received 60, expected 261 or more"):
+        ingested(tmp_path, fish, tokenizer="bpe", vocabulary=60)
+
+
 def test_a_vocabulary_larger_than_the_captions_allow_is_refused(tmp_path, fish):
     with pytest.raises(ConfigError, match=r"ingestion.vocabulary: received 5000, expected no more than \d+"):
         ingested(tmp_path, fish, vocabulary=5000)
@@ -120,7 +150,9 @@ def test_a_vocabulary_larger_than_the_captions_allow_is_refused(tmp_path, fish):
     "options, message",
     [
         ({"source": "pairs"}, "path=None, expected ingestion.path to be set for the source pairs"),
-        ({"together": "["}, r"together='\[', expected a regular expression"),
+        ({"together": ": [a-z]+"}, "together=': .a-z.*', expected none for the source captioned_digits"),
+        ({"path": "/my"}, "path='/my', expected none for the source captioned_digits: it is of source=pairs"),
+        ({"source": "pairs", "path": "/my", "together": "["}, r"together='\[', expected a regular expression"),
         ({"source": "folder"}, "ingestion.source: received 'folder', expected 'captioned_digits' or 'pairs'"),
     ],
 )

@@ -7,21 +7,22 @@ from tokenizers import Tokenizer
 
 from unlabeled.encoders import read_encoder
 from unlabeled.errors import ConfigError, DataError, TrainingError
-from unlabeled.pairs.captions import pack_captions
+from unlabeled.pairs.captions import cutting, pack_captions
 from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretraining, PairsIngestion
 from unlabeled.pairs.evaluate import evaluate
 from unlabeled.pairs.ingest import ingest
 from unlabeled.pairs.pretrain import check, pretrain_encoder
 
 RECIPE = PairAugmentation(views="fresh", crop_scale=(1, 1), flip=0, jitter=0, gray=0, caption_length=12)
-CONFIG = PairPretraining(epochs=2, batch_size=64, checkpoint_seconds=0, warmup_epochs=0, learning_rate=1e-3)
+CONFIG = PairPretraining(epochs=4, batch_size=32, checkpoint_seconds=0, warmup_epochs=0, learning_rate=2e-3)
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     made = ingest(PairsIngestion(fraction=0.3, vocabulary=55), tmp_path_factory.mktemp("digits"))
     tokenizer = Tokenizer.from_str(made.tokenizer)
-    return made.images, None, pack_captions(made.manifest.text, tokenizer, 12), made.manifest, tokenizer, made.summary
+    captions = pack_captions(made.manifest.text, cutting(tokenizer, 12))
+    return made.images, None, captions, made.manifest, tokenizer, made.summary
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,15 @@ def test_it_is_kept_and_read_with_both_towers(digits, trained, tmp_path):
     assert np.allclose(np.linalg.norm(read.shared("first", images[:5]), axis=1), 1, atol=1e-5)
 
 
+def test_a_long_text_is_embedded_as_it_was_trained(trained):
+    long = "a bold seven leaning right " * 3
+    tokens = trained[0].second.tokenizer.encode(long).ids
+    assert len(tokens) == 12
+    with torch.no_grad():
+        expected = trained[0].network.second.eval()(torch.tensor([tokens]))
+    np.testing.assert_allclose(trained[0].second.embed([long]), expected, atol=1e-6)
+
+
 def test_what_is_of_another_kind_is_refused(digits, trained):
     with pytest.raises(DataError, match="received a int as text 0"):
         trained[0].shared("second", [3])
@@ -83,7 +93,8 @@ def test_a_trained_pair_finds_more_than_chance(digits, trained):
 
 
 def test_the_monitor_tells_how_well_captions_find_images(trained):
-    assert 0 <= trained[1][-1]["validation_recall_at_10"] <= 1 and trained[1][-1]["temperature"] > 0
+    last = trained[1][-1]
+    assert 0 <= last["validation_recall_at_10"] <= 1 and last["temperature"] > 0 and last["caption_embedding_std"] > 0
 
 
 def test_without_a_test_split_nothing_is_searched(digits, trained):
@@ -95,7 +106,9 @@ def test_without_a_test_split_nothing_is_searched(digits, trained):
 
 def test_more_pairs_a_batch_than_there_are_is_refused(digits):
     config = CONFIG.model_copy(update={"batch_size": 5000})
-    with pytest.raises(TrainingError, match=r"pretraining.batch_size: received 5000, expected at most \d+, the pairs"):
+    with pytest.raises(
+        TrainingError, match=r"pretraining.batch_size: received 5000, but there are \d+ pairs to train on"
+    ):
         pretrain_encoder("clip", *digits, config, RECIPE)
 
 

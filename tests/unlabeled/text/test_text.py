@@ -181,3 +181,10 @@ def test_unknown_keys_and_ranges_are_refused():
         TextIngestion.model_validate({"source": "text"})
     with pytest.raises(ConfigError, match="pretraining.encoder: received 'resnet18'"):
         TextPretraining.model_validate({"encoder": "resnet18"})
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_the_same_texts_teach_the_same_tokenizer(kind):
+    texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 3
+    config = TextIngestion(tokenizer=kind, vocabulary=300).model_copy(update={"vocabulary": None})
+    assert len({train_tokenizer(texts, config).to_str() for _ in range(5)}) == 1

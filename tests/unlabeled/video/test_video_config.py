@@ -32,5 +32,5 @@ def test_samples_of_a_sound():
 
 
 def test_what_decides_the_spectrograms():
-    expected = {"data_digest": "d", "mels": 40, "window_ms": 25.0, "hop_ms": 10.0}
-    assert Spectrograms().spectrograms_of("d") == expected
+    expected = {"data_digest": "d", "order": "o", "mels": 40, "window_ms": 25.0, "hop_ms": 10.0}
+    assert Spectrograms().spectrograms_of("d", "o") == expected

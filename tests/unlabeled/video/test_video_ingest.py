@@ -90,7 +90,9 @@ def test_copies_of_a_test_clip_are_excluded(tmp_path):
     }
 
 
-@pytest.mark.parametrize("keys", [{"image_size": 4}, {"frames": 1}, {"seconds": 0.5}, {"rate": 4000}, {"channels": 3}])
+@pytest.mark.parametrize(
+    "keys", [{"image_size": 4}, {"frames": 1}, {"seconds": 0.5}, {"rate": 16_000}, {"channels": 3}]
+)
 def test_the_digest_knows_how_clips_are_stored(films, result, keys):
     assert ingested(films, **keys).summary["data_digest"] != result.summary["data_digest"]
 
@@ -147,4 +149,4 @@ def test_the_embedded_clips(tmp_path, monkeypatch):
     monkeypatch.setattr(moving_digits, "CLIPS", 40), monkeypatch.setattr(moving_digits, "TEST", 10)
     result = ingest(VideoIngestion(rare_labels="drop"), tmp_path)
     assert result.frames.shape == (40, 8, 1, 32, 32) and result.summary["source"] == "synthetic_moving_digits"
-    assert result.summary["splits"]["test"] == 10 and len(list((tmp_path / "clips").glob("*.mp4"))) == 40
+    assert result.summary["splits"]["test"] == 10 and len(list(tmp_path.glob("clips-*/*.mp4"))) == 40

@@ -14,7 +14,7 @@ from unlabeled.video.evaluate import evaluate
 from unlabeled.video.pretrain import change, check, pretrain_encoder
 from unlabeled.video.sound import log_mel
 
-RATE, RECIPE = 4000, Spectrograms(mels=16)
+RATE, RECIPE = 8000, Spectrograms(mels=16)
 CONFIG = VideoPretraining(epochs=8, batch_size=32, checkpoint_seconds=0, warmup_epochs=0, learning_rate=3e-3)
 
 
@@ -24,7 +24,7 @@ def clips():
     rng, n = np.random.default_rng(0), 200
     target = rng.integers(4, size=n)
     frames = (60 * target[:, None, None, None, None] + rng.integers(40, size=(n, 2, 1, 8, 8))).astype(np.uint8)
-    time = np.arange(1600) / RATE
+    time = np.arange(3200) / RATE
     waves = np.sin(2 * np.pi * (300 * (target[:, None] + 1) + rng.uniform(-60, 60, (n, 1))) * time)
     sounds = (8000 * waves + rng.normal(0, 500, waves.shape)).astype(np.int16)
     split = np.array(["train"] * 120 + ["validation"] * 30 + ["test"] * 50)
@@ -81,13 +81,20 @@ def test_without_a_test_split_nothing_is_asked(clips, trained):
     assert found.metrics["sound"] == {}
 
 
+def test_without_a_validation_split_sounds_are_searched_all_the_same(clips, trained):
+    frames, sounds, _, manifest, _ = clips
+    other = manifest.assign(split=manifest.split.replace("validation", "train"))
+    found = evaluate(trained[0], frames, sounds, other, Evaluation(draws=2))
+    assert found.metrics["correspondence_accuracy"] is None and found.metrics["retrieval"]["video_to_sound"]
+
+
 def test_it_is_kept_and_read_with_both_towers(clips, trained, tmp_path):
     trained[0].save(tmp_path / "encoder.safetensors")
     read = read_encoder(tmp_path / "encoder.safetensors")
     assert np.array_equal(read.embed(clips[0][:5]), trained[0].embed(clips[0][:5]))
     assert np.array_equal(read.shared("second", clips[1][:5]), trained[0].shared("second", clips[1][:5]))
     reading = reading_for(read.first, read.second)
-    assert (reading.frames, reading.image_size, reading.samples, reading.rate) == (2, 8, 1600, RATE)
+    assert (reading.frames, reading.image_size, reading.samples, reading.rate) == (2, 8, 3200, RATE)
 
 
 def test_what_is_of_another_kind_is_refused(clips, trained):
@@ -97,7 +104,7 @@ def test_what_is_of_another_kind_is_refused(clips, trained):
     ):
         encoder.embed(clips[0][:5, 0, 0])
     with pytest.raises(
-        DataError, match=r"received sounds of float32 with shape \(5, 1600\), expected int16 of \(N, S\)"
+        DataError, match=r"received sounds of float32 with shape \(5, 3200\), expected int16 of \(N, S\)"
     ):
         encoder.shared("second", clips[1][:5].astype(np.float32))
     assert encoder.misfit(clips[0]) is None
@@ -130,7 +137,9 @@ def test_a_spectrogram_is_moved_in_time_and_loses_a_band():
 
 def test_more_clips_a_batch_than_there_are_is_refused(clips):
     config = CONFIG.model_copy(update={"batch_size": 500})
-    with pytest.raises(TrainingError, match="pretraining.batch_size: received 500, expected at most 120, the clips"):
+    with pytest.raises(
+        TrainingError, match="pretraining.batch_size: received 500, but there are 120 clips to train on"
+    ):
         pretrain_encoder("video_audio", *clips, config, RECIPE)
 
 
