@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,20 @@ def test_dvc_yaml_is_what_the_registry_and_the_catalog_say(request):
     script = request.config.rootpath / "scripts/dvc_yaml.py"
     result = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "method, files",
+    [
+        ("gpt", {"src/unlabeled/text/encoder.py", "src/unlabeled/text/network.py"}),
+        ("clip", {"src/unlabeled/pairs/towers.py", "src/unlabeled/text/encoder.py"}),
+        ("video_audio", {"src/unlabeled/pairs/towers.py", "src/unlabeled/video/encoders.py"}),
+    ],
+)
+def test_what_reads_an_encoder_depends_on_its_code(request, method, files):
+    stages = yaml.safe_load((request.config.rootpath / f"stages/{method}/dvc.yaml").read_text())["stages"]
+    for stage in ("pretraining", "evaluation", "registration"):
+        assert files <= set(stages[f"{stage}-{method}"]["deps"])
 
 
 def test_a_dvc_yaml_that_is_out_of_date_is_noticed(project):

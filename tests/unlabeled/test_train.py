@@ -326,6 +326,19 @@ def left(train, tmp_path):
     return tmp_path / "checkpoint.safetensors"
 
 
+def test_a_checkpoint_of_a_network_of_other_code_is_not_resumed(train, left, caplog):
+    class Wider(Toy):
+        def __init__(self):
+            super().__init__()
+            self.encoder.append(nn.Linear(16, 16))
+
+    whole, resumed = Wider(), Wider()
+    train(whole)
+    with caplog.at_level("INFO"):
+        train(resumed, resume=left, fingerprint="mine")
+    assert "is of a network of other code: training from the beginning" in caplog.text and same(whole, resumed)
+
+
 def test_a_resumed_run_reports_its_earlier_epochs_first(train, left, caplog):
     told = []
     with caplog.at_level(logging.INFO):
