@@ -37,6 +37,15 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def check_fractions(validation_fraction: float, test_fraction: float, unit: str) -> None:
+    """Raises ValueError where nothing is left to train on; `unit`: of what, in the plural."""
+    if validation_fraction + test_fraction >= 1:
+        raise ValueError(
+            f"validation_fraction={validation_fraction:g} and test_fraction={test_fraction:g}, expected a sum below 1, "
+            f"so that {unit} are left to train on"
+        )
+
+
 class Block(BaseModel):
     """A frozen block of parameters. Raises ConfigError: the key, what was received, what is allowed."""
 
@@ -104,11 +113,7 @@ class Ingestion(Block):
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} and test_fraction={self.test_fraction:g}, expected "
-                f"a sum below 1, so that images are left to train on"
-            )
+        check_fractions(self.validation_fraction, self.test_fraction, "images")
         if self.source in ("image_folder", "parquet") and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
         return self

@@ -121,6 +121,11 @@ class Findings:
     fine: list[str]
 
 
+def percent(share: float) -> tuple[str, float]:
+    """A cell of a table that is sorted by the number."""
+    return f"{100 * share:.1f}", share
+
+
 Block = Chart | Tiles | Table | Map | Prose | Code | Findings
 
 

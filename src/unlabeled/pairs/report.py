@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unlabeled.page import Section, Table, Tiles
+from unlabeled.page import Section, Table, Tiles, percent
 from unlabeled.pairs.retrieval import CUTS
 from unlabeled.report import ImageEvidence
 
@@ -28,7 +28,7 @@ def retrieval(evidence: ImageEvidence, shown: dict[str, list[list[int]]]) -> Sec
 def _recalls(found: dict[str, Any]) -> Table:
     kinds = {"": found, **{f", {KINDS[name]}": numbers for name, numbers in found["baselines"].items()}}
     rows = [
-        [words + kind, *(_percent(each[name][f"recall_at_{k}"]) for k in CUTS)]
+        [words + kind, *(percent(each[name][f"recall_at_{k}"]) for k in CUTS)]
         for name, words in NAMES.items()
         for kind, each in kinds.items()
     ]
@@ -54,10 +54,6 @@ def _texts(evidence: ImageEvidence, found: list[list[int]]) -> Tiles:
         tiles.append(evidence.tile(query, texts, _mark(evidence, query, rows[0])))
     caption = "For each image the captions found for it, the nearest first; marked where that is its own."
     return Tiles([("", tiles)], caption, large=True)
-
-
-def _percent(value: float) -> Any:
-    return f"{100 * value:.1f}", value
 
 
 def _text(evidence: ImageEvidence, row: int) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Pretraining
+from unlabeled.config import Block, Count, Fraction, Pretraining, check_fractions
 
 
 class TextIngestion(Block):
@@ -34,11 +34,7 @@ class TextIngestion(Block):
 
     @model_validator(mode="after")
     def _is_complete(self) -> "TextIngestion":
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction:g} and test_fraction={self.test_fraction:g}, expected "
-                f"a sum below 1, so that documents are left to train on"
-            )
+        check_fractions(self.validation_fraction, self.test_fraction, "documents")
         if self.source == "text" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source text")
         return self

@@ -9,7 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled import report
-from unlabeled.page import Section, Table, Tile, Tiles, picture, render
+from unlabeled.page import Section, Table, Tile, Tiles, percent, picture, render
 from unlabeled.pairs.retrieval import CUTS
 from unlabeled.report import Evidence
 from unlabeled.video.config import Spectrograms
@@ -67,7 +67,7 @@ def _together(evidence: VideoEvidence) -> Section | None:
         else ""
     )
     rows = [
-        [words, *(_percent(metrics["retrieval"][name][f"recall_at_{k}"]) for k in CUTS)]
+        [words, *(percent(metrics["retrieval"][name][f"recall_at_{k}"]) for k in CUTS)]
         for name, words in DIRECTIONS.items()
     ]
     found = Table(["finding its own", *(f"among the first {k}" for k in CUTS)], rows, "Of test clips, %.", True)
@@ -81,17 +81,13 @@ def _sounds(measured: dict[str, Any]) -> list[Table]:
     rows = [
         [
             name,
-            *(_percent(each["mean"]) for each in kind["few_label"].values()),
-            _percent(kind["linear_probe_accuracy"]),
+            *(percent(each["mean"]) for each in kind["few_label"].values()),
+            percent(kind["linear_probe_accuracy"]),
         ]
         for name, kind in kinds.items()
     ]
     header = ["sounds", *(f"labels: {setting}" for setting in measured["few_label"]), "all labels"]
     return [Table(header, rows, "The classes told by the sound alone: accuracy on test clips, %.", True)]
-
-
-def _percent(value: float) -> Any:
-    return f"{100 * value:.1f}", value
 
 
 def _clips(evidence: VideoEvidence) -> Tiles:
