@@ -1,6 +1,7 @@
 """Stage 3: an encoder without labels. They are used here to watch it, never to train it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,9 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pretrain import fingerprint, pretrain_encoder  # imports torch
 
         stop_if_stale(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
-        log_data(summary)
-        with LiveMetrics(mlflow.active_run().info.run_id) as report:
-            encoder, history, examples = pretrain_encoder(
-                method,
-                images,
-                views,
-                manifest,
-                summary,
-                config,
-                recipe,
-                resume=folder / CHECKPOINT,
-                report=report,
-            )
-        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
-        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history), "examples": examples}
+        data = images, views, manifest, summary
+        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
+        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
 
     return pretrain
 
@@ -63,13 +52,27 @@ def check(method: str, config: Pretraining, recipe: Augmentation) -> None:
     check(method, config, recipe.crop_size)
 
 
-def log_data(summary: dict[str, Any]) -> None:
+def tracked(
+    train: Callable[..., tuple], method: str, summary: dict[str, Any], config: Pretraining, fingerprint: str
+) -> dict[str, Any]:
+    """The outputs of a training, of any kind of data, whose metrics are live in MLflow.
+
+    Args:
+        train: Takes `report`, and returns the encoder, its history and, of images, `examples`.
+    """
+    _log_data(summary)
+    with LiveMetrics(mlflow.active_run().info.run_id) as report:
+        made = dict(zip(("encoder", "history", "examples"), train(report=report), strict=False))
+    return made | {"history": pd.DataFrame(made["history"]), "run": _record(method, config, fingerprint)}
+
+
+def _log_data(summary: dict[str, Any]) -> None:
     """Tells the active run what data it is of."""
     source = CodeDatasetSource({"source": summary["source"]})
     mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
 
 
-def record(method: str, config: Pretraining, fingerprint: str) -> dict[str, Any]:
+def _record(method: str, config: Pretraining, fingerprint: str) -> dict[str, Any]:
     """What is kept beside an encoder of the training that made it."""
     from unlabeled.train import choose_device  # imports torch
 

@@ -36,12 +36,8 @@ def cache(
 
 def create_pipeline() -> Pipeline:
     inputs = {name: name for name in ("images", "manifest", "summary", "tokenizer")}
-    outputs = (
-        "views",
-        "caption_tokens",
-        "caption_starts",
-        "views_of",
-    )  # saved in this order: what vouches for all, last
+    # Saved in this order: what vouches for all comes last.
+    outputs = ("views", "caption_tokens", "caption_starts", "views_of")
     return Pipeline(
         [
             node(

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
-from pipelines.pretraining import CHECKPOINT, log_data, record, stop_if_stale
-from pipelines.tracking import LiveMetrics
+from pipelines.pretraining import CHECKPOINT, stop_if_stale, tracked
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.reuse import order_of
@@ -46,23 +45,10 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 f"{recipe.caption_length}: run the stage augmentation again"
             )
         stop_if_stale(views_of, recipe.crops_of(*made_of))
-        log_data(summary)
-        with LiveMetrics(mlflow.active_run().info.run_id) as report:
-            encoder, history = pretrain_encoder(
-                method,
-                images,
-                views,
-                Captions(caption_tokens, caption_starts),
-                manifest,
-                Tokenizer.from_str(json.dumps(tokenizer)),
-                summary,
-                config,
-                recipe,
-                resume=folder / CHECKPOINT,
-                report=report,
-            )
-        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
-        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+        captions, words = Captions(caption_tokens, caption_starts), Tokenizer.from_str(json.dumps(tokenizer))
+        data = images, views, captions, manifest, words, summary
+        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
+        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
 
     return pretrain
 

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
-from pipelines.pretraining import CHECKPOINT, log_data, record
-from pipelines.tracking import LiveMetrics
+from pipelines.pretraining import CHECKPOINT, tracked
 from unlabeled.errors import ConfigError
 from unlabeled.text.config import Packing, TextPretraining
 
@@ -38,21 +37,9 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 "the packed sequences are of other documents, or of another augmentation.sequence_length than "
                 f"{recipe.sequence_length}: run the stage augmentation again"
             )
-        log_data(summary)
-        with LiveMetrics(mlflow.active_run().info.run_id) as report:
-            encoder, history = pretrain_encoder(
-                method,
-                sequences,
-                manifest,
-                Tokenizer.from_str(json.dumps(tokenizer)),
-                summary,
-                config,
-                recipe,
-                resume=folder / CHECKPOINT,
-                report=report,
-            )
-        run = record(method, config, fingerprint(method, summary, config, recipe))
-        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+        data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
+        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
+        return tracked(train, method, summary, config, fingerprint(method, summary, config, recipe))
 
     return pretrain
 

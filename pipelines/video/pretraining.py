@@ -1,16 +1,15 @@
 """Stage 3 of clips: two towers without labels, by the loop that images have."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
-from pipelines.pretraining import CHECKPOINT, log_data, record
-from pipelines.tracking import LiveMetrics
+from pipelines.pretraining import CHECKPOINT, tracked
 from unlabeled.errors import ConfigError
 from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
@@ -38,22 +37,9 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"
             )
-        log_data(summary)
-        with LiveMetrics(mlflow.active_run().info.run_id) as report:
-            encoder, history = pretrain_encoder(
-                method,
-                frames,
-                sounds,
-                spectrograms,
-                manifest,
-                summary,
-                config,
-                recipe,
-                resume=folder / CHECKPOINT,
-                report=report,
-            )
-        run = record(method, config, fingerprint(method, manifest, summary, config, recipe))
-        return {"encoder": encoder, "run": run, "history": pd.DataFrame(history)}
+        data = frames, sounds, spectrograms, manifest, summary
+        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
+        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
 
     return pretrain
 

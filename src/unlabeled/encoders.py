@@ -1,6 +1,7 @@
 """A network together with what is needed to use it without this project's pipelines."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -72,7 +73,6 @@ class ImageEncoder(Saved):
     def feature_dim(self) -> int:
         return self.network.feature_dim
 
-    @torch.no_grad()
     def embed(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Features of un-augmented images, with the network in eval mode and float32.
 
@@ -88,14 +88,7 @@ class ImageEncoder(Saved):
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != self.channels:
             expected = f"expected uint8 of (N, {self.channels}, H, W)"
             raise DataError(f"received images of {images.dtype} with shape {images.shape}, {expected}")
-        was_training = self.network.training
-        self.network.eval()
-        features = np.empty((len(images), self.feature_dim), np.float32)
-        for start in range(0, len(images), batch_size):
-            batch = self.prepare(images[start : start + batch_size])
-            features[start : start + batch_size] = self.network(batch).cpu().numpy()
-        self.network.train(was_training)
-        return features
+        return in_batches(self.network, images, self.prepare, batch_size)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
@@ -127,6 +120,21 @@ class ImageEncoder(Saved):
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
         normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
         return cls(spec["architecture"], spec["channels"], spec["image_size"], normalisation)
+
+
+@torch.no_grad()
+def in_batches(
+    network: nn.Module, data: np.ndarray, prepare: Callable[[np.ndarray], Tensor], batch_size: int
+) -> np.ndarray:
+    """Features of N rows of data, float32 (N, D), in eval mode; `prepare` makes what the network eats of some rows."""
+    was_training = network.training
+    network.eval()
+    features = np.empty((len(data), network.feature_dim), np.float32)
+    for start in range(0, len(data), batch_size):
+        rows = slice(start, start + batch_size)
+        features[rows] = network(prepare(data[rows])).cpu().numpy()
+    network.train(was_training)
+    return features
 
 
 KINDS = {

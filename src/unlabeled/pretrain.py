@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,10 +24,8 @@ from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import load_method
 from unlabeled.probe import Labels, knn_accuracy
 from unlabeled.reuse import order_of
-from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
+from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
 from unlabeled.views import Views
-
-logger = logging.getLogger(__name__)
 
 DIVISIBLE = 840
 """Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
@@ -107,7 +104,7 @@ def pretrain_encoder(
         monitor=monitor,
         report=report,
     )
-    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], summary_of(history[-1]))
+    tell(history, supply.unit)
     unseen = np.flatnonzero(manifest.split == "validation")
     shown = images[(unseen if len(unseen) else rows)[:ILLUSTRATED]]
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))

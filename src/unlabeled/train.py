@@ -150,6 +150,12 @@ def pretrain(
     return history
 
 
+def tell(history: list[dict[str, float]], unit: str) -> None:
+    """Says how a training went, by its history."""
+    last = history[-1]
+    logger.info("trained for %d epochs in %.0f s%s", last["epoch"], last["seconds"], summary_of(last, unit))
+
+
 def _leave(
     path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -213,7 +219,7 @@ def _measured(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "epoch"}
 
 
-def summary_of(row: dict[str, float], unit: str = "images") -> str:
+def summary_of(row: dict[str, float], unit: str) -> str:
     """A row of the history in a few words, to follow others."""
     knn = f" · kNN {row['knn_accuracy']:.1%}" if "knn_accuracy" in row else ""
     return f" · loss {row['loss']:.3f} · {row[f'{unit}_per_second']:,.0f} {unit}/s{knn}"

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from unlabeled.arrays import Rows
 from unlabeled.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.retrieval import Similarity, chance, recall
@@ -36,32 +35,37 @@ def evaluate(
     encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> Evaluated:
     """Measures the images' tower by the protocol of images, and both by what they find on the test split."""
-    baselines = baselines_of(encoder.first, images, pixels_of(images), manifest, config)
+    pixels = pixels_of(images)
+    baselines = baselines_of(encoder.first, images, pixels, manifest, config)
     metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
     test = np.flatnonzero(manifest.split == "test")
     if not len(test):
         return Evaluated(metrics | {"retrieval": {}, "zero_shot_accuracy": None}, features, probe, {})
     found = _Search.of_split(manifest, test)
-    first, second = encoder.shared("first", Rows([images], test)), encoder.shared("second", found.texts)
+    first, second = encoder.projected("first", features[test]), encoder.shared("second", found.texts)
     metrics["retrieval"] = {
         **found.recalls(lambda queries: second[queries] @ first.T, lambda queries: first[queries] @ second.T),
-        "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(images, manifest, test, found)},
+        "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(pixels, manifest, test, found)},
     }
-    metrics["zero_shot_accuracy"] = zero_shot_accuracy(encoder, images, manifest, classes, config)
+    metrics["zero_shot_accuracy"] = zero_shot_accuracy(encoder, features, manifest, classes, config)
     return Evaluated(metrics, features, probe, found.shown(first, second, config.seed))
 
 
 def zero_shot_accuracy(
-    encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
+    encoder: PairEncoder, features: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> float | None:
-    """How often the class whose prompts are nearest to a test image is its own; None without labels."""
+    """How often the class whose prompts are nearest to a test image is its own; None without labels.
+
+    Args:
+        features: Of all images, float32 (N, D).
+    """
     labels = Labels.of(manifest)
     if not len(labels.test):
         return None
     prompts = [prompt.replace("{}", name) for prompt in config.prompts for name in classes]
     of_prompts = torch.from_numpy(encoder.shared("second", prompts)).unflatten(0, (len(config.prompts), len(classes)))
     of_classes = F.normalize(of_prompts.mean(0), dim=1).numpy()
-    guessed = (encoder.shared("first", Rows([images], labels.test)) @ of_classes.T).argmax(1)
+    guessed = (encoder.projected("first", features[labels.test]) @ of_classes.T).argmax(1)
     return float((guessed == labels.targets[labels.test]).mean())
 
 
@@ -107,14 +111,14 @@ class _Search(NamedTuple):
         }
 
 
-def _bag_of_words(images: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, search: _Search) -> dict[str, Any]:
+def _bag_of_words(pixels: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, search: _Search) -> dict[str, Any]:
     """The neighbour's: what pixels find among training images, and words among their captions, leads to the other."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
     train = np.flatnonzero(manifest.split == "train")
     words = TfidfVectorizer(token_pattern=r"\w+").fit(manifest.text.iloc[train])
     known, asked = words.transform(manifest.text.iloc[train]), words.transform(search.texts)  # sparse
-    pixels = torch.from_numpy(pixels_of(images))
+    pixels = torch.from_numpy(pixels)
 
     def images_for(texts: slice) -> np.ndarray:
         imagined = train[(asked[texts] @ known.T).toarray().argmax(1)]

@@ -1,6 +1,5 @@
 """From cached views and captions to two trained towers: the same loop as for images."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,8 @@ from unlabeled.pretrain import (
 )
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.network import Transformer
-from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
+from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
 from unlabeled.views import Order, Views
-
-logger = logging.getLogger(__name__)
 
 
 class CaptionedViews:
@@ -111,8 +108,7 @@ def pretrain_encoder(
         monitor=_monitor(encoder, images, manifest),
         report=report,
     )
-    told = summary_of(history[-1], CaptionedViews.unit)
-    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], told)
+    tell(history, CaptionedViews.unit)
     return encoder, history
 
 

@@ -46,12 +46,16 @@ class PairEncoder(Saved):
         """Features of the first kind of data, float32 (N, D)."""
         return self.first.embed(data)
 
-    @torch.no_grad()
     def shared(self, side: Side, data: Any) -> np.ndarray:
         """Unit vectors in the shared space, float32 (N, P), of data of the first kind or the second."""
+        return self.projected(side, getattr(self, side).embed(data))
+
+    @torch.no_grad()
+    def projected(self, side: Side, features: np.ndarray) -> np.ndarray:
+        """The same of the features of such data, float32 (N, D)."""
         projection: nn.Linear = getattr(self.network, f"{side}_projection")
-        features = torch.from_numpy(getattr(self, side).embed(data)).to(projection.weight.device)
-        return F.normalize(projection(features), dim=1).cpu().numpy()
+        vectors = projection(torch.from_numpy(features).to(projection.weight.device))
+        return F.normalize(vectors, dim=1).cpu().numpy()
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""

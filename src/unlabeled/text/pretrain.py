@@ -1,6 +1,5 @@
 """From packed sequences to a trained encoder: the same loop as for images."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from unlabeled.text.ingest import texts_of
 from unlabeled.text.method import TextMethod
 from unlabeled.text.network import SIZES, Transformer
 from unlabeled.text.packing import Sequences, pack
-from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
-
-logger = logging.getLogger(__name__)
+from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
 
 
 def pretrain_encoder(
@@ -70,8 +67,7 @@ def pretrain_encoder(
         monitor=_monitor(encoder, manifest, recipe, drawn),
         report=report,
     )
-    told = summary_of(history[-1], supply.unit)
-    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], told)
+    tell(history, supply.unit)
     return encoder, history
 
 

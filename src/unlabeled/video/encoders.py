@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.encoders import ImageEncoder, Normalisation, Saved
+from unlabeled.encoders import ImageEncoder, Normalisation, Saved, in_batches
 from unlabeled.errors import DataError
 from unlabeled.networks import build_encoder
 from unlabeled.video.config import Spectrograms, VideoIngestion
@@ -42,7 +42,6 @@ class FramesEncoder(Saved):
         """What the network eats: uint8 frames (B, T, C, H, W) as normalised float32, on its device."""
         return self.image.prepare(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
 
-    @torch.no_grad()
     def embed(self, frames: np.ndarray) -> np.ndarray:
         """Features of frames uint8 (N, T, C, H, W), float32 (N, D), with the network in eval mode.
 
@@ -52,7 +51,7 @@ class FramesEncoder(Saved):
         if frames.ndim != 5 or frames.dtype != np.uint8 or frames.shape[2] != self.image.channels:
             expected = f"expected uint8 of (N, T, {self.image.channels}, H, W)"
             raise DataError(f"received frames of {frames.dtype} with shape {frames.shape}, {expected}")
-        return _in_eval_mode(self.network, frames, self.prepare, self.feature_dim)
+        return in_batches(self.network, frames, self.prepare, BATCH)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
@@ -87,7 +86,6 @@ class SoundEncoder(Saved):
     def feature_dim(self) -> int:
         return self.network.feature_dim
 
-    @torch.no_grad()
     def embed(self, sounds: np.ndarray) -> np.ndarray:
         """Features of sounds int16 (N, S) at the encoder's rate, float32 (N, D), with the network in eval mode.
 
@@ -101,7 +99,7 @@ class SoundEncoder(Saved):
         def prepare(some: np.ndarray) -> Tensor:
             return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(device)
 
-        return _in_eval_mode(self.network, sounds, prepare, self.feature_dim)
+        return in_batches(self.network, sounds, prepare, BATCH)
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -126,14 +124,3 @@ def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
         image_size=first.image.image_size,
         channels=first.image.channels,
     )
-
-
-def _in_eval_mode(network: nn.Module, data: np.ndarray, prepare: Any, feature_dim: int) -> np.ndarray:
-    was_training = network.training
-    network.eval()
-    features = np.empty((len(data), feature_dim), np.float32)
-    for start in range(0, len(data), BATCH):
-        rows = slice(start, start + BATCH)
-        features[rows] = network(prepare(np.asarray(data[rows]))).cpu().numpy()
-    network.train(was_training)
-    return features

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from unlabeled.arrays import Rows
 from unlabeled.config import Evaluation
 from unlabeled.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.retrieval import chance, recall
@@ -49,14 +48,15 @@ def evaluate(
     """
     baselines = baselines_of(encoder.first, frames, _pixels(frames), manifest, config)
     metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines)
-    metrics["sound"] = _measured_sound(encoder, sounds, manifest, config)
+    of_sounds = encoder.second.embed(sounds)
+    metrics["sound"] = _measured_sound(encoder, of_sounds, sounds, manifest, config)
     validation, test = (np.flatnonzero(manifest.split == split) for split in ("validation", "test"))
     metrics |= {"correspondence_accuracy": None, "retrieval": {}}
     if len(test) < 2:
         return Evaluated(metrics, features, probe, [])
 
     def shared(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return encoder.shared("first", Rows([frames], rows)), encoder.shared("second", sounds[rows])
+        return encoder.projected("first", features[rows]), encoder.projected("second", of_sounds[rows])
 
     first, second = shared(test)
     if len(validation) > 1:
@@ -83,7 +83,7 @@ def _pixels(frames: np.ndarray) -> np.ndarray:
 
 
 def _measured_sound(
-    encoder: PairEncoder, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+    encoder: PairEncoder, features: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Any]:
     """The protocol's numbers of the sounds' tower, and of spectrograms alone; none without labels."""
     labels = Labels.of(manifest)
@@ -92,7 +92,7 @@ def _measured_sound(
     alone = log_mel(sounds, encoder.second.rate, encoder.second.recipe)
     bands = [part.mean(1) for part in np.array_split(alone, min(BANDS, alone.shape[1]), axis=1)]
     times = [part.mean(2) for part in np.array_split(np.stack(bands, 1), min(TIMES, alone.shape[2]), axis=2)]
-    numbers, _ = measure(encoder.second.embed(sounds), labels, config)
+    numbers, _ = measure(features, labels, config)
     return {**numbers, "baselines": {"spectrogram": measure(np.concatenate(times, 1), labels, config)[0]}}
 
 

@@ -1,6 +1,5 @@
 """From cached frames and spectrograms to two trained towers: the same loop as for images."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ from unlabeled.method import Method
 from unlabeled.methods import load_method
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint, rows_to_train_on
-from unlabeled.train import Monitor, Report, choose_device, pretrain, summary_of
+from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.encoders import FramesEncoder, SoundEncoder
 from unlabeled.views import Order, step_seed
-
-logger = logging.getLogger(__name__)
 
 
 class Clips:
@@ -107,7 +104,6 @@ def pretrain_encoder(
         torch.manual_seed(config.seed)
         with as_config_error():
             encoder, model = _build(method, config, recipe, shape, (summary["rate"], sounds.shape[1]), normalisation)
-    encoder.network.to(device)
     history = pretrain(
         model,
         Clips(frames, spectrograms, rows, encoder.first, config, device),
@@ -117,8 +113,7 @@ def pretrain_encoder(
         monitor=_monitor(encoder, frames, sounds, manifest),
         report=report,
     )
-    told = summary_of(history[-1], Clips.unit)
-    logger.info("trained for %d epochs in %.0f s%s", config.epochs, history[-1]["seconds"], told)
+    tell(history, Clips.unit)
     return encoder, history
 
 
