@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 
 PARTIAL = ".partial"
 READABLE = 0o644
+FLUSH_EVERY = 2**25
+"""Bytes after which the disk is set to work while the next rows are made: all at the end would be waited for."""
 
 
 class ArrayWriter:
@@ -32,10 +35,12 @@ class ArrayWriter:
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: Any = np.uint8):
         self.path, self.row_shape, self.dtype, self.rows = Path(path), tuple(row_shape), np.dtype(dtype), 0
         self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}{PARTIAL}")
+        self._flushed, self._flushing = 0, None
 
     def __enter__(self) -> "ArrayWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._partial.open("wb")
+        self._flusher = ThreadPoolExecutor(1)
         self._write_header()
         return self
 
@@ -46,12 +51,16 @@ class ArrayWriter:
         # Not `tofile`: of a full disk it says neither what happened nor the error's number.
         self._file.write(np.ascontiguousarray(chunk, dtype=self.dtype).reshape(-1).view(np.uint8))
         self.rows += len(chunk)
+        if self._file.tell() - self._flushed >= FLUSH_EVERY and (self._flushing is None or self._flushing.done()):
+            self._flushed = self._file.tell()
+            self._flushing = self._flusher.submit(os.fsync, self._file.fileno())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             if kind is None:
                 self._complete()
         finally:
+            self._flusher.shutdown()
             with suppress(OSError):  # what could not be flushed was raised before
                 self._file.close()
             self._partial.unlink(missing_ok=True)
@@ -60,6 +69,8 @@ class ArrayWriter:
         self._file.seek(0)
         self._write_header()  # numpy leaves room in it for the first axis to grow
         self._file.flush()
+        if self._flushing is not None:
+            self._flushing.result()  # an error of the disk is told once, to who asks first
         os.fsync(self._file.fileno())
         self._file.close()
         self._partial.replace(self.path)

@@ -78,7 +78,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     first = sum(map(len, parts))
     found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
     places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T
-    index = pd.DataFrame({"sha256": contents, "place": places, "checksum": checks.astype(np.uint32)})
+    index = pd.DataFrame({"sha256": contents, "place": places, "checksum": checks})
     index.attrs[MADE_BY] = how
     replace_file(folder / INDEX, lambda path: index.to_parquet(path, index=False))
     return open_views(folder)

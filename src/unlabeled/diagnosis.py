@@ -162,9 +162,7 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str], config
     )
 
 
-def no_gain(
-    encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images"
-) -> Finding | None:
+def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images") -> Finding | None:
     """The encoder is not clearly better than the best baseline with any number of labels."""
     for i, mine in enumerate(encoder):
         if mine.low > max(points[i].high for points in baselines.values()):

@@ -23,7 +23,7 @@ from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
-from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
 from unlabeled.sources import Item, Source, open_source
 from unlabeled.threads import batches_of, in_order
 
@@ -37,7 +37,8 @@ LARGEST_CHOSEN_SIZE = 96
 READ_UNSEEN = 2**26
 """Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
 HELD_OUT = ("validation", "test")
-COLUMNS = ["path", "sha256", "checksum", "width", "height", "label", "split"]
+STORED = ["checksum", "width", "height"]
+COLUMNS = ["path", "sha256", *STORED, "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Ingested:
 def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ingested:
     """Reads, decodes, hashes and splits a source; writes `images.npy` into `folder`.
 
-    What an earlier run stored there of the same content, by its manifest, is taken over without being decoded.
+    What an earlier run stored there of the same content, by its manifest, is taken over without being decoded; files
+    that nobody has touched since are not even read.
 
     Args:
         source: None: the one that `ingestion.source` names.
@@ -79,11 +81,12 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         shape = (channels, size, size)
         how = made_by([decoding], shape=shape, pixels=config.max_pixels, pillow=PIL.__version__)
         earlier = earlier_rows(partial(_read_earlier, folder), how, shape)
+        stamps = Stamps(folder / "stamps.parquet")
         with (
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(chain(sample, source.items), size, channels, config, earlier):
+            for batch in _decode_all(chain(sample, source.items), size, channels, config, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
                 sums += batch.sums
@@ -93,6 +96,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             stop_if_damaged(quarantine, source.total, config.max_quarantined, folder)
             manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels)
             manifest.attrs[MADE_BY] = how
+        stamps.keep()
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | mean_and_std(sums)
     if earlier and earlier.damaged:
@@ -138,6 +142,13 @@ def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
     return content.read_bytes()
 
 
+@dataclass(frozen=True)
+class Stored(Decoded):
+    """What an earlier run decoded, with the checksum that it has."""
+
+    checksum: int
+
+
 Outcome = tuple[Item, str, Decoded | str | None]
 """An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
 
@@ -157,12 +168,13 @@ class _Batch(NamedTuple):
 
 
 def _decode_all(
-    items: Iterator[Item], size: int, channels: int, config: Ingestion, earlier: EarlierRows | None
+    items: Iterator[Item], size: int, channels: int, config: Ingestion, earlier: EarlierRows | None, stamps: Stamps
 ) -> Iterator[_Batch]:
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
 
     def make(batch: list[Item]) -> _Batch:
-        return _stack(decode_batch(batch, size, channels, config.fraction, earlier), (channels, size, size), config)
+        outcomes = decode_batch(batch, size, channels, config.fraction, earlier, stamps)
+        return _stack(outcomes, (channels, size, size), config)
 
     return in_order(make, batches_of(items, BATCH))
 
@@ -173,7 +185,7 @@ def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _
     decisive = [_digest(item.group) if item.group else digest for item, digest, _ in good]
     splits = [split_of(key, item.split, *fractions) for key, (item, *_) in zip(decisive, good, strict=True)]
     records = [
-        (item.path, digest, checksum(result.pixels), result.width, result.height, item.label, split)
+        (item.path, digest, _checksum(result), result.width, result.height, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
     ]
     pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
@@ -181,27 +193,44 @@ def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _
     return _Batch(len(batch), pixels, records, rejects, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
+def _checksum(decoded: Decoded) -> int:
+    return decoded.checksum if isinstance(decoded, Stored) else checksum(decoded.pixels)
+
+
 def decode_batch(
-    items: list[Item], size: int, channels: int, fraction: float = 1.0, earlier: EarlierRows | None = None
+    items: list[Item],
+    size: int,
+    channels: int,
+    fraction: float = 1.0,
+    earlier: EarlierRows | None = None,
+    stamps: Stamps | None = None,
 ) -> list[Outcome]:
-    return [_decode_one(item, size, channels, fraction, earlier) for item in items]
+    return [_decode_one(item, size, channels, fraction, earlier, stamps) for item in items]
 
 
-def _decode_one(item: Item, size: int, channels: int, fraction: float, earlier: EarlierRows | None) -> Outcome:
+def _decode_one(
+    item: Item, size: int, channels: int, fraction: float, earlier: EarlierRows | None, stamps: Stamps | None
+) -> Outcome:
     try:
         if item.reason:
             raise UndecodableError(item.reason)
-        content = _read(item.content)
-        digest = _digest(content)
-        if item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
+        content, digest = _content(item.content, stamps)
+        if fraction < 1 and item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
             return item, digest, None
         pixels = np.empty((channels, size, size), np.uint8)
         if earlier is None or not earlier.take(digest, pixels):
-            return item, digest, decode(content, size, channels)
-        width, height = (int(earlier.about(digest, side)) for side in ("width", "height"))
-        return item, digest, Decoded(pixels, width, height)
+            return item, digest, decode(_read(item.content) if content is None else content, size, channels)
+        return item, digest, Stored(pixels, **{name: int(earlier.about(digest, name)) for name in STORED})
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
+
+
+def _content(content: Path | bytes | np.ndarray | None, stamps: Stamps | None) -> tuple[bytes | np.ndarray | None, str]:
+    """What is in it and the sha256 of that; None where it is known without being read."""
+    if stamps and isinstance(content, Path):
+        return stamps.content_of(content, _read)
+    read = _read(content)
+    return read, _digest(read)
 
 
 def _digest(content: bytes | str | np.ndarray) -> str:
@@ -291,10 +320,11 @@ def sums_of(pixels: np.ndarray) -> np.ndarray:
     Args:
         pixels: uint8 (n, C, H, W).
     """
-    wide = pixels.astype(np.uint32)  # wide enough for the squares of a row of 66,000 pixels
+    # Fast, and exact: the squares of a row of 256 pixels stay below 2²⁴.
+    wide = pixels.astype(np.float32 if pixels.shape[3] <= 256 else np.float64)
     rows = np.einsum("nchw->nch", wide), np.einsum("nchw,nchw->nch", wide, wide)
     count = np.full(pixels.shape[1], pixels.size // pixels.shape[1])
-    return np.stack([count, *(row.sum((0, 2), dtype=np.int64) for row in rows)])
+    return np.stack([count, *(row.astype(np.int64).sum((0, 2)) for row in rows)])
 
 
 def mean_and_std(sums: np.ndarray) -> dict[str, list[float]]:

@@ -175,8 +175,9 @@ def file_names(root: Path, key: str, kind: str = "images") -> list[str]:
     found = []
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        kept = (name for name in names if not name.startswith(".") and not name.endswith(NOT_IMAGES))
-        found += [Path(folder, name).relative_to(root).as_posix() for name in kept]
+        within = Path(folder).relative_to(root)
+        prefix = "" if within == Path() else f"{within.as_posix()}/"
+        found += [prefix + name for name in names if not name.startswith(".") and not name.endswith(NOT_IMAGES)]
     return sorted(found)
 
 
@@ -229,9 +230,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     return rows
 
 
-def _with_metadata(
-    root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None
-) -> Iterator[Item]:
+def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None) -> Iterator[Item]:
     splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
     official = _official(splits.values())
     for name in sorted(rows.keys() - set(names)):

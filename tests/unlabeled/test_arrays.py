@@ -1,9 +1,13 @@
+import errno
+import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from unlabeled import arrays
 from unlabeled.arrays import ArrayWriter, Rows, open_array, replace_file
 
 FULL_DISK = """
@@ -148,6 +152,22 @@ def test_a_full_disk_is_named_and_leaves_the_old_file_alone(tmp_path, name, rows
     )
     assert result.returncode == 1 and result.stderr == "File too large\n"
     assert names(tmp_path) == [name] and (tmp_path / name).read_bytes() == b"old"
+
+
+def test_what_goes_wrong_while_the_disk_works_beside_us_is_told_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "FLUSH_EVERY", 1)
+    write(tmp_path / "a.npy", np.zeros((1, 3)))
+    outcomes = iter([OSError(errno.EIO, os.strerror(errno.EIO))])
+
+    def fsync(file, whole=os.fsync):
+        for error in outcomes:  # the system tells it once
+            raise error
+        whole(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))):
+        write(tmp_path / "a.npy", np.ones((5, 3)))
+    assert names(tmp_path) == ["a.npy"] and not open_array(tmp_path / "a.npy").any()
 
 
 def test_what_fits_on_the_disk_is_written(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 import unlabeled.ingest
+import unlabeled.reuse
 from unlabeled.config import Ingestion
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
@@ -98,9 +99,9 @@ def test_the_summary_says_what_there_is(all_digits):
     assert summary["splits"].keys() == {"train", "validation", "test"} and len(summary["data_digest"]) == 16
 
 
-def test_only_the_images_are_left_in_the_folder(tmp_path):
+def test_only_the_images_and_what_is_known_of_their_files_are_left_in_the_folder(tmp_path):
     ingested(photos(tmp_path / "photos", 5))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["images.npy"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.npy", "stamps.parquet"]
 
 
 def test_mean_and_std_are_numpys_of_what_is_no_test_image(tmp_path):
@@ -436,6 +437,12 @@ def decoded(monkeypatch):
     return done
 
 
+@pytest.fixture
+def settled(monkeypatch):
+    """Files that have just been written count as files that nobody has touched for long."""
+    monkeypatch.setattr(unlabeled.reuse, "SETTLED", -1)
+
+
 def kept(root, out, **options):
     """Ingested into a folder that remembers, as the stage leaves it."""
     result = ingested(root, out, **options)
@@ -453,6 +460,17 @@ def test_only_new_images_are_decoded_and_the_result_is_that_of_all_at_once(tmp_p
     np.testing.assert_array_equal(grown.images, whole.images)
     pd.testing.assert_frame_equal(grown.manifest, whole.manifest)
     assert grown.summary["data_digest"] == whole.summary["data_digest"]
+
+
+def test_files_that_nobody_has_touched_are_not_read(tmp_path, settled, monkeypatch):
+    photos(tmp_path / "in", 100)  # more than are looked at to choose a size
+    before, read = kept(tmp_path / "in", tmp_path / "out"), []
+    (tmp_path / "in/7.png").write_bytes((tmp_path / "in/8.png").read_bytes())
+    monkeypatch.setattr(Path, "read_bytes", lambda path, whole=Path.read_bytes: read.append(path.name) or whole(path))
+    after = kept(tmp_path / "in", tmp_path / "out")
+    photographs = [name for name in read if name.endswith(".png")]
+    assert "7.png" in photographs and len(photographs) == unlabeled.ingest.SAMPLE + 1
+    assert after.summary["duplicates"] == 1 and set(after.manifest.sha256) < set(before.manifest.sha256)
 
 
 def test_images_that_are_gone_are_gone_and_the_others_stay_where_they_are(tmp_path, decoded):
@@ -475,7 +493,7 @@ def test_a_label_that_has_changed_is_changed_without_decoding(tmp_path, decoded)
 
 
 @pytest.mark.parametrize("options", [{"image_size": 9}, {"channels": 1}, {"max_pixels": 150}])
-def test_images_that_are_to_be_stored_otherwise_are_decoded_again(tmp_path, decoded, options):
+def test_images_that_are_to_be_stored_otherwise_are_decoded_again(tmp_path, decoded, settled, options):
     kept(photos(tmp_path / "in", 5), tmp_path / "out")
     decoded.clear()
     kept(tmp_path / "in", tmp_path / "out", **options)
@@ -483,7 +501,7 @@ def test_images_that_are_to_be_stored_otherwise_are_decoded_again(tmp_path, deco
 
 
 @pytest.mark.parametrize("name", ["images.npy", "manifest.parquet"])
-def test_stored_images_that_are_damaged_are_decoded_again(tmp_path, name):
+def test_stored_images_that_are_damaged_are_decoded_again(tmp_path, settled, name):
     whole = np.array(kept(photos(tmp_path / "in", 5), tmp_path / "out").images)
     content = bytearray((tmp_path / "out" / name).read_bytes())
     content[len(content) // 2] ^= 255

@@ -1,10 +1,13 @@
+import os
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import unlabeled.errors
 import unlabeled.reuse
-from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+from unlabeled.reuse import MADE_BY, SETTLED, EarlierRows, Stamps, checksum, earlier_rows, made_by
 
 ROWS = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
 CONTENTS = ["a", "b", "c", "d"]
@@ -63,3 +66,61 @@ def test_how_rows_are_made_is_code_and_parameters():
         made_by([], size=8),
     }
     assert len(digests) == 4 and made_by([unlabeled.reuse], size=8) in digests
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Three files whose last change is long enough ago, as the clock has it."""
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_text(f"what is in {path.name}")
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * SETTLED)
+    return paths
+
+
+def read_anew(files, kept):
+    """The names of the files that were read, and their contents' sha256."""
+    read, stamps = [], Stamps(kept)
+    digests = [stamps.content_of(file, lambda path: read.append(path.name) or path.read_bytes())[1] for file in files]
+    stamps.keep()
+    return "".join(read), digests
+
+
+def test_a_file_that_nobody_has_touched_is_not_read_again(files, tmp_path):
+    read, digests = read_anew(files, tmp_path / "stamps.parquet")
+    assert read == "abc" and len(set(digests)) == 3
+    assert read_anew(files, tmp_path / "stamps.parquet") == ("", digests)
+
+
+def test_a_file_of_another_content_is_read_even_if_its_size_and_time_are_the_old_ones(files, tmp_path):
+    _, before = read_anew(files, tmp_path / "stamps.parquet")
+    stat = files[1].stat()
+    files[1].write_text("WHAT IS IN B")
+    os.utime(files[1], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    read, after = read_anew(files, tmp_path / "stamps.parquet")
+    assert read == "b" and [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_a_file_in_anothers_place_is_read(files, tmp_path):
+    _, before = read_anew(files, tmp_path / "stamps.parquet")
+    files[0].replace(files[1])
+    read, after = read_anew(files[1:], tmp_path / "stamps.parquet")
+    assert read == "b" and after == [before[0], before[2]]
+
+
+def test_a_file_that_has_just_been_written_is_read_the_next_time_too(files, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    kept = tmp_path / "stamps.parquet"
+    assert read_anew(files, kept) == read_anew(files, kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", None])
+def test_without_stamps_that_can_be_read_every_file_is(files, tmp_path, content):
+    kept = tmp_path / "stamps.parquet"
+    read_anew(files, kept)
+    if content is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(content)
+    assert read_anew(files, kept)[0] == "abc"
