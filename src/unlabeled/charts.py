@@ -56,7 +56,7 @@ NAMES = {
     "clips_per_second": "clips a second",
 }
 """Curves of a training, in their order; further columns of its history follow under their own names."""
-NOT_CURVES = {"epoch", "seconds", "untrained_embedding_std"}
+NOT_CURVES = {"epoch", "seconds"}
 
 
 def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") -> Chart:
@@ -86,7 +86,8 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
 def training_curves(history: pd.DataFrame) -> list[Chart]:
     """A chart for each column of a training's history, over epochs."""
     columns = [name for name in NAMES if name in history]
-    columns += [name for name in history if name not in {*NAMES, *NOT_CURVES}]
+    others = (name for name in history if not name.startswith("untrained_"))
+    columns += [name for name in others if name not in {*NAMES, *NOT_CURVES}]
     return [_curve(history, name) for name in columns if history[name].notna().sum() > 1]
 
 
@@ -99,8 +100,8 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
         axes.set_title(title)
         sparse = len(rows) < 25
         axes.plot(rows.epoch, values, color=SERIES[0][0], linewidth=1.6, marker="o" if sparse else None, markersize=4)
-        if name == "embedding_std" and "untrained_embedding_std" in history:
-            untrained = history.untrained_embedding_std.dropna()
+        if f"untrained_{name}" in history:
+            untrained = history[f"untrained_{name}"].dropna()
             if len(untrained):
                 axes.axhline(untrained.iloc[-1], color=SERIES[1][0], linestyle="--", linewidth=1.2)
                 beside = axes.get_yaxis_transform()

@@ -70,7 +70,8 @@ def pretrain(
         resume: Checkpoint to go on from and to leave; None: neither. That of a complete training stays, for whoever
             saves the result to remove.
         fingerprint: Of all that decides the weights; a checkpoint with another one is not resumed.
-        monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched.
+        monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched,
+            and each `…_embedding_std`.
         report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
             training's earlier epochs first.
 
@@ -91,9 +92,9 @@ def pretrain(
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method
     state = _resumed(resume, fingerprint, method, optimizer)
-    if monitor and state["untrained"] is None:
-        state["untrained"] = monitor(method).get("embedding_std")
-    untrained = state["untrained"]
+    untrained = state.get("untrained_spread")
+    if monitor and untrained is None:
+        untrained = {f"untrained_{name}": value for name, value in _spreads(monitor(method)).items()}
     step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
@@ -133,9 +134,7 @@ def pretrain(
                 row |= method.gauges()
                 note = summary_of(row, supply.unit)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
-                    row |= monitor(method)
-                    if untrained is not None:
-                        row["untrained_embedding_std"] = untrained
+                    row |= monitor(method) | untrained
                     _stop_if_collapsed(row, step, rate, config)
                 history.append(row)
                 if report:
@@ -144,7 +143,7 @@ def pretrain(
             progress.advance(1, note)
             if resume and (step == steps or (not pending and now - saved >= config.checkpoint_seconds)):
                 state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
-                state["untrained"] = untrained
+                state["untrained_spread"] = untrained
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
     return history
@@ -165,7 +164,7 @@ def _leave(
 
 def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Where to go on from, after putting it into `method` and `optimizer`; the beginning, where there is nothing."""
-    beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0, "untrained": None}
+    beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0}
     if path is None or not path.exists():
         return beginning
     state = checkpoint.load(path)
@@ -205,14 +204,20 @@ def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
 
 
 def _stop_if_collapsed(row: dict[str, float], step: int, rate: float, config: Pretraining) -> None:
-    spread = row.get("embedding_std", 1.0)
-    if not config.is_collapsed(spread, row.get("untrained_embedding_std")):
-        return
-    raise TrainingError(
-        f"the embedding has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "
-        f"{spread:.3f}, below pretraining.min_embedding_std={config.min_embedding_std:g}; try a lower "
-        f"pretraining.learning_rate, a larger pretraining.batch_size, or a weaker pretraining.weight_decay"
-    )
+    for name, spread in _spreads(row).items():
+        if config.is_collapsed(spread, row.get(f"untrained_{name}")):
+            what = name.removesuffix("_std").replace("_", " ")
+            raise TrainingError(
+                f"the {what} has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "
+                f"{spread:.3f}, below pretraining.min_embedding_std={config.min_embedding_std:g}; try a lower "
+                f"pretraining.learning_rate, a larger pretraining.batch_size, or a weaker pretraining.weight_decay"
+            )
+
+
+def _spreads(row: dict[str, float]) -> dict[str, float]:
+    """Of the embedding; of several kinds of data, of each."""
+    names = (name for name in row if name.endswith("embedding_std") and not name.startswith("untrained"))
+    return {name: row[name] for name in names}
 
 
 def _measured(row: dict[str, float]) -> dict[str, float]:

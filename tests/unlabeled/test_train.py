@@ -290,6 +290,17 @@ def test_a_healthy_run_is_not_taken_for_collapsed(train, spread):
     assert min(row["embedding_std"] for row in history) > 0.3
 
 
+def test_a_collapse_of_one_of_two_kinds_of_data_is_told_from_that_of_both(train):
+    spreads = iter([0.5, 0.4, 0.01])  # the first is the untrained network's
+    with pytest.raises(TrainingError, match="^the caption embedding has collapsed at step 8, .* is 0.010, below"):
+        train(
+            Toy(),
+            epochs=3,
+            monitor_every=1,
+            monitor=lambda method: {"embedding_std": 0.5, "caption_embedding_std": next(spreads)},
+        )
+
+
 def test_a_collapse_may_be_let_pass(train):
     assert len(train(Toy(), min_embedding_std=0.0, monitor=lambda method: {"embedding_std": 0.0})) == 2
 
