@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.convolution import Conv2d
+
 HALVED_FROM = 32
 """Pixels a side from which the small ResNet halves its input at once."""
 
@@ -13,13 +15,13 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv1 = Conv2d(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.conv2 = Conv2d(outputs, outputs, 3)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Identity()
         if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(Conv2d(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -38,7 +40,7 @@ class SmallResNet(nn.Sequential):
     def __init__(self, channels: int, image_size: int, width: int | None = None):
         width = width or (64 if image_size < HALVED_FROM else 48)
         super().__init__(
-            nn.Conv2d(channels, width, 3, stride=2 if image_size >= HALVED_FROM else 1, padding=1, bias=False),
+            Conv2d(channels, width, 3, 2 if image_size >= HALVED_FROM else 1),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             Block(width, width, 1),

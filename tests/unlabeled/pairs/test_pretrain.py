@@ -14,7 +14,7 @@ from unlabeled.pairs.ingest import ingest
 from unlabeled.pairs.pretrain import check, pretrain_encoder
 
 RECIPE = PairAugmentation(views="fresh", crop_scale=(1, 1), flip=0, jitter=0, gray=0, caption_length=12)
-CONFIG = PairPretraining(epochs=4, batch_size=32, checkpoint_seconds=0, warmup_epochs=0, learning_rate=2e-3)
+CONFIG = PairPretraining(epochs=8, batch_size=32, checkpoint_seconds=0, warmup_epochs=0, learning_rate=2e-3, seed=1)
 
 
 @pytest.fixture(scope="module")
