@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
-from torchvision.models.vision_transformer import VisionTransformer
+from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
+
+from unlabeled.attention import SelfAttention
 
 SMALL_STEM_BELOW = 64
 """Pixels a side under which a ResNet starts with a 3×3 convolution and no pooling, as is usual on CIFAR."""
@@ -55,6 +57,8 @@ class ViT(VisionTransformer):
         super().__init__(image_size, patch, depth, heads, width, 4 * width)
         if channels != 3:
             self.conv_proj = nn.Conv2d(channels, width, patch, patch)
+        for block in self.encoder.layers:
+            block.self_attention = SelfAttention(block.self_attention)
         self.heads = nn.Identity()
         self.feature_dim = width
 
@@ -89,6 +93,13 @@ class ViT(VisionTransformer):
         grid = table[:, 1:].transpose(1, 2).unflatten(2, (side, side))
         grid = F.interpolate(grid, (height, width), mode="bicubic", antialias=True)
         return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+
+
+def transformer_block(width: int, heads: int) -> EncoderBlock:
+    """torchvision's, with our attention."""
+    block = EncoderBlock(heads, width, 4 * width, 0.0, 0.0)
+    block.self_attention = SelfAttention(block.self_attention)
+    return block
 
 
 def patch_size(image_size: int) -> int:

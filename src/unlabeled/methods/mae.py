@@ -9,11 +9,11 @@ tokens, and a learned one with its position for each masked patch.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.vision_transformer import EncoderBlock
 
 from unlabeled.config import Count
 from unlabeled.constants import check_share
 from unlabeled.method import Method
+from unlabeled.torchvision_networks import transformer_block
 
 
 def patchify(images: Tensor, size: int) -> Tensor:
@@ -55,7 +55,7 @@ class MAE(Method):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
         self.positions = nn.Parameter(0.02 * torch.randn(1, patches, decoder_dim))
         self.decoder = nn.Sequential(
-            *(EncoderBlock(decoder_heads, decoder_dim, 4 * decoder_dim, 0.0, 0.0) for _ in range(decoder_depth)),
+            *(transformer_block(decoder_dim, decoder_heads) for _ in range(decoder_depth)),
             nn.LayerNorm(decoder_dim),
             nn.Linear(decoder_dim, encoder.channels * self.patch_size**2),
         )

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.attention import attention
+
 SIZES = {"tiny_transformer": (128, 4, 4), "small_transformer": (256, 6, 8), "base_transformer": (768, 12, 12)}
 """Width D, blocks and heads, by name."""
 SLOWEST = 10_000.0
@@ -37,7 +39,7 @@ class TokenBlock(nn.Module):
         """(B, T, D) to (B, T, D); the angles are those of `rotate`."""
         query, key, value = self.attention_in(self.norm_1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(query, cosines, sines), rotate(key, cosines, sines)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        attended = attention(query, key, value, self.causal)
         x = x + self.drop(self.attention_out(attended.transpose(1, 2).flatten(2)))
         return x + self.drop(self.feed_forward(self.norm_2(x)))
 
