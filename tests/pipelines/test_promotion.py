@@ -71,6 +71,11 @@ def test_who_may_be_better_by_chance_does_not(gate):
     assert gate(mended(gate.answers, 1), config=AS_SURE).promoted
 
 
+def test_without_labels_people_decide(gate):
+    promoted, reason, *_ = gate(gate.answers.iloc[:0], config=AS_SURE)
+    assert not promoted and reason.startswith("without labels it cannot be compared with version 1: kedro promote")
+
+
 def test_who_is_worse_does_not_even_where_nothing_has_to_be_sure(gate):
     assert not gate(spoiled(gate.answers, 3), config=AS_SURE).promoted
 
