@@ -98,8 +98,8 @@ def judge(
     except UnlabeledError as error:  # damage and outages crown nobody
         return Decision(False, f"version {champion.version} stays, for it could not be measured: {error}")
     if answers.empty:
-        reason = f"without labels it cannot be compared with version {champion.version}: kedro promote crowns it by hand"
-        return Decision(False, reason, drift=drift)
+        reason = f"without labels it cannot be compared with version {champion.version}"
+        return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
     decision = _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
     return decision._replace(drift=drift)
 
