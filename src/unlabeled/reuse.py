@@ -105,9 +105,12 @@ class Stamps:
         return content, sha256
 
     def keep(self) -> None:
-        """Leaves what is known of the files that have been asked for."""
-        table = pd.DataFrame({"stamp": list(self._found), "sha256": list(self._found.values())})
-        replace_file(self.path, lambda path: table.to_parquet(path, index=False))
+        """Leaves what is known of the files that have been asked for; where there are none, nothing."""
+        if self._found:
+            table = pd.DataFrame({"stamp": list(self._found), "sha256": list(self._found.values())})
+            replace_file(self.path, lambda path: table.to_parquet(path, index=False))
+        else:
+            self.path.unlink(missing_ok=True)
 
 
 def order_of(manifest: pd.DataFrame) -> str:

@@ -99,9 +99,9 @@ def test_the_summary_says_what_there_is(all_digits):
     assert summary["splits"].keys() == {"train", "validation", "test"} and len(summary["data_digest"]) == 16
 
 
-def test_only_the_images_and_what_is_known_of_their_files_are_left_in_the_folder(tmp_path):
+def test_of_new_files_only_the_images_are_left_in_the_folder(tmp_path):
     ingested(photos(tmp_path / "photos", 5))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.npy", "stamps.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.npy"]
 
 
 def test_mean_and_std_are_numpys_of_what_is_no_test_image(tmp_path):

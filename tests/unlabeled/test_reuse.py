@@ -102,6 +102,12 @@ def test_a_file_of_another_content_is_read_even_if_its_size_and_time_are_the_old
     assert read == "b" and [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
 
 
+def test_where_there_are_no_files_no_stamps_are_left(files, tmp_path):
+    read_anew(files, tmp_path / "stamps.parquet")
+    read_anew([], tmp_path / "stamps.parquet")
+    assert not (tmp_path / "stamps.parquet").exists()
+
+
 def test_a_file_in_anothers_place_is_read(files, tmp_path):
     _, before = read_anew(files, tmp_path / "stamps.parquet")
     files[0].replace(files[1])
