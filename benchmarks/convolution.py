@@ -9,13 +9,13 @@ network on images of 8 pixels, with products up to SMALL and without.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
+from throughput import processor
 from torch import Tensor, nn
 
 from unlabeled import convolution
@@ -50,7 +50,7 @@ def main() -> None:
     network = SmallResNet(1, 8).to(memory_format=torch.channels_last)
     theirs, ours = compare(network, images(options.batch_size, 1, 8), options.rounds, convolution.SMALL)
     result = {"oneDNN": theirs, "patches": ours, "ratio": theirs / ours, "threads": torch.get_num_threads()}
-    print(json.dumps(result | {"bf16": has_bf16(torch.device("cpu")), "cpu": platform.processor()}))
+    print(json.dumps(result | {"bf16": has_bf16(torch.device("cpu")), "cpu": processor()}))
 
 
 def images(batch: int, channels: int, side: int) -> Tensor:
