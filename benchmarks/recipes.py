@@ -1,37 +1,45 @@
 """Compares recipes on images that their encoders have not seen: by folds of train and validation, never on test.
 
-    python benchmarks/recipes.py simclr "" pretraining.method.temperature=0.5 pretraining.epochs=64,augmentation.views=4
-        [--folds=3] [--seeds=1] [--env=base]
+    python -m benchmarks.recipes simclr "" pretraining.method.temperature=0.5 pretraining.epochs=64,augmentation.views=4
+        [--folds=3] [--seeds=1] [--env=local]
 
 Each recipe is what it changes of the method's own, as for `kedro run --params`; "" changes nothing. For each fold a
-network is trained on the other folds, and probed on the one held out: accuracies are means over folds and seeds, ± the
-standard deviation over the seeds. One thread a training, as many trainings at a time as there are cores. The last line
-is a JSON object.
+network is trained on the other folds, and probed on the one held out: accuracies are means over folds, ± the standard
+deviation over the seeds. One thread a training, as many trainings at a time as there are cores. The last line is a JSON
+object.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
+from benchmarks.results import scores, spread
+from pipelines.parameters import MethodConfigLoader
+from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
-from unlabeled.crops import cache_views
+from unlabeled.crops import cache_views, open_views
+from unlabeled.errors import ConfigError, UnlabeledError
 from unlabeled.ingest import ingest
 from unlabeled.methods import IMAGE_METHODS
-from unlabeled.pretrain import pretrain_encoder
+from unlabeled.pretrain import check, pretrain_encoder
 from unlabeled.probe import Labels, measure
 from unlabeled.progress import be_quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+BLOCKS = (Ingestion, Augmentation, Pretraining, Evaluation)
 
 
 def main() -> None:
@@ -40,62 +48,85 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", help="what each changes, as for --params")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--env", default="base")
+    parser.add_argument("--env")
     options = parser.parse_args()
-    jobs = list(product(options.recipes, range(options.seeds), range(options.folds)))
-    table: dict[str, list[dict[str, float]]] = {}
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        done = pool.map(held_out, *zip(*((options, *job) for job in jobs), strict=True))
-        for recipe in options.recipes:
-            by_seed = [mean([next(done) for _ in range(options.folds)]) for _ in range(options.seeds)]
-            table[recipe] = by_seed
-            print(recipe or "as it is", *(told(name, by_seed) for name in by_seed[0]), sep=" | ", flush=True)
-    print(json.dumps(table))
+    if options.folds < 2 or options.seeds < 1:
+        parser.error("expected two folds at least, and one seed")
+    try:
+        print(json.dumps(dict(compared(options))))
+    except UnlabeledError as error:
+        sys.exit(str(error))
 
 
-def held_out(options: argparse.Namespace, recipe: str, seed: int, fold: int) -> dict[str, float]:
-    """Accuracies on one fold of an encoder that was trained on the others."""
+def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """Mean and std over the seeds by recipe; refuses all that is wrong before any work."""
+    recipes = {recipe: blocks_of(recipe, options) for recipe in options.recipes}
+    be_quiet()
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        pending = {}
+        for number, (recipe, blocks) in enumerate(recipes.items()):
+            data = prepared(blocks, Path(folder, str(number)))
+            jobs = product(range(options.seeds), range(options.folds))
+            pending[recipe] = [pool.submit(held_out, options, blocks, *data, *job) for job in jobs]
+        for recipe, futures in pending.items():
+            metrics = [future.result() for future in futures]
+            seeds = [metrics[i : i + options.folds] for i in range(0, len(metrics), options.folds)]
+            row = spread(over_seeds(seeds))
+            cells = (f"{name} {m:.1f}" + (f" ± {s:.1f}" if len(seeds) > 1 else "") for name, (m, s) in row.items())
+            print(recipe or "as it is", *cells, sep=" | ", flush=True)
+            yield recipe, row
+
+
+def blocks_of(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of a recipe by block, as `kedro run --params` puts them together."""
+    given = OmegaConf.to_container(OmegaConf.from_dotlist([*filter(None, recipe.split(","))]))
+    if unknown := given.keys() - {kind.block for kind in BLOCKS} - {options.method}:
+        raise ConfigError(f"received {min(unknown)}, expected {', '.join(kind.block for kind in BLOCKS)}")
+    loader = MethodConfigLoader(str(CONF), env=options.env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    parameters = loader["parameters"]
+    parameters |= parameters[options.method]
+    blocks = {kind.block: kind.model_validate(parameters[kind.block]) for kind in BLOCKS}
+    check(options.method, blocks["pretraining"], blocks["augmentation"].crop_size)
+    return blocks
+
+
+def prepared(blocks: dict[str, Any], folder: Path) -> tuple[Path, pd.DataFrame, dict[str, Any]]:
+    """Images and their views in `folder`, the manifest and the summary."""
+    folder.mkdir()
+    ingested = ingest(blocks["ingestion"], folder)
+    cache_views(ingested.images, ingested.manifest.sha256.tolist(), blocks["augmentation"], folder / "crops")
+    return folder, ingested.manifest, ingested.summary
+
+
+def held_out(
+    options: argparse.Namespace,
+    blocks: dict[str, Any],
+    folder: Path,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    seed: int,
+    fold: int,
+) -> dict[str, Any]:
+    """Metrics on one fold of an encoder that was trained on the others, and the seconds of its training."""
     torch.set_num_threads(1)
     be_quiet()
-    parameters = OmegaConf.to_container(
-        OmegaConf.merge(*layers(options), OmegaConf.from_dotlist([*filter(None, recipe.split(","))]))
-    )
-    augmentation = Augmentation.model_validate(parameters["augmentation"])
-    config = Pretraining.model_validate(parameters["pretraining"] | {"seed": seed})
-    evaluation = Evaluation.model_validate(parameters["evaluation"])
-    with tempfile.TemporaryDirectory() as folder:
-        ingested = ingest(Ingestion.model_validate(parameters["ingestion"]), Path(folder))
-        manifest = ingested.manifest
-        ours = np.flatnonzero(manifest.split.isin(["train", "validation"]))
-        split = np.full(len(manifest), "excluded", dtype=object)
-        split[ours] = np.where(np.arange(len(ours)) % options.folds == fold, "test", "train")
-        manifest = manifest.assign(split=split)
-        views = cache_views(ingested.images, manifest.sha256.tolist(), augmentation, Path(folder, "crops"))
-        data = ingested.images, views, manifest, ingested.summary
-        encoder, history, _ = pretrain_encoder(options.method, *data, config, augmentation)
-        numbers, _ = measure(encoder.embed(ingested.images), Labels.of(manifest), evaluation)
-    few = {f"{name} a class": each["mean"] for name, each in numbers["few_label"].items() if "%" not in name}
-    accuracies = {"linear probe": numbers["linear_probe_accuracy"], "kNN": numbers["knn_accuracy"], **few}
-    return {name: 100 * value for name, value in accuracies.items()} | {"seconds": history[-1]["seconds"]}
+    ours = np.flatnonzero(manifest.split.isin(["train", "validation"]))
+    split = np.full(len(manifest), "excluded", dtype=object)
+    split[ours] = np.where(np.arange(len(ours)) % options.folds == fold, "test", "train")
+    manifest = manifest.assign(split=split)
+    images, views = np.load(folder / "images.npy", mmap_mode="r"), open_views(folder / "crops")
+    config = blocks["pretraining"].model_copy(update={"seed": seed})
+    data = images, views, manifest, summary
+    encoder, history, _ = pretrain_encoder(options.method, *data, config, blocks["augmentation"])
+    metrics, _ = measure(encoder.embed(images), Labels.of(manifest), blocks["evaluation"])
+    return metrics | {"seconds": history[-1]["seconds"]}
 
 
-def layers(options: argparse.Namespace) -> Iterator[OmegaConf]:
-    """The shared blocks and the method's own, of the base and of the environment."""
-    for folder in dict.fromkeys(["base", options.env]):
-        if (shared := CONF / folder / "parameters.yml").exists():
-            yield OmegaConf.load(shared)
-        if (own := CONF / folder / f"parameters_{options.method}.yml").exists():
-            yield OmegaConf.load(own)[options.method]
-
-
-def mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
-
-
-def told(name: str, rows: list[dict[str, float]]) -> str:
-    values = [row[name] for row in rows]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{name} {statistics.mean(values):.1f}{spread}"
+def over_seeds(seeds: list[list[dict[str, Any]]]) -> dict[str, list[float]]:
+    """Means over the folds, a number a seed: accuracies in %, and seconds."""
+    means = [{name: 100 * statistics.mean(values) for name, values in scores(folds).items()} for folds in seeds]
+    accuracies = {name: [each[name] for each in means] for name in means[0]}
+    return accuracies | {"seconds": [statistics.mean(fold["seconds"] for fold in folds) for folds in seeds]}
 
 
 if __name__ == "__main__":

@@ -84,6 +84,15 @@ def dotted(metrics: dict, name: str) -> float:
 
 def accuracies(metrics: list[dict]) -> dict[str, tuple[float, float]]:
     """Mean and std over the seeds, in %, by setting; and the seconds of training."""
+    values = scores(metrics)
+    own = [m.get("baselines", {"random_encoder": m})["random_encoder"]["few_label"][FEW]["mean"] for m in metrics]
+    values["untrained, 1 a class"] = own
+    table = {name: (100 * mean, 100 * std) for name, (mean, std) in spread(values).items()}
+    return table | spread({"seconds": [m.get("seconds", 0.0) for m in metrics]})
+
+
+def scores(metrics: list[dict]) -> dict[str, list[float]]:
+    """Accuracies by setting, one of each of the metrics."""
     values = {
         "linear probe": [m["linear_probe_accuracy"] for m in metrics],
         "kNN": [m["knn_accuracy"] for m in metrics],
@@ -91,10 +100,7 @@ def accuracies(metrics: list[dict]) -> dict[str, tuple[float, float]]:
     for setting in metrics[0]["few_label"]:
         name = f"{setting} of the labels" if "%" in setting else f"{setting} a class"
         values[name] = [m["few_label"][setting]["mean"] for m in metrics]
-    own = [m.get("baselines", {"random_encoder": m})["random_encoder"]["few_label"][FEW]["mean"] for m in metrics]
-    values["untrained, 1 a class"] = own
-    table = {name: (100 * mean, 100 * std) for name, (mean, std) in spread(values).items()}
-    return table | spread({"seconds": [m.get("seconds", 0.0) for m in metrics]})
+    return values
 
 
 def spread(values: dict[str, list[float]]) -> dict[str, tuple[float, float]]:
