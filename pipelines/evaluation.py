@@ -1,5 +1,6 @@
 """Stage 4: what the encoder is worth, beside honest baselines."""
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -21,11 +22,12 @@ def evaluate(
     summary: dict[str, Any],
     history: pd.DataFrame,
     run: dict[str, Any],
+    folder: Path,
     config: Evaluation,
 ) -> dict[str, Any]:
     from unlabeled.evaluate import evaluate  # imports torch
 
-    return completed(*evaluate(encoder, images, manifest, config), manifest, summary, history, run, config)
+    return completed(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
 
 
 def completed(
@@ -68,7 +70,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 evaluate,
-                inputs={**inputs, "config": "params:evaluation"},
+                inputs={**inputs, "folder": "baselines_folder", "config": "params:evaluation"},
                 outputs={name: name for name in ("metrics", "features", "probe", "predictions")},
                 name="evaluation",
                 tags="evaluation",

@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 import mlflow
 from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import MemoryDataset
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.exceptions import MlflowException
@@ -24,7 +25,7 @@ from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
-from pipelines.parameters import refuse_of_images
+from pipelines.parameters import refuse_of_images, refuse_unknown
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
@@ -82,7 +83,9 @@ class ProjectHook(MlflowHook):
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
             others = {node.namespace for node in pipeline.nodes} & (METHODS.keys() - IMAGE_METHODS.keys())
-            refuse_of_images(run_params["runtime_params"] or {}, others)
+            given = run_params["runtime_params"] or {}
+            refuse_unknown(given, (name for each in pipelines.values() for name in _parameters_of(each)))
+            refuse_of_images(given, others)
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
@@ -152,11 +155,16 @@ class ProjectHook(MlflowHook):
 
     def _provenance(self, pipeline: Any, catalog: Any) -> Provenance:
         """Stops before any work where a version would be registered that cannot be reproduced."""
-        blocks = [name for name in pipeline.inputs() if name.startswith("params:") and name.endswith("registration")]
-        git = git_state(self._project, required=any(catalog.load(name).require_git for name in blocks))
+        blocks = [name for name in _parameters_of(pipeline) if name.endswith("registration")]
+        git = git_state(self._project, required=any(catalog.load(f"params:{name}").require_git for name in blocks))
         makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
         command = shlex.join(["kedro", *sys.argv[1:]])
         return provenance(self._project, git, command, self._parameters if makes else None)
+
+
+def _parameters_of(pipeline: Any) -> list[str]:
+    """The blocks of parameters that its nodes read, by their dotted names."""
+    return [name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")]
 
 
 def _keep_record(files: dict[str, bytes]) -> None:

@@ -1,6 +1,7 @@
 """How parameters come together: the stage's block, then the method's own, then `--params`, which beat both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
@@ -49,6 +50,28 @@ def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
         if methods and (name.partition(".")[0] in OF_IMAGES or name == f"pretraining.{NETWORK}"):
             method = min(methods)
             raise ConfigError(f"{name} is a parameter of the methods of images: for {method}, give {method}.{name}")
+
+
+def refuse_unknown(given: dict[str, Any], read: Iterable[str]) -> None:
+    """Raises ConfigError where `--params` has a block that nothing reads.
+
+    Args:
+        read: The blocks that nodes read, by their dotted names.
+    """
+    known = {*read, *PER_METHOD, *OF_IMAGES}
+    for name, _ in flatten(given):
+        if not any(f"{name}.".startswith(f"{block}.") for block in known):
+            raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
+
+
+def _hint(name: str, known: set[str]) -> str:
+    method, *_ = path = name.split(".")
+    others = METHODS.keys() - {method} if method in METHODS else set()
+    blocks = sorted(block for block in known if block.partition(".")[0] not in others)
+    for depth in (2, 1):  # a method's block, or one of all
+        if close := get_close_matches(".".join(path[:depth]), blocks, n=1, cutoff=0.75):
+            return f"did you mean {'.'.join([*close, *path[depth:]])}?"
+    return f"choose from the blocks {', '.join(sorted({*PER_METHOD, *OF_IMAGES}))}"
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

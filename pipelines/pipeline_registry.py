@@ -38,7 +38,8 @@ from pipelines.video import registration as video_registration
 from pipelines.video import reporting as video_reporting
 from unlabeled.methods import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
-SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of", "reporting_folder", "provenance"}
+SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of"}
+SHARED |= {"baselines_folder", "reporting_folder", "provenance"}
 
 
 def method_pipeline(method: str) -> Pipeline:

@@ -219,6 +219,8 @@ class Pretraining(Block):
     """Below it, and below half of the untrained network's, the run has collapsed (1: spread as evenly as noise; 0:
     every image has the same embedding)."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
+    """At least so many between two checkpoints, and more where a large one would take over a fiftieth of the time;
+    0: one after each step."""
 
     def is_collapsed(self, embedding_std: float, untrained: float | None) -> bool:
         """Whether so small a spread is a collapse; `untrained`: that of the network before its training, if known.

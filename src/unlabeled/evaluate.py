@@ -1,19 +1,27 @@
 """One encoder beside raw pixels, PCA and a network that has learned nothing."""
 
+import json
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from xxhash import xxh3_128_hexdigest
 
 from unlabeled import health
+from unlabeled import probe as protocol
+from unlabeled.arrays import replace_file
 from unlabeled.config import Evaluation, in_words
 from unlabeled.encoders import ImageEncoder, Saved, untrained
 from unlabeled.probe import Labels, LinearProbe, measure
 from unlabeled.progress import bar
+from unlabeled.reuse import made_by
 
 logger = logging.getLogger(__name__)
 
@@ -22,38 +30,45 @@ PIXEL_SIDE = 32
 
 
 def evaluate(
-    encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+    encoder: ImageEncoder,
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    config: Evaluation,
+    memory: Path | None = None,
 ) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
     """Measures an encoder and its baselines.
 
     Args:
         images: uint8 of shape (N, C, H, W).
         manifest: Its columns `target` and `split` are used.
+        memory: A folder of what was measured before: baselines are the same beside every encoder of these images.
 
     Returns:
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
         one.
     """
     baselines = baselines_of(encoder, images, pixels_of(images), manifest, config)
-    return measure_all(encoder.embed(images), manifest, config, baselines)
+    return measure_all(encoder.embed(images), manifest, config, baselines, memory)
 
 
 def measure_all(
-    features: np.ndarray, manifest: pd.DataFrame, config: Evaluation, baselines: dict[str, Callable[[], np.ndarray]]
+    features: np.ndarray,
+    manifest: pd.DataFrame,
+    config: Evaluation,
+    baselines: dict[str, Callable[[], np.ndarray]],
+    memory: Path | None = None,
 ) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
     """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
     train = features[(manifest.split == "train").to_numpy()]
     metrics: dict[str, Any] = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}, "baselines": {}}
     probe, labels = None, Labels.of(manifest)
     if labels.suffice():
-        candidates = {"encoder": lambda: features} | baselines
-        with bar("probing", len(candidates), "kinds of features") as progress:
-            for name, compute in candidates.items():
-                numbers, fitted = measure(compute(), labels, config)
-                if name == "encoder":
-                    metrics, probe = metrics | numbers, fitted
-                else:
-                    metrics["baselines"][name] = numbers
+        with bar("probing", 1 + len(baselines), "kinds of features") as progress:
+            numbers, probe = measure(features, labels, config)
+            metrics |= numbers
+            progress.advance(1, f"· encoder {numbers['linear_probe_accuracy']:.1%}")
+            for name, compute in baselines.items():
+                metrics["baselines"][name] = numbers = _remembered(compute(), labels, config, memory)
                 progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
         _tell(metrics)
     else:
@@ -65,6 +80,21 @@ def measure_all(
         "uniformity": health.uniformity(tensor),
     }
     return metrics, features, probe
+
+
+def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory: Path | None) -> dict[str, Any]:
+    """The numbers of `measure`, read where it has measured the same features by the same code."""
+    if memory is None:
+        return measure(features, labels, config)[0]
+    arrays = features, labels.targets, labels.train, labels.validation, labels.test
+    contents = [xxh3_128_hexdigest(np.ascontiguousarray(array)) for array in arrays]
+    key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), **config.model_dump())
+    file = memory / f"{key}.json"
+    with suppress(OSError, ValueError):  # not there, or damaged: measured anew
+        return json.loads(file.read_text())
+    numbers, _ = measure(features, labels, config)
+    replace_file(file, lambda partial: partial.write_text(json.dumps(numbers)))
+    return numbers
 
 
 def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,9 @@ from unlabeled.views import step_seed
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_SHARE = 0.02
+"""Of a training's time, what its checkpoints may take: gigabytes are saved less often than asked."""
+
 
 class Supply(Protocol):
     """What the loop knows of its data."""
@@ -86,6 +89,7 @@ def pretrain(
     steps = config.epochs * per_epoch
     warmup = min(round(config.warmup_epochs * per_epoch), steps // 2)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
+    spacing = config.checkpoint_seconds
     look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
 
     method.to(device, memory_format=torch.channels_last).train()
@@ -141,11 +145,14 @@ def pretrain(
                     report(_measured(row), epoch)
                 losses, spent, began = [], 0.0, time.perf_counter()
             progress.advance(1, note)
-            if resume and (step == steps or (not pending and now - saved >= config.checkpoint_seconds)):
+            if resume and (step == steps or (not pending and now - saved >= spacing)):
                 state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
                 state["untrained_spread"] = untrained
+                leaving = time.perf_counter()
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
+                if spacing:
+                    spacing = max(config.checkpoint_seconds, (saved - leaving) / CHECKPOINT_SHARE)
     return history
 
 

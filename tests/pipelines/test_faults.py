@@ -60,6 +60,11 @@ def write_images(folder, count, size=12, start=0):
         ({"pretraining__epochs": -1}, "pretraining.epochs: received -1, expected greater than or equal to 1"),
         ({"pretraining__epcohs": 3}, "pretraining.epcohs is not a parameter: did you mean pretraining.epochs?"),
         ({"byol__pretraining__epcohs": 3}, "pretraining.epcohs is not a parameter"),
+        ({"pretraning__epochs": 3}, "pretraning.epochs is not a parameter: did you mean pretraining.epochs?"),
+        ({"byol__pretraning__epochs": 3}, "byol.pretraning.epochs is not a parameter: did you mean byol."),
+        ({"bjol__pretraining__epochs": 3}, "bjol.pretraining.epochs is not a parameter: did you mean byol."),
+        ({"byol__ingestion__path": "a"}, "byol.ingestion.path is not a parameter: did you mean ingestion.path?"),
+        ({"zzz": 3}, "zzz is not a parameter: choose from the blocks augmentation, "),
         ({"pretraining": 3}, "pretraining: received 3, expected a block of parameters"),
         ({"pretraining__method__momentun": 0.9}, "pretraining.method.momentun is not a constant of byol"),
         ({"pretraining__method__momentum": 2}, "momentum: received 2.0, expected 0 to 1"),
@@ -80,7 +85,9 @@ def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected
     assert not [name for name in project.files() if "partial" in name or "encoder" in name]
 
 
-@pytest.mark.parametrize("wrong", [{"registration__level": "beauty"}, {"pretraining__method__momentun": 0.9}])
+@pytest.mark.parametrize(
+    "wrong", [{"registration__level": "beauty"}, {"pretraining__method__momentun": 0.9}, {"pretraning__epochs": 1}]
+)
 def test_parameters_are_checked_before_any_work(project, wrong):
     sentence(project.kedro("--pipeline=byol", params(**wrong)))
     assert not project.files()

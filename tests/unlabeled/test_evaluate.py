@@ -103,6 +103,39 @@ def test_pca_with_all_dimensions_is_worth_the_pixels(data):
     assert all(0 <= accuracy <= 1 for accuracy in knn)
 
 
+def test_baselines_are_measured_once_for_all_encoders(evaluated, data, tmp_path):
+    first, *_ = evaluate(encoder_of(), *data, CONFIG, tmp_path)
+    assert first == evaluated[0] and len(list(tmp_path.iterdir())) == 3
+    for file in tmp_path.iterdir():
+        file.write_text(json.dumps({**json.loads(file.read_text()), "knn_accuracy": 0.123}))
+    other, *_ = evaluate(encoder_of(seed=1), *data, CONFIG, tmp_path)
+    assert [each["knn_accuracy"] for each in other["baselines"].values()] == [0.123] * 3
+    assert other["knn_accuracy"] != 0.123
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda images, manifest, config: (images[::-1].copy(), manifest, config),
+        lambda images, manifest, config: (images, manifest.assign(target=manifest.target[::-1].to_numpy()), config),
+        lambda images, manifest, config: (images, manifest.assign(split=manifest.split[::-1].to_numpy()), config),
+        lambda images, manifest, config: (images, manifest, config.model_copy(update={"knn_k": 3})),
+    ],
+)
+def test_baselines_of_other_data_or_protocol_are_measured_anew(data, tmp_path, changed):
+    evaluate(encoder_of(), *data, CONFIG, tmp_path)
+    images, manifest, config = changed(*data, CONFIG)
+    metrics, *_ = evaluate(encoder_of(), images, manifest, config, tmp_path)
+    assert metrics == evaluate(encoder_of(), images, manifest, config)[0]
+
+
+def test_damaged_numbers_of_baselines_are_measured_anew(evaluated, data, tmp_path):
+    evaluate(encoder_of(), *data, CONFIG, tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_text(file.read_text()[:-5])
+    assert evaluate(encoder_of(), *data, CONFIG, tmp_path)[0] == evaluated[0]
+
+
 def test_health_is_that_of_the_train_split(evaluated, data):
     metrics, features, _ = evaluated
     train = torch.from_numpy(features[data[1].split == "train"])

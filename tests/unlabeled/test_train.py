@@ -1,6 +1,7 @@
 import logging
 import math
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import unlabeled.train
-from unlabeled import health
+from unlabeled import checkpoint, health
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.encoders import Normalisation
 from unlabeled.errors import TrainingError
@@ -387,6 +388,19 @@ def test_checkpoints_come_no_more_often_than_asked(train, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(Interrupted(7), resume=tmp_path / "checkpoint.safetensors", checkpoint_seconds=1000)
     assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_that_take_long_come_less_often(train, tmp_path, monkeypatch):
+    saved, save = [], checkpoint.save
+
+    def slow(path, state):
+        saved.append(state["step"])
+        time.sleep(0.2)
+        save(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    train(Toy(), resume=tmp_path / "checkpoint.safetensors", checkpoint_seconds=1e-6)
+    assert saved == [1, 8]
 
 
 def test_the_seconds_of_a_resumed_run_go_on_from_those_before(train, left):
