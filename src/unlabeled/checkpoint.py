@@ -18,6 +18,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Writes nested dicts and lists of tensors and JSON values; the file is complete or is not there."""
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_take_tensors(state, "", tensors))
+    storages = set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in storages:  # which safetensors refuses
+            tensors[name] = tensor.clone()
+        storages.add(storage)
     header = {"state": skeleton, "checksum": str(_checksum(skeleton, tensors))}
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
@@ -39,8 +45,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        # A copy: parameters may share storage (safetensors refuses that), and channels_last has to become dense.
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.detach().cpu().contiguous()  # channels_last has to become dense
         return {"tensor": name}
     if isinstance(value, dict):
         return {"dict": [[key, _take_tensors(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
