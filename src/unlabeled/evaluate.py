@@ -87,7 +87,7 @@ def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory
     if memory is None:
         return measure(features, labels, config)[0]
     arrays = features, labels.targets, labels.train, labels.validation, labels.test
-    contents = [xxh3_128_hexdigest(np.ascontiguousarray(array)) for array in arrays]
+    contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array)), array.shape) for array in arrays]
     key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), **config.model_dump())
     file = memory / f"{key}.json"
     with suppress(OSError, ValueError):  # not there, or damaged: measured anew
