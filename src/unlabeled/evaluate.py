@@ -86,9 +86,9 @@ def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory
     """The numbers of `measure`, read where it has measured the same features by the same code."""
     if memory is None:
         return measure(features, labels, config)[0]
-    arrays = features, labels.targets, labels.train, labels.validation, labels.test
+    arrays = features, *vars(labels).values()
     contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array)), array.shape) for array in arrays]
-    key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), **config.model_dump())
+    key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), protocol=config.digest())
     file = memory / f"{key}.json"
     with suppress(OSError, ValueError):  # not there, or damaged: measured anew
         return json.loads(file.read_text())
