@@ -29,7 +29,7 @@ retrain: $(READY)
 test: $(READY)
 	@$(BIN)/ruff check src pipelines tests benchmarks scripts
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
 
 benchmark: $(READY)
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
