@@ -209,7 +209,7 @@ def test_raw_data_and_outputs_go_to_s3_and_come_back(project, team):
         shutil.rmtree(project.path / folder)
     subprocess.run(["git", "checkout", "-q", "data"], cwd=project.path, check=True)
     dvc(project, "pull")
-    kept = {name for name in before if name.startswith("data/04_feature/baselines/")}  # of this clone, no stage's output
+    kept = {name for name in before if name.startswith("data/04_feature/baselines/")}  # no stage makes it
     assert project.files() == {name: content for name, content in before.items() if name not in kept}
 
 
