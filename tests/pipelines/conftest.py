@@ -105,6 +105,11 @@ class Project:
         files = sorted(path for path in (self.path / "data").rglob("*") if path.is_file() and path.name != ".lock")
         return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in files}
 
+    def outputs(self) -> dict[str, bytes]:
+        """Those of them that a stage promises: all but the baselines, which are kept for every method."""
+        kept = "data/04_feature/baselines/"
+        return {name: content for name, content in self.files().items() if not name.startswith(kept)}
+
     def commit(self, message: str) -> str:
         """Commits all that git does not ignore; the names of the files in the commit."""
         for command in (["add", "-A"], ["commit", "-q", "-m", message]):
