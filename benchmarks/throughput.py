@@ -6,8 +6,9 @@ All three train BYOL with the same encoder, heads, batch size and images (CIFAR-
 else noise of the same shape), one after another in each round, and the medians over the rounds are reported.
 
 - ours: `unlabeled.train.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar, metrics,
-  checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside.
-- bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device.
+  checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside. Where an epoch
+  takes a second, as on a GPU, the checkpoint at its end is much of it: `--epochs` makes a round of ours longer.
+- bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device, as many steps.
 - lightly: https://docs.lightly.ai/self-supervised-learning/examples/byol.html as it stands there (float32, per-image
   transforms), with a worker a core. Its clock starts at the first batch, when its workers are already ahead.
 
@@ -56,13 +57,15 @@ def main() -> None:
     parser.add_argument("--path", default="../shared/data/cifar10", help="a folder with CIFAR-10 as Parquet files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="a round of each")
+    parser.add_argument("--epochs", type=int, default=1, help="a round of ours and of bare")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--encoder", help="small_resnet on a CPU, resnet18 on a GPU, where not given")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
     encoder = options.encoder or ("resnet18" if device.type == "cuda" else "small_resnet")
-    config = Pretraining(batch_size=options.batch_size, epochs=1, warmup_epochs=0, optimizer="sgd", learning_rate=0.06)
+    size, epochs = options.batch_size, options.epochs
+    config = Pretraining(batch_size=size, epochs=epochs, warmup_epochs=0, optimizer="sgd", learning_rate=0.06)
     with tempfile.TemporaryDirectory() as folder:
         images, normalisation, kind = load_images(Path(options.path), options.batch_size * options.steps, Path(folder))
         views = make_views(images, normalisation, config, device, Path(folder))
@@ -96,10 +99,11 @@ def make_views(
 
 
 class Ours:
-    """`pretrain` for one epoch, with all that a run has it do."""
+    """`pretrain` for a round, with all that a run has it do."""
 
     def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining, folder: Path):
         self.build, self.views, self.config, self.resume = build, views, config, folder / "resume.safetensors"
+        self.epochs = config.epochs
 
     def seconds(self) -> float:
         method = self.build().to(self.views.device)
@@ -114,7 +118,8 @@ class Bare:
     """The model step on a batch that is already there."""
 
     def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining):
-        self.device, self.steps, self.batch = views.device, views.steps_per_epoch, views.batch(0)
+        self.epochs = config.epochs
+        self.device, self.steps, self.batch = views.device, config.epochs * views.steps_per_epoch, views.batch(0)
         self.method = build().to(self.device, memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.method, config)
 
@@ -132,6 +137,8 @@ class Bare:
 
 class Lightly:
     """lightly's example, around our encoder."""
+
+    epochs = 1
 
     def __init__(self, encoder: str, images: np.ndarray, config: Pretraining, device: torch.device):
         self.device = device
@@ -208,11 +215,11 @@ def build_byol(encoder: str) -> BYOL:
 
 
 def measure(contenders: dict, images: int, rounds: int) -> dict[str, list[float]]:
-    """Images/s of each contender, which takes so many a round, in each round after one that does not count."""
+    """Images/s of each contender, which takes so many an epoch, in each round after one that does not count."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, contender in contenders.items():
-            rate = images / contender.seconds()
+            rate = contender.epochs * images / contender.seconds()
             if number:
                 rates[name].append(rate)
         if number:
