@@ -19,6 +19,7 @@ from unlabeled import probe as protocol
 from unlabeled.arrays import replace_file
 from unlabeled.config import Evaluation, in_words
 from unlabeled.encoders import ImageEncoder, Saved, untrained
+from unlabeled.networks import random_rotation
 from unlabeled.probe import Labels, LinearProbe, measure
 from unlabeled.progress import bar
 from unlabeled.reuse import made_by
@@ -134,7 +135,8 @@ def baselines_of(
 
         train = pixels[(manifest.split == "train").to_numpy()]
         dims = min(config.pca_dims, *train.shape)
-        return PCA(dims, random_state=config.seed).fit(train).transform(pixels).astype(np.float32)
+        components = PCA(dims, random_state=config.seed).fit(train).transform(pixels).astype(np.float32)
+        return components @ random_rotation(dims, torch.Generator().manual_seed(config.seed)).numpy()
 
     return {
         "raw_input": lambda: pixels,

@@ -101,6 +101,15 @@ class PatchNetwork(nn.Module):
         return patches / (patches.var(2, keepdim=True, correction=0) + 0.01).sqrt()
 
 
+def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tensor:
+    """An orthogonal matrix (dims, dims), float32: what it turns keeps its distances and spreads its variance evenly.
+
+    Components of PCA that are standardised without it come to be as large as each other, noise included (Gong and
+    Lazebnik 2011, "Iterative Quantization", there PCA-RR).
+    """
+    return nn.init.orthogonal_(torch.empty(dims, dims), generator=generator)
+
+
 def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Module:
     """An encoder with random weights: (B, C, H, W) float to (B, D) float.
 

@@ -1,4 +1,10 @@
-"""PCA: the directions in which pixels vary most, for comparison (Pearson 1901; in batches as in Ross et al. 2008)."""
+"""PCA: the directions in which pixels vary most, for comparison (Pearson 1901; in batches as in Ross et al. 2008).
+
+    f(x) = R V (x − μ)
+
+with the components V in rows and a random rotation R, which keeps every distance and spreads the variance evenly over
+the features (Gong and Lazebnik 2011, PCA-RR): a probe that standardises them sees the components as large as they are.
+"""
 
 from collections.abc import Iterable
 
@@ -6,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.method import ClosedForm
-from unlabeled.networks import LinearNetwork
+from unlabeled.networks import LinearNetwork, random_rotation
 
 
 class PCA(ClosedForm):
@@ -38,6 +44,7 @@ class PCA(ClosedForm):
         if sum(map(len, rows)) >= dims:  # a smaller rest is left out
             solver.partial_fit(torch.cat(rows).numpy())
         components, mean = (torch.from_numpy(each).float() for each in (solver.components_, solver.mean_))
+        components = random_rotation(dims) @ components
         self.encoder[1].weight.copy_(components)
         self.encoder[1].bias.copy_(-components @ mean)
         return float(1 - solver.explained_variance_ratio_.sum())
