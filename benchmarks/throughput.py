@@ -56,16 +56,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", default="../shared/data/cifar10", help="a folder with CIFAR-10 as Parquet files")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="a round of each")
-    parser.add_argument("--epochs", type=int, default=1, help="a round of ours and of bare")
+    parser.add_argument("--steps", type=int, default=10, help="of an epoch")
+    parser.add_argument("--epochs", type=int, default=1, help="of a round of ours and of bare; lightly's has one")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--encoder", help="small_resnet on a CPU, resnet18 on a GPU, where not given")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
     encoder = options.encoder or ("resnet18" if device.type == "cuda" else "small_resnet")
-    size, epochs = options.batch_size, options.epochs
-    config = Pretraining(batch_size=size, epochs=epochs, warmup_epochs=0, optimizer="sgd", learning_rate=0.06)
+    how = {"batch_size": options.batch_size, "epochs": options.epochs, "warmup_epochs": 0}
+    config = Pretraining(**how, optimizer="sgd", learning_rate=0.06)
     with tempfile.TemporaryDirectory() as folder:
         images, normalisation, kind = load_images(Path(options.path), options.batch_size * options.steps, Path(folder))
         views = make_views(images, normalisation, config, device, Path(folder))
