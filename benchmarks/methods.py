@@ -1,9 +1,11 @@
 """Images/s of our loop beside the bare step for each method, what MAE saves, and what MoCo's queue costs.
 
-    python benchmarks/methods.py [--methods=simclr,moco] [--rounds=3] [--steps=6] [--batch-size=128] [--device=auto]
+    python benchmarks/methods.py [--methods=simclr,moco] [--rounds=3] [--steps=6] [--epochs=1] [--batch-size=128]
+        [--device=auto]
 
 CIFAR-10-sized noise, the small ResNet (the recipe's ViT for MAE), the constants of conf/cifar10; ours and bare are
-interleaved as in throughput.py, and the medians of the rounds are reported. What the queue costs is told for the small
+interleaved as in throughput.py, and the medians of the rounds are reported. A round is an
+epoch of so many steps, or several, with a checkpoint after the last. What the queue costs is told for the small
 ResNet and for the recipe's ResNet-18. The last line is a JSON object.
 """
 
@@ -35,13 +37,13 @@ NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", help="all that are trained, where not given")
-    for name, default in {"rounds": 3, "steps": 6, "batch-size": 128}.items():
+    for name, default in {"rounds": 3, "steps": 6, "epochs": 1, "batch-size": 128}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
     names = options.methods.split(",") if options.methods else list(IMAGE_METHODS)
-    config = Pretraining(batch_size=options.batch_size, epochs=1, warmup_epochs=0, learning_rate=1e-4)
+    config = Pretraining(batch_size=options.batch_size, epochs=options.epochs, warmup_epochs=0, learning_rate=1e-4)
     random, count = np.random.default_rng(0), options.batch_size * options.steps
     images, targets = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), random.integers(0, 10, count)
     table = {}

@@ -67,7 +67,7 @@ def register(folder: Path, architecture: str, size: int) -> str:
     probe = LinearProbe(weights, np.zeros(CLASSES, np.float32), np.arange(CLASSES), 1.0)
     with mlflow.start_run(experiment_id=experiment):
         classes = {"classes": [str(number) for number in range(CLASSES)]}
-        model_id = log_model(encoder, probe, np.zeros((2, 3, size, size), np.uint8), classes)
+        model_id = log_model(encoder, probe, np.zeros((2, 3, size, size), np.uint8), classes, {})
         client = mlflow.MlflowClient()
         client.set_registered_model_alias("made-up", "champion", create_version(client, "made-up", model_id, {}))
     return "models:/made-up@champion"

@@ -177,9 +177,12 @@ def _keep_record(files: dict[str, bytes]) -> None:
 
 def _check_methods(pipeline: Any, catalog: Any) -> None:
     """Stops before any work where a method would be refused only after its images were ingested."""
+    read = _parameters_of(pipeline)
     for node in pipeline.only_nodes_with_tags("pretraining").nodes:
-        blocks = (catalog.load(f"params:{node.namespace}.{block}") for block in ("pretraining", "augmentation"))
-        import_module(node.func.__module__).check(node.namespace, *blocks)
+        blocks = [f"{node.namespace}.pretraining", f"{node.namespace}.augmentation"]
+        if node.namespace in IMAGE_METHODS and "ingestion" in read:
+            blocks.append("ingestion")
+        import_module(node.func.__module__).check(node.namespace, *(catalog.load(f"params:{name}") for name in blocks))
 
 
 def _lock(project: Path) -> FileLock:

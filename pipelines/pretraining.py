@@ -14,7 +14,7 @@ from mlflow.data.meta_dataset import MetaDataset
 
 from pipelines.provenance import CODE, hardware
 from pipelines.tracking import LiveMetrics
-from unlabeled.config import Augmentation, Pretraining
+from unlabeled.config import Augmentation, Ingestion, Pretraining
 from unlabeled.errors import ConfigError
 from unlabeled.reuse import order_of
 
@@ -45,11 +45,15 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     return pretrain
 
 
-def check(method: str, config: Pretraining, recipe: Augmentation) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are images."""
+def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingestion | None = None) -> None:
+    """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
+
+    Args:
+        source: Of the images; None: they are there already.
+    """
     from unlabeled.pretrain import check  # imports torch
 
-    check(method, config, recipe.crop_size)
+    check(method, config, recipe.crop_size or (source and source.known_size))
 
 
 def tracked(

@@ -27,7 +27,7 @@ from pipelines.promotion import Decision, contest, judge
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_WITH, Provenance
 from pipelines.registry import MODEL, RECORD, model_name
 from unlabeled.config import Evaluation, Pretraining, Registration
-from unlabeled.drift import in_words
+from unlabeled.drift import sentence_of
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def enter(
         return judge(champion, *compared, pretraining, evaluation, config)
 
     def noted(decision: Decision) -> None:
-        changed = {"drift": in_words(decision.drift)} if decision.drift else {}
+        changed = {"drift": sentence_of(decision.drift)} if decision.drift else {}
         for key, value in {"decision": decision.reason, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
         outcome = decision.promoted, decision.reason
@@ -147,7 +147,7 @@ def enter(
     promoted, reason, _, drift = contest(client, name, number, judged, noted)
     logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
     if drift:
-        logger.info("since the champion's data: %s", in_words(drift))
+        logger.info("since the champion's data: %s", sentence_of(drift))
     return {"name": name, "version": number, "champion": promoted, "reason": reason, "drift": drift}
 
 

@@ -18,11 +18,14 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
 PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
 """The keys of `augmentation` that are cached."""
+SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
+"""Pixels a side of the images of a source, where they are known before one is read."""
 
 
 def _as_list(value: Any) -> Any:
@@ -47,7 +50,7 @@ def check_fractions(validation_fraction: float, test_fraction: float, unit: str)
 
 
 class Block(BaseModel):
-    """A frozen block of parameters. Raises ConfigError: the key, what was received, what is allowed."""
+    """A frozen block of parameters. `model_validate` raises ConfigError: the key, what was received and expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     block: ClassVar[str]
@@ -111,6 +114,11 @@ class Ingestion(Block):
         """What results and the registry call the source."""
         return self.dataset if self.source == "torchvision" else self.source
 
+    @property
+    def known_size(self) -> int | None:
+        """Pixels a side of what will be stored; None: only the images can tell."""
+        return self.image_size or SIZES.get(self.name)
+
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
         check_fractions(self.validation_fraction, self.test_fraction, "images")
@@ -152,7 +160,7 @@ class Augmentation(Block):
     blur_sigma: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.1, 2.0)
     """Pixels."""
     solarize: PerView = (0.0, 0.2)
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
 
     def geometry(self) -> dict[str, Any]:
@@ -207,7 +215,7 @@ class Pretraining(Block):
     """At most half of the training is warm-up, however short it is."""
     clip_gradient: Positive | None = None
     """Largest global norm of the gradient; None: not clipped."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 where the hardware has it."""
@@ -247,7 +255,7 @@ class Evaluation(Block):
     few_label_regularisation: Positive = 1.0
     max_iterations: Count = 200
     pca_dims: Count = 128
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     def digest(self) -> str:
         """Two numbers compare only where this is the same."""
@@ -278,7 +286,7 @@ class Finetuning(Block):
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
     @model_validator(mode="after")

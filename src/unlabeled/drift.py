@@ -88,9 +88,9 @@ def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generat
     return {"distance": found, "p_value": (by_chance + 1) / (PERMUTATIONS + 1)}
 
 
-def in_words(summary: dict[str, Any]) -> str:
+def sentence_of(summary: dict[str, Any]) -> str:
     """A sentence of it."""
-    counts = f"{summary['new']:,} new images, {summary['gone']:,} gone"
+    counts = f"{summary['new']:,} new, {summary['gone']:,} gone"
     if "embedding" not in summary:
         return f"{counts}: too few to say how they differ" if summary["new"] else counts
     parts = {"in embedding": "embedding", "in class balance": "classes", "in size": "sizes"}

@@ -29,6 +29,8 @@ from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
 from unlabeled.sources import Item, file_names, printable
 
+PARTS = "[0-9]*.parquet"
+"""In a folder of parts: those that were finished."""
 BATCH, BATCH_ON_CPU = 256, 64
 """Images that go through the network at a time. (The caches of a CPU hold what a network makes of few.)"""
 
@@ -68,7 +70,7 @@ def embed_folder(
         raise DataError(f"embed.path: {folder} holds no files")
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
-    done = len(list(parts.glob("*.parquet")))
+    done = len(list(parts.glob(PARTS)))
     rows: list[pa.RecordBatch] = []
     with (
         pixel_limit(max_pixels),
@@ -193,7 +195,7 @@ def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
     def write(partial: Path) -> None:
         nonlocal bad
         with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
-            for part in sorted(parts.glob("*.parquet")):
+            for part in sorted(parts.glob(PARTS)):
                 table = pq.read_table(part, schema=schema)
                 bad += table.column("embedding").null_count
                 writer.write_table(table)

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def evaluate(
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is
         one.
     """
-    baselines = baselines_of(encoder, images, pixels_of(images), manifest, config)
+    baselines = baselines_of(encoder, images, lambda: pixels_of(images), manifest, config)
     return measure_all(encoder.embed(images), manifest, config, baselines, memory)
 
 
@@ -122,24 +123,25 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def baselines_of(
-    encoder: Saved, data: np.ndarray, pixels: np.ndarray, manifest: pd.DataFrame, config: Evaluation
+    encoder: Saved, data: np.ndarray, pixels_of: Callable[[], np.ndarray], manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Features (N, D) to set beside an encoder's of the data, by name.
 
     Args:
-        pixels: The same data without any encoder, float32 (N, …).
+        pixels_of: Makes the same data without any encoder, float32 (N, …).
     """
+    pixels = cache(pixels_of)
 
     def pca() -> np.ndarray:
         from sklearn.decomposition import PCA  # a second to import
 
-        train = pixels[(manifest.split == "train").to_numpy()]
+        train = pixels()[(manifest.split == "train").to_numpy()]
         dims = min(config.pca_dims, *train.shape)
-        components = PCA(dims, random_state=config.seed).fit(train).transform(pixels).astype(np.float32)
+        components = PCA(dims, random_state=config.seed).fit(train).transform(pixels()).astype(np.float32)
         return components @ random_rotation(dims, torch.Generator().manual_seed(config.seed)).numpy()
 
     return {
-        "raw_input": lambda: pixels,
+        "raw_input": pixels,
         "random_encoder": lambda: untrained(encoder, config.seed).embed(data),
         "pca": pca,
     }

@@ -32,11 +32,15 @@ def finetune(
         By labels a class ("1", "all"): `finetuned` and `from_scratch`, each with `mean` and `std` over the draws.
 
     Raises:
-        TrainingError: There are too few labels to learn from or to test on, or a training diverged.
+        TrainingError: There are too few labels to learn from or to test on, the encoder is of other images, or a
+            training diverged.
     """
     labels = Labels.of(manifest)
     if not labels.suffice():
         raise TrainingError("finetune needs labels: two classes in the train split, and some in the test split")
+    if reason := encoder.misfit(images):
+        raise TrainingError(f"the encoder {reason}: run the pipeline {config.method} on them first")
+    recipe = recipe.model_copy(update={"crop_size": encoder.image_size})
     results = {}
     for setting in config.labels:
         accuracies: dict[str, list[float]] = {"finetuned": [], "from_scratch": []}

@@ -98,7 +98,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             manifest.attrs[MADE_BY] = how
         stamps.keep()
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, size, channels) | mean_and_std(sums)
+    summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
     _tell(summary, len(manifest) / seconds)
@@ -327,7 +327,7 @@ def sums_of(pixels: np.ndarray) -> np.ndarray:
     return np.stack([count, *(row.astype(np.int64).sum((0, 2)) for row in rows)])
 
 
-def mean_and_std(sums: np.ndarray) -> dict[str, list[float]]:
+def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
     """Of each channel, from its `sums_of`."""
     mean, square = sums[1:] / np.maximum(1, sums[0])
     std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite

@@ -60,7 +60,7 @@ class ClosedForm(Method):
     views = 1
 
     def fit(self, images: Iterable[Tensor]) -> float:
-        """Solves for the encoder's weights, and returns the mean squared error of what it makes of an image.
+        """Solves for the encoder's weights, and returns what it calls its loss: each method says which.
 
         Args:
             images: Batches of the training images, normalised, float32 of shape (B, C, H, W); can be walked again.

@@ -24,13 +24,15 @@ from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import load_method
 from unlabeled.probe import Labels, knn_accuracy
 from unlabeled.reuse import order_of
-from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.train import REMEDY, Monitor, Report, choose_device, pretrain, tell
 from unlabeled.views import Views
 
 DIVISIBLE = 840
 """Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
 ILLUSTRATED = 12
 """Images at most that the method is shown for `examples`."""
+JUDGED = 256
+"""Images at most by which a method says whether they suit it."""
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""
 
@@ -79,7 +81,7 @@ def pretrain_encoder(
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         encoder, model = _build(method, config, channels, size, normalisation, classes)
-    if reason := model.suits(torch.from_numpy(images[spread(rows, WATCHED)]).float() / 255):
+    if reason := model.suits(torch.from_numpy(images[spread(rows, JUDGED)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else checked_views(views, recipe, images),
@@ -147,7 +149,11 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
             with as_config_error():
-                model(views, *labels)
+                try:
+                    model(views, *labels)
+                except RuntimeError as error:  # of shapes
+                    what = f"its views of {size} pixels do not fit the network {config.encoder!r}"
+                    raise ConfigError(f"pretraining.encoder: {method} cannot have it, as {what} ({error})") from error
 
 
 def _build(
@@ -298,6 +304,8 @@ def embedding_monitor(
 
     def measure() -> dict[str, float]:
         features = encoder.embed(data)
+        if not np.isfinite(features).all():
+            raise TrainingError(f"the embedding is not finite: {REMEDY}")
         embedding = torch.from_numpy(features[train])
         measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
         if can_vote:

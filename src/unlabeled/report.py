@@ -1,7 +1,8 @@
 """The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,11 +27,8 @@ CLUSTERED = 5_000
 """Images at most that are clustered."""
 NEIGHBOURS = 5
 """Shown of an image."""
-RULES = ("collapse", "dimensional collapse", "under-training", "overfit probe", "leakage", "label noise", "no gain")
-RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "leakage")
-FEATURE_RULES = ("collapse", "dimensional collapse", "under-training", "overfit probe", "no gain")
-FEATURE_RULES_WITHOUT_LABELS = ("collapse", "dimensional collapse", "under-training")
-RULES_LEAD = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+Rules = Iterator[tuple[str, Finding | None]]
+"""Each rule that could be tried, by name, and what it found."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,16 @@ class Evidence:
     @property
     def test(self) -> np.ndarray:
         """Rows of the test split, labelled or not; all where there is none."""
-        rows = np.flatnonzero(self.manifest.split == "test")
+        rows = self.rows_of("test")
         return rows if len(rows) else np.arange(len(self.manifest))
+
+    @property
+    def tested(self) -> str:
+        """What `test` is, in the plural."""
+        return f"test {self.unit}" if len(self.rows_of("test")) else self.unit
+
+    def rows_of(self, split: str) -> np.ndarray:
+        return np.flatnonzero(self.manifest.split == split)
 
     def name_of(self, row: int) -> str:
         """The class of a row; empty without a label."""
@@ -182,44 +188,41 @@ def _finetuned(evidence: Evidence) -> Curves:
 
 
 def _findings(evidence: ImageEvidence, curves: Curves) -> Section:
-    found = [finding for finding in diagnose(evidence, curves) if finding]
-    rules = RULES_WITHOUT_LABELS if evidence.probe is None else RULES
-    fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
-    shown = [(finding, _pictures_of(evidence, finding)) for finding in found]
-    return Section("What to look out for", [Findings(shown, fine)], RULES_LEAD, layout="wide")
-
-
-def diagnose(evidence: ImageEvidence, curves: Curves) -> Iterable[Finding | None]:
-    """What each rule says of a run; None where it found nothing, or had no labels to find it with."""
-    yield from diagnose_features(evidence, curves)
-    yield diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
-    if evidence.probe is not None:
-        yield diagnosis.label_noise(
-            evidence.features, evidence.labels, evidence.summary["classes"], evidence.evaluation
-        )
-
-
-def diagnose_features(evidence: Evidence, curves: Curves) -> Iterable[Finding | None]:
-    """The same of the rules that look at features and history alone."""
-    metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
-    yield diagnosis.collapse(metrics, evidence.pretraining)
-    yield diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
-    yield diagnosis.under_training(evidence.history, len(labels.validation))
-    if evidence.probe is not None:
-        accuracy = metrics["linear_probe_accuracy"]
-        yield diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
-        baselines = {name: points for name, points in curves.items() if name != "encoder"}
-        yield diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
+    return _look_out(_of_images(evidence, curves), partial(_pictures_of, evidence))
 
 
 def feature_findings(evidence: Evidence, curves: Curves) -> Section:
     """What the rules found that look at features and history alone."""
-    found = [finding for finding in diagnose_features(evidence, curves) if finding]
-    rules = FEATURE_RULES if evidence.probe is not None else FEATURE_RULES_WITHOUT_LABELS
-    fine = [rule for rule in rules if rule not in {finding.rule for finding in found}]
-    return Section(
-        "What to look out for", [Findings([(each, None) for each in found], fine)], RULES_LEAD, layout="wide"
-    )
+    return _look_out(_of_features(evidence, curves), lambda finding: None)
+
+
+def _look_out(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> Section:
+    said = dict(rules)
+    found = [(finding, pictures_of(finding)) for finding in said.values() if finding]
+    fine = [rule for rule, finding in said.items() if not finding]
+    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+    return Section("What to look out for", [Findings(found, fine)], lead, layout="wide")
+
+
+def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
+    yield from _of_features(evidence, curves)
+    yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
+    if evidence.probe is not None:
+        names = evidence.summary["classes"]
+        yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, names, evidence.evaluation)
+
+
+def _of_features(evidence: Evidence, curves: Curves) -> Rules:
+    metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
+    yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
+    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
+    if evidence.probe is not None:
+        yield "under-training", diagnosis.under_training(evidence.history, len(labels.validation))
+        accuracy = metrics["linear_probe_accuracy"]
+        said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
+        yield "overfit probe", said
+        baselines = {name: points for name, points in curves.items() if name != "encoder"}
+        yield "no gain", diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
 
 
 def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
@@ -236,7 +239,7 @@ def training(evidence: Evidence, curves: Curves) -> Section | None:
 
 def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
-    rows = np.flatnonzero(evidence.manifest.split == "train")[:6]
+    rows = evidence.rows_of("train")[:6]
     fresh = evidence.recipe.views == "fresh"
     if len(rows) < 2:
         return None
@@ -275,7 +278,9 @@ def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
     if not evidence.examples:
         return None
     rows = [(name, [Tile(picture(image), name) for image in row]) for name, row in evidence.examples.items()]
-    return Section("What it makes of images", [Tiles(rows, "Images of the validation split.")], layout="wide")
+    kept = len(evidence.rows_of("validation"))
+    caption = "Images of the validation split." if kept else "Images that it was trained on."
+    return Section("What it makes of images", [Tiles(rows, caption)], layout="wide")
 
 
 def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
@@ -311,16 +316,16 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
-    train = np.flatnonzero(evidence.manifest.split == "train")
     chosen = np.random.default_rng(0).permutation(evidence.test)[:6]
-    blocks = [_neighbour_rows(evidence, chosen, train, "Test images drawn at random.")]
+    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # which may be of them, where there is no test split
+    blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
     answers = evidence.predictions
     worst = answers[answers.target != answers.predicted].nlargest(6, "confidence")
     if len(worst):
         said = [evidence.summary["classes"][target] for target in worst.predicted]
         caption = "Test images that the linear probe is most surely wrong about."
         blocks.append(_neighbour_rows(evidence, worst.row.to_numpy(), train, caption, said))
-    lead = "On the left a test image; then the training images nearest to it, with their cosine similarity."
+    lead = "On the left an image; then the training images nearest to it, with their cosine similarity."
     return Section("Nearest neighbours", blocks, lead)
 
 
@@ -359,8 +364,8 @@ def _map(evidence: ImageEvidence, curves: Curves) -> Section | None:
     said = dict(zip(evidence.predictions.row, evidence.predictions.predicted, strict=True))
     words = [_words(evidence, row, said.get(row)) for row in rows]
     caption = (
-        f"{len(rows)} test images, laid out by t-SNE (perplexity {perplexity:.0f}) so that what the encoder finds "
-        f"alike lies close; distances between groups mean little. Point at one, or walk with the arrow keys."
+        f"{len(rows)} {evidence.tested}, laid out by t-SNE (perplexity {perplexity:.0f}) so that what the encoder "
+        f"finds alike lies close; distances between groups mean little. Point at one, or walk with the arrow keys."
     )
     groups = np.searchsorted(there, targets).tolist()
     drawn = Map(places.round(4).tolist(), groups, names, words, pictures, columns, lines, caption)
@@ -379,7 +384,7 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
         return None
     from sklearn.cluster import KMeans  # a second to import
 
-    rows = spread(np.flatnonzero(evidence.manifest.split == "train"), CLUSTERED)
+    rows = spread(evidence.rows_of("train"), CLUSTERED)
     features = evidence.features[rows]
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     clusters = min(10, len(np.unique(features, axis=0)))

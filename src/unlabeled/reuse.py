@@ -129,7 +129,7 @@ def earlier_rows(
     """What an earlier run left, array and index as `read` gives them, if it made its rows in the same way."""
     try:
         array, index = read()
-    except (OSError, ValueError, KeyError):  # nothing there, or not what it should be: made anew
+    except (OSError, EOFError, ValueError, KeyError):  # nothing there, or not what it should be: made anew
         return None
     fits = array.shape[1:] == row_shape and array.dtype == np.uint8 and index.attrs.get(MADE_BY) == made_by
     return EarlierRows(array, index) if fits else None

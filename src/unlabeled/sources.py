@@ -74,7 +74,7 @@ def open_source(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
     path = Path(config.path or "data/01_raw").expanduser()
-    if config.source == "torchvision" and not holds_parquet(path):
+    if config.source == "torchvision" and not (config.path and holds_parquet(path)):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SHARE = 0.02
 """Of a training's time, what its checkpoints may take: gigabytes are saved less often than asked."""
+REMEDY = "try a tenth of pretraining.learning_rate, a longer pretraining.warmup_epochs, or pretraining.clip_gradient=1"
+"""Where numbers are not finite."""
 
 
 class Supply(Protocol):
@@ -79,12 +81,13 @@ def pretrain(
             training's earlier epochs first.
 
     Returns:
-        A row of metrics for each epoch, counted from 1.
+        A row of metrics for each epoch, counted from 1; `seconds` are since the beginning, all that a training does in
+        them, and `…_per_second` is the epoch's steps alone.
 
     Raises:
         TrainingError: The loss is not finite, or the embedding has collapsed.
     """
-    began = saved = time.perf_counter()
+    started = saved = time.perf_counter()
     device, per_epoch = supply.device, supply.steps_per_epoch
     steps = config.epochs * per_epoch
     warmup = min(round(config.warmup_epochs * per_epoch), steps // 2)
@@ -99,7 +102,8 @@ def pretrain(
     untrained = state.get("untrained_spread")
     if monitor and untrained is None:
         untrained = {f"untrained_{name}": value for name, value in _spreads(monitor(method)).items()}
-    step, history, losses, pending, spent = state["step"], state["history"], state["losses"], [], state["seconds"]
+    step, history, losses, pending, timed = state["step"], state["history"], state["losses"], [], 0
+    started -= state["seconds"]
     for row in history if report else []:
         report(_measured(row), row["epoch"])
     note = summary_of(history[-1], supply.unit) if history else ""
@@ -108,6 +112,7 @@ def pretrain(
         bar("pretraining", steps, "steps", done=step) as progress,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
     ):
+        began = time.perf_counter()
         while step < steps:
             rate = learning_rate(step, steps, warmup, config.learning_rate)
             for group in optimizer.param_groups:
@@ -121,7 +126,7 @@ def pretrain(
                 torch.nn.utils.clip_grad_norm_(method.parameters(), config.clip_gradient)
             optimizer.step()
             optimizer.zero_grad()
-            step += 1
+            step, timed = step + 1, timed + 1
             method.after_step(step / steps)
 
             pending.append(loss.detach())
@@ -131,24 +136,25 @@ def pretrain(
                 pending.clear()
             now = time.perf_counter()
             if step % per_epoch == 0:
-                epoch, spent = step // per_epoch, spent + now - began
+                epoch = step // per_epoch
                 row = {"epoch": epoch, "loss": sum(losses) / len(losses), "learning_rate": rate}
-                row[f"{supply.unit}_per_second"] = len(losses) * supply.batch_size / spent
-                row["seconds"] = spent + (history[-1]["seconds"] if history else 0.0)
+                row[f"{supply.unit}_per_second"] = timed * supply.batch_size / (now - began)
+                row["seconds"] = now - started
                 row |= method.gauges()
                 note = summary_of(row, supply.unit)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method) | untrained
                     _stop_if_collapsed(row, step, rate, config)
+                    row["seconds"] = time.perf_counter() - started
                 history.append(row)
                 if report:
                     report(_measured(row), epoch)
-                losses, spent, began = [], 0.0, time.perf_counter()
+                losses, timed, began = [], 0, time.perf_counter()
             progress.advance(1, note)
             if resume and (step == steps or (not pending and now - saved >= spacing)):
-                state = {"step": step, "history": history, "losses": losses, "seconds": spent + now - began}
-                state["untrained_spread"] = untrained
                 leaving = time.perf_counter()
+                state = {"step": step, "history": history, "losses": losses, "seconds": leaving - started}
+                state["untrained_spread"] = untrained
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
                 if spacing:
@@ -205,8 +211,7 @@ def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
         return
     back = next(i for i, loss in enumerate(reversed(losses)) if not math.isfinite(loss))
     raise TrainingError(
-        f"the loss is {losses[-1 - back]} at step {step - back}, at a learning rate of {rate:.2g}: try a tenth of "
-        f"pretraining.learning_rate, a longer pretraining.warmup_epochs, or pretraining.clip_gradient=1"
+        f"the loss is {losses[-1 - back]} at step {step - back}, at a learning rate of {rate:.2g}: {REMEDY}"
     )
 
 

@@ -93,6 +93,13 @@ def test_parameters_are_checked_before_any_work(project, wrong):
     assert not project.files()
 
 
+def test_what_does_not_fit_the_size_of_the_images_is_refused_before_any_work(project):
+    assert "grid" in sentence(project.kedro("--pipeline=jigsaw", params(pretraining__method__grid=3)))
+    small_vit = params(pretraining__encoder="small_vit", ingestion__image_size=17)
+    assert "none divides images of 17" in sentence(project.kedro("--pipeline=byol", small_vit))
+    assert not project.files()
+
+
 @pytest.mark.parametrize(
     "options, expected",
     [

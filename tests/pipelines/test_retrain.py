@@ -90,7 +90,7 @@ def test_new_images_join_the_old_ones_and_the_champion_is_measured_on_them(retra
     assert weights != (retrained.path / "data/06_models/byol/encoder.safetensors").read_bytes()
     version = retrained.client().get_model_version(NAME, "2")
     assert "measured again on today's data" in version.tags["decision"]
-    assert version.tags["drift"].startswith("40 new images, 1 gone: the new ones are ")
+    assert version.tags["drift"].startswith("40 new, 1 gone: the new ones are ")
     assert version.tags["data_digest"] != retrained.client().get_model_version(NAME, "1").tags["data_digest"]
     text = report(retrained)
     assert text == summary.read_text() and "xychart-beta" in text and "images: 300 → 339 (40 new, 1 gone)" in text

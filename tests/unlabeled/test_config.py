@@ -95,6 +95,7 @@ def test_a_key_like_no_other_names_them_all(block):
         (Augmentation, "blur", [], "at least 1 item, not 0"),
         (Augmentation, "crop_scale", [0.1, 0.2, 0.3], "at most 2 items, not 3"),
         (Augmentation, "seed", -1, "greater than or equal to 0"),
+        (Evaluation, "seed", 2**32, "less than 4294967296"),
         (
             Pretraining,
             "encoder",

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlabeled.drift import embedding_distance, in_words, summarise
+from unlabeled.drift import embedding_distance, sentence_of, summarise
 
 
 def rng(seed=0):
@@ -58,7 +58,7 @@ def test_of_images_like_the_old_ones_nothing_is_said_to_differ():
     now = pd.concat([manifest(200), manifest(40, start=200)], ignore_index=True)
     now["label"] = rng().choice(["cat", "dog"], len(now))
     summary = summarise(manifest(200), now, rng(3).normal(size=(240, 8)).astype(np.float32))
-    assert "different" not in in_words(summary)
+    assert "different" not in sentence_of(summary)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_what_differs_is_named_and_nothing_else(changed, words):
     old, new = manifest(150), manifest(60, start=150, **changed)
     features = rng(4).normal(size=(210, 6))
     features[150:] += shift
-    sentence = in_words(summarise(old, pd.concat([old, new], ignore_index=True), features))
+    sentence = sentence_of(summarise(old, pd.concat([old, new], ignore_index=True), features))
     assert words in sentence and sentence.count("different") == 1
-    assert sentence.startswith("60 new images, 0 gone")
+    assert sentence.startswith("60 new, 0 gone")
 
 
 def test_a_few_new_images_say_nothing():
     now = pd.concat([manifest(50), manifest(3, start=50, size=90)], ignore_index=True)
     summary = summarise(manifest(50), now, rng().normal(size=(53, 4)))
-    assert "embedding" not in summary and in_words(summary) == "3 new images, 0 gone: too few to say how they differ"
+    assert "embedding" not in summary and sentence_of(summary) == "3 new, 0 gone: too few to say how they differ"
 
 
 def test_the_summary_follows_from_its_seed():

@@ -165,6 +165,13 @@ def test_a_stopped_run_goes_on_after_its_last_part(model, photos, output, stoppe
     assert sorted(path.name for path in output.parent.iterdir()) == ["afresh.parquet", output.name]
 
 
+def test_a_part_that_was_half_written_is_none(model, photos, output, stopped):
+    (parts,) = output.parent.iterdir()
+    (parts / ".000000008.1.partial.parquet").write_bytes(b"half")
+    assert embed_folder(model, photos, output, chunk=4) == (11, 2)
+    assert len(pq.read_table(output)) == 13
+
+
 def test_parts_of_other_files_or_other_weights_are_not_gone_on_with(model, photos, output, stopped):
     Image.fromarray(pixels_of(99)).save(photos / "a/01.png")
     assert embed_folder(model, photos, output, chunk=4) == (11, 2)

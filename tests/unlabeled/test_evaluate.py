@@ -9,7 +9,7 @@ import torch
 from unlabeled import health
 from unlabeled.config import Evaluation
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.evaluate import evaluate, predict
+from unlabeled.evaluate import baselines_of, evaluate, pixels_of, predict
 from unlabeled.networks import SmallResNet
 from unlabeled.probe import Labels, measure
 
@@ -100,6 +100,14 @@ def test_pca_may_be_asked_for_more_dimensions_than_there_are(data):
     few = np.arange(0, 300, 6)
     metrics, *_ = evaluate(encoder_of(), data[0][few], data[1].iloc[few].reset_index(drop=True), config)
     assert 0.1 < metrics["baselines"]["pca"]["linear_probe_accuracy"] <= 1
+
+
+def test_pixels_are_made_once_and_only_where_they_are_asked_for(data):
+    images, manifest = data
+    made = []
+    baselines = baselines_of(encoder_of(), images, lambda: made.append(1) or pixels_of(images), manifest, CONFIG)
+    assert not made
+    assert baselines["pca"]().shape[1] <= baselines["raw_input"]().shape[1] and made == [1]
 
 
 def test_pca_is_worth_the_pixels_with_few_labels(evaluated):

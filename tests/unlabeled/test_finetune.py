@@ -51,3 +51,16 @@ def test_without_labels_there_is_nothing_to_learn(data):
     images, manifest = data
     with pytest.raises(TrainingError, match="finetune needs labels"):
         finetune(encoder_of(), images, manifest.assign(target=-1), Finetuning(), RECIPE)
+
+
+def test_images_of_other_channels_are_refused(data):
+    images, manifest = data
+    with pytest.raises(TrainingError, match="is of images with 1 channels, and today's have 3: run the pipeline byol"):
+        finetune(encoder_of(), images.repeat(3, 1), manifest, Finetuning(), RECIPE)
+
+
+def test_views_are_as_large_as_what_the_encoder_was_trained_on(data):
+    config = Finetuning(labels=(1,), draws=1, steps=2)
+    torch.manual_seed(0)
+    encoder = ImageEncoder("linear", 1, 8, Normalisation((0.3,), (0.37,)))
+    finetune(encoder, *data, config, RECIPE.model_copy(update={"crop_size": 6}))

@@ -88,6 +88,13 @@ def test_many_rows_are_sampled_evenly():
     assert embedding_std(features[1:]) > 0.9
 
 
+def test_the_order_of_classes_does_not_decide_how_uniform_they_are():
+    features = noise(4096, 4)
+    features[:2048, 0] += 10
+    shuffled = features[torch.randperm(4096, generator=torch.Generator().manual_seed(0))]
+    assert uniformity(features) == pytest.approx(uniformity(shuffled), abs=0.05)
+
+
 def test_measures_take_what_is_half_precise():
     assert embedding_std(noise(100, 8).bfloat16()) == pytest.approx(embedding_std(noise(100, 8)), abs=0.01)
 

@@ -72,6 +72,11 @@ def test_methods_and_encoders_go_together(name, architecture):
             {"method": {"temprature": 1.0}},
             "temprature is not a constant of simclr: choose from hidden_dim, pro",
         ),
+        (
+            "jigsaw",
+            {"encoder": "linear"},
+            "pretraining.encoder: jigsaw cannot have it, as its views of 840 pixels do not",
+        ),
         ("rotation", {"method": {"turns": 3}}, "turns is not a constant of rotation: choose from none"),
         ("supervised", {"method": {"classes": 3}}, "pretraining.method.classes is not a constant of supervised"),
         ("mae", {"encoder": "small_vit", "method": {"mask_ratio": 1.0}}, "pretraining.method.mask_ratio: received 1.0"),

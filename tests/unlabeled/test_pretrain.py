@@ -15,7 +15,7 @@ from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import Method
 from unlabeled.methods import METHODS
 from unlabeled.methods.byol import BYOL
-from unlabeled.pretrain import pretrain_encoder
+from unlabeled.pretrain import embedding_monitor, pretrain_encoder
 
 N = 128
 """Images: 64 to train on, 32 each to validate and to test on."""
@@ -300,6 +300,16 @@ def test_a_checkpoint_of_images_in_another_order_is_not_resumed(pretrained, left
     with caplog.at_level("INFO"):
         pretrained(resume=left, images=data[0][::-1].copy(), manifest=data[1][::-1].reset_index(drop=True))
     assert "is of other data or parameters" in caplog.text
+
+
+def test_an_embedding_that_is_no_number_is_told_with_what_to_try():
+    class Ruined:
+        def embed(self, rows):
+            return np.full((len(rows), 4), np.nan, np.float32)
+
+    manifest = pd.DataFrame({"split": ["train", "validation"] * 4, "target": 0})
+    with pytest.raises(TrainingError, match="the embedding is not finite: try a tenth of pretraining.learning_rate"):
+        embedding_monitor(Ruined(), lambda rows: rows, manifest, 8)()
 
 
 def test_a_corrupted_checkpoint_is_told(pretrained, left):

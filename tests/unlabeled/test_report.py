@@ -320,10 +320,14 @@ def test_a_method_without_a_history_or_examples_leaves_them_out(evidence, read_p
     assert set(TITLES) - set(titles_of(page)) == {"How it trained", "What it makes of images"}
 
 
-def test_images_without_a_test_split_have_a_page(unlabelled, read_page):
-    manifest = unlabelled.manifest.assign(split="train")
-    page = read_page(build_report(replace(unlabelled, manifest=manifest)))
-    assert "A map of the embedding" in titles_of(page)
+def test_images_without_a_test_split_have_a_page_that_says_so(unlabelled, read_page):
+    html = build_report(replace(unlabelled, manifest=unlabelled.manifest.assign(split="train")))
+    page = read_page(html)
+    assert "A map of the embedding" in titles_of(page) and not re.search("[Tt]est images|validation split", page.text)
+    neighbours = html.split("<h2>Nearest neighbours</h2>")[1].split("</section>")[0]
+    shown = [int(row) for row in re.findall(r'alt="image (\d+), train', neighbours)]
+    asked = np.random.default_rng(0).permutation(len(unlabelled.manifest))[:6]
+    assert [shown.count(row) for row in asked] == [1] * 6  # none is its own neighbour
 
 
 def test_every_part_of_a_page_is_a_function_of_the_evidence():

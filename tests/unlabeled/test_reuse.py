@@ -50,7 +50,9 @@ def test_only_rows_made_in_the_same_way_are_earlier_rows(how, shape, fits):
     assert (earlier_rows(lambda: (ROWS, index_of(ROWS)), how, shape) is not None) == fits
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), ValueError("torn"), KeyError("place")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(2, "gone"), EOFError("empty"), ValueError("torn"), KeyError("place")]
+)
 def test_what_cannot_be_read_is_no_earlier_row(error):
     def read():
         raise error

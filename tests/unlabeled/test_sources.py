@@ -364,6 +364,20 @@ def test_torchvisions_data_may_lie_there_as_parquet(tmp_path, dataset):
     assert items("torchvision", tmp_path / "test.parquet", dataset=dataset) == [("test.parquet/0", "cat", "test")]
 
 
+def test_parquet_files_that_nobody_has_pointed_to_are_not_torchvisions(tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    def download(root, **options):
+        raise RuntimeError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "CIFAR10", download)
+    (tmp_path / "data/01_raw").mkdir(parents=True)
+    table_of(tmp_path / "data/01_raw/mine.parquet", [b"0"])
+    with pytest.raises(DataError, match="no network"):
+        open_source(Ingestion(source="torchvision"))
+
+
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"])
 def test_a_download_that_fails_says_what_else_can_be_done(tmp_path, monkeypatch, dataset):
     # The opener itself, not the environment's proxies: urllib reads those once a process.

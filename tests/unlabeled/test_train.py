@@ -406,3 +406,17 @@ def test_checkpoints_that_take_long_come_less_often(train, tmp_path, monkeypatch
 def test_the_seconds_of_a_resumed_run_go_on_from_those_before(train, left):
     history = train(Toy(), resume=left, fingerprint="mine")
     assert history[1]["seconds"] > history[0]["seconds"] > 0
+
+
+def test_a_monitor_that_takes_long_is_in_the_seconds_and_not_in_the_speed_of_a_resumed_run_either(train, tmp_path):
+    def slow(method):
+        time.sleep(0.5)
+        return {}
+
+    alone = train(Toy())
+    options = {"resume": tmp_path / "checkpoint.safetensors", "monitor": slow, "monitor_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(5), checkpoint_seconds=0, **options)
+    history = train(Toy(), **options)
+    assert [row["seconds"] for row in history] > [1.0, 1.5]
+    assert all(row["images_per_second"] > alone[1]["images_per_second"] / 10 for row in history)

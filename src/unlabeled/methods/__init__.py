@@ -46,6 +46,6 @@ METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
 
 
 def load_method(name: str) -> Any:
-    """The class of that name, a `methods.base.Method`."""
+    """The class of that name, a `method.Method`."""
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)

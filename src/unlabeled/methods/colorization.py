@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from unlabeled.constants import check_range
 from unlabeled.method import Method
+from unlabeled.precision import full_precision
 
 STEP = 10
 """Side of a bin, in units of a and b."""
@@ -26,6 +27,7 @@ WHITE = (0.95047, 1.0, 1.08883)
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
+@full_precision
 def rgb_to_lab(images: Tensor) -> Tensor:
     """sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
     images = images.clamp(0, 1)

@@ -14,7 +14,7 @@ from unlabeled.method import ClosedForm
 from unlabeled.networks import PatchNetwork
 
 PATCHES = 100_000
-"""To learn from, at most."""
+"""To learn from, at most: or one of each batch."""
 
 
 class KMeans(ClosedForm):
@@ -48,12 +48,12 @@ class KMeans(ClosedForm):
         return float(clusters.inertia_ / len(white))
 
     def _sample(self, images: Iterable[Tensor]) -> Tensor:
-        """Patches from all images alike, as rows on the CPU."""
-        counts = [len(batch) for batch in images]
-        each = max(1, PATCHES // sum(counts))
+        """Patches from all images alike, as rows on the CPU; of some images, where there are more than patches."""
+        count = sum(len(batch) for batch in images)
+        each, of_images = max(1, PATCHES // count), -(-count // PATCHES)
         rows = []
         for batch in images:
-            patches = self.encoder.patches(batch).cpu()
+            patches = self.encoder.patches(batch[::of_images]).cpu()
             picked = torch.rand(patches.shape[:2]).argsort(1)[:, :each]
             rows.append(patches.gather(1, picked[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1))
         return torch.cat(rows)

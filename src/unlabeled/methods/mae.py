@@ -43,6 +43,10 @@ class MAE(Method):
         check_share("mask_ratio", mask_ratio)
         if not hasattr(encoder, "tokens"):
             raise ValueError("mae needs a ViT: set pretraining.encoder to small_vit, vit_tiny, vit_small or vit_base")
+        if decoder_dim % decoder_heads:
+            raise ValueError(
+                f"decoder_heads: received {decoder_heads}, expected a divisor of decoder_dim={decoder_dim}"
+            )
         self.encoder, self.patch_size = encoder, encoder.patch_size
         patches = (encoder.image_size // encoder.patch_size) ** 2
         self.visible = round((1 - mask_ratio) * patches)

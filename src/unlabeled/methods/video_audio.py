@@ -36,8 +36,6 @@ class VideoAudio(Method):
     scale: a at the start.
     """
 
-    views = 1
-
     def __init__(self, encoder: Towers, *, scale: float = 10.0):
         super().__init__()
         check_positive("scale", scale)

@@ -1,5 +1,6 @@
 """Two towers beside what pixels and words alone find, and beside networks that have learned nothing."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def evaluate(
     encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> Evaluated:
     """Measures the images' tower by the protocol of images, and both by what they find on the test split."""
-    pixels = pixels_of(images)
+    pixels = cache(lambda: pixels_of(images))
     baselines = baselines_of(encoder.first, images, pixels, manifest, config)
     metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
     test = np.flatnonzero(manifest.split == "test")
@@ -45,7 +46,7 @@ def evaluate(
     first, second = encoder.projected("first", features[test]), encoder.shared("second", found.texts)
     metrics["retrieval"] = {
         **found.recalls(lambda queries: second[queries] @ first.T, lambda queries: first[queries] @ second.T),
-        "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(pixels, manifest, test, found)},
+        "baselines": {"chance": found.chances(), "bag_of_words": _bag_of_words(pixels(), manifest, test, found)},
     }
     metrics["zero_shot_accuracy"] = zero_shot_accuracy(encoder, features, manifest, classes, config)
     return Evaluated(metrics, features, probe, found.shown(first, second, config.seed))

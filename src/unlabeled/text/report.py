@@ -79,14 +79,14 @@ def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
 
 def _neighbours(evidence: Evidence) -> Section | None:
     """Passages of the test split drawn at random, and the training passages nearest to each."""
-    train = np.flatnonzero(evidence.manifest.split == "train")
     queries = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
+    train = np.setdiff1d(evidence.rows_of("train"), queries)  # which may be of them, where there is no test split
     similarities, found = nearest(evidence.features, queries, train, NEIGHBOURS)
     rows = []
     for query, near, similar in zip(queries, found, similarities, strict=True):
-        rows.append(["test", *_passage(evidence, query)])
+        rows.append([evidence.manifest.split.iat[query], *_passage(evidence, query)])
         rows += [[f"{value:.2f}", *_passage(evidence, row)] for row, value in zip(near, similar, strict=True)]
-    caption = "Below each test passage the training passages nearest to it, with their cosine similarity."
+    caption = "Below each passage the training passages nearest to it, with their cosine similarity."
     return Section("Nearest passages", [Table(["", "label", "document", "passage"], rows, caption)], layout="wide")
 
 

@@ -46,7 +46,7 @@ def evaluate(
         frames: uint8 (N, T, C, H, W).
         sounds: int16 (N, S).
     """
-    baselines = baselines_of(encoder.first, frames, _pixels(frames), manifest, config)
+    baselines = baselines_of(encoder.first, frames, lambda: _pixels(frames), manifest, config)
     metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines)
     of_sounds = encoder.second.embed(sounds)
     metrics["sound"] = _measured_sound(encoder, of_sounds, sounds, manifest, config)

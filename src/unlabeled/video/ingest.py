@@ -14,7 +14,7 @@ import pandas as pd
 
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.decode import UndecodableError
-from unlabeled.ingest import mean_and_std, settle, split_of, stop_if_damaged, sums_of
+from unlabeled.ingest import channel_moments, settle, split_of, stop_if_damaged, sums_of
 from unlabeled.progress import bar
 from unlabeled.sources import Item
 from unlabeled.threads import batches_of, in_order
@@ -79,7 +79,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
         stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
-    summary = _summary(manifest, quarantine, classes, config) | mean_and_std(sums)
+    summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
     _tell(summary, len(manifest) / (time.perf_counter() - began))
     return Ingested(open_array(folder / "frames.npy"), open_array(folder / "sounds.npy"), manifest, quarantine, summary)
 

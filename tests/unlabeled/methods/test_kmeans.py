@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unlabeled.methods import kmeans
 from unlabeled.methods.kmeans import KMeans
 from unlabeled.networks import PatchNetwork, build_encoder
 
@@ -61,6 +62,14 @@ def test_every_centroid_is_near_some_patch_and_more_of_them_come_nearer():
 def test_the_same_seed_gives_the_same_centroids():
     one, other = fitted(images(64))[0], fitted(images(64))[0]
     assert torch.equal(one.centroids, other.centroids)
+
+
+@pytest.mark.parametrize("most, expected", [(10_000, 320), (100, 64), (40, 32), (10, 12)])
+def test_there_are_about_as_many_patches_as_asked_of_all_images_alike(monkeypatch, most, expected):
+    monkeypatch.setattr(kmeans, "PATCHES", most)
+    method = KMeans(PatchNetwork(1, 8))
+    method.encoder.patches = lambda batch: batch.flatten(1)[:, :5, None]  # five patches an image
+    assert len(method._sample(list(images(64).split(16)))) == expected
 
 
 def test_another_network_than_one_of_patches_is_refused():

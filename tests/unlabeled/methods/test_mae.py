@@ -125,6 +125,11 @@ def test_a_mask_that_leaves_no_patch_is_refused():
         method(mask_ratio=0.999)
 
 
+def test_a_decoder_that_its_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="decoder_heads: received 5, expected a divisor of decoder_dim="):
+        method(decoder_heads=5)
+
+
 def test_a_convolutional_encoder_is_refused():
     with pytest.raises(ValueError, match="mae needs a ViT: set pretraining.encoder to small_vit"):
         MAE(build_encoder("small_resnet", 1, 16))
