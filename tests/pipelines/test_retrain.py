@@ -77,6 +77,19 @@ def test_nothing_new_says_so_and_runs_nothing(retrained):
     )
 
 
+def test_data_beside_those_that_are_ingested_are_tracked_and_told(retrained):
+    aside = retrained.path / "data/01_raw/aside"
+    aside.mkdir()
+    (aside / "a.png").write_bytes(b"of nobody's interest")
+    result = retrain(retrained, "--no-push")
+    assert result.returncode == NOTHING_NEW
+    assert "data/01_raw/aside: tracked now, and nothing has changed by it; are they where ingestion.source" in report(
+        retrained
+    )
+    assert retrained.shell("dvc", "remove", "data/01_raw/aside.dvc").returncode == 0
+    shutil.rmtree(aside)
+
+
 def test_new_images_join_the_old_ones_and_the_champion_is_measured_on_them(retrained, tmp_path):
     before = pd.read_parquet(retrained.path / "data/02_intermediate/manifest.parquet").set_index("path")
     weights = (retrained.path / "data/06_models/byol/encoder.safetensors").read_bytes()
