@@ -6,6 +6,7 @@ What a user can mend is one sentence, without a traceback.
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import click
 import mlflow
+from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import KedroCliError
+from kedro.utils import find_kedro_project
 from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,6 +24,8 @@ from mlflow.tracking import MlflowClient
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
@@ -31,8 +35,11 @@ from unlabeled.progress import be_quiet
 
 QUIET = "UNLABELED_QUIET"
 """The environment variable that tells a process that it was started by a quiet one."""
+RUNNER = "SequentialRunner"
 PIPED_WIDTH = 120
 """Of tables that no terminal shows."""
+WRAPPING = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
+"""What Kedro puts before the sentence of a parameter."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -56,8 +63,11 @@ def run(quiet: bool, **options) -> None:
         be_quiet()
     if name := options.pop("pipeline"):  # what people write; Kedro 1.7 deprecates it
         if options["pipelines"]:
-            raise KedroCliError("Options '--pipeline' and '--pipelines' cannot be used together")
+            raise Sentence("--pipeline and --pipelines: received both, expected one of them")
         options["pipelines"] = [name]
+    if options["is_async"] or options["runner"] not in (None, RUNNER):
+        received = "--async" if options["is_async"] else f"--runner={options['runner']}"
+        raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
         kedro_run.callback(pipeline=None, **options)
 
@@ -81,12 +91,13 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
     """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
     from kedro.framework.session import KedroSession
 
-    with _errors_as_sentences(), KedroSession.create(Path.cwd(), env=env) as session:
+    project = find_kedro_project(Path.cwd())  # Kedro found these commands by it
+    with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = session.load_context()
-        registration, ingestion = (
-            kind.model_validate(context.params[kind.block]) for kind in (Registration, Ingestion)
-        )
-        yield Path(context.project_path), MlflowClient(), name or model_name(registration, ingestion.name)
+        parameters = context.config_loader["parameters"]
+        registration = Registration.model_validate(parameters["registration"])
+        source = Ingestion.model_construct(**parameters["ingestion"]).name  # its path need not be known
+        yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
 
 
 def _of_a_model(command: Callable) -> Callable:
@@ -166,7 +177,7 @@ def rollback(env: str | None, name: str | None) -> None:
 def reproduce(
     context: click.Context, version: str, keep: bool, fresh_environment: bool, env: str | None, name: str | None
 ) -> None:
-    """Makes a registered version again, and says whether it is the same; exits with 1 where it is not."""
+    """Makes a registered version again, and says whether it is the same, or close; exits with 1 where it is neither."""
     from pipelines.reproduce import TOLERANCE, reproduce
 
     with _registry(env, name) as (project, _, name):
@@ -224,15 +235,19 @@ def sentence(error: BaseException) -> str | None:
             return f"{cause.filename} cannot be opened ({cause.strerror}): change its permissions, or move the project"
         if isinstance(cause, ParameterValidationError):
             lines = str(cause).splitlines()[1:] or [str(cause)]
-            return "; ".join(line.removeprefix("- ").partition("': ")[2] or line for line in lines)
+            # A shared block comes once for itself, and once for each method.
+            return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
+        if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
+            return f"the configuration cannot be read: {' '.join(str(cause).split())}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MlflowException) and "Max retries exceeded" in str(error):
         return (
             f"the MLflow server at {mlflow.get_tracking_uri()} does not answer any more: what was trained is kept; run "
             f"the command again once it is back"
         )
-    if isinstance(error, MlflowException):  # its database or its server, and its first line says what of it
-        return f"MLflow could not be used ({str(error).splitlines()[0]}): see to {mlflow.get_tracking_uri()}"
+    if isinstance(error, MlflowException | SQLAlchemyError):  # its database or its server, and a first line says what
+        what = next((line for line in str(error).splitlines() if not line.startswith("(raised as a result of")), "")
+        return f"MLflow could not be used ({what}): see to {mlflow.get_tracking_uri()}"
     if isinstance(error, ValueError) and _raised_by_kedro(error):  # an unknown pipeline, node or tag
         return " ".join(str(error).split())
     return None

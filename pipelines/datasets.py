@@ -14,7 +14,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
-from unlabeled.errors import DataError
+from unlabeled.errors import DataError, UnlabeledError
 
 NO_PROBE: list = []
 """Stands for a probe where there were no labels: Kedro saves no None."""
@@ -34,7 +34,12 @@ class FileDataset(AbstractDataset):
     def load(self) -> Any:
         if not self._filepath.exists():
             raise DataError(f"{self._filepath} is missing: run the stages before this one, or `dvc pull` it")
-        return self.read(self._filepath)
+        try:
+            return self.read(self._filepath)
+        except (UnlabeledError, MemoryError):
+            raise
+        except Exception as error:  # each format has its own
+            raise DataError(f"{self._filepath} is damaged ({error}): run the stage that writes it again") from error
 
     def save(self, data: Any) -> None:
         replace_file(self._filepath, lambda partial: self.write(data, partial))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_trained_on_others
 from pipelines.datasets import NO_PROBE
 from unlabeled.config import Evaluation
 
@@ -27,6 +28,7 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.evaluate import evaluate  # imports torch
 
+    stop_if_trained_on_others(run, manifest)
     return completed(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
 
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import re
 import shlex
 import socket
 import sys
@@ -18,6 +19,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import MemoryDataset
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -25,7 +27,7 @@ from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
-from pipelines.parameters import refuse_of_images, refuse_unknown
+from pipelines.parameters import refuse_of_images, refuse_unknown, warn_of_unread
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
@@ -42,6 +44,8 @@ ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune
 ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
 """Outputs that are small, and that people open from a run's page."""
 
+HALF_WRITTEN = re.compile(r"\.tmp\w{6}|.+\.\d+\.partial(\.\w+)?")
+"""Names of files that are not renamed yet: safetensors', and our own (`unlabeled.arrays`)."""
 RECORDED = {"pretraining", "registration"}
 """The stages whose runs anybody may want to make again."""
 
@@ -82,10 +86,17 @@ class ProjectHook(MlflowHook):
                 _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
-            others = {node.namespace for node in pipeline.nodes} & (METHODS.keys() - IMAGE_METHODS.keys())
+            methods = sorted({tag for node in pipeline.nodes for tag in node.tags} & METHODS.keys())
+            if len(methods) > 1:
+                received = ", ".join(methods)
+                raise UnlabeledError(f"received the methods {received} in one run, expected one, or --pipeline=compare")
             given = run_params["runtime_params"] or {}
-            refuse_unknown(given, (name for each in pipelines.values() for name in _parameters_of(each)))
-            refuse_of_images(given, others)
+            known = {name for each in pipelines.values() for name in _parameters_of(each)}
+            refuse_unknown(given, known)
+            refuse_unknown(self._parameters, known)
+            refuse_of_images(given, {*methods} - IMAGE_METHODS.keys())
+            if "session" not in pipeline.inputs() and not parent:  # which hands them on
+                warn_of_unread(given, _parameters_of(pipeline))
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
@@ -96,7 +107,7 @@ class ProjectHook(MlflowHook):
                 tags = {f"rerun.{key}": value for key, value in tags.items()}
             else:
                 _keep_record(made_from.files)
-            tags["method"] = "+".join(sorted({tag for node in pipeline.nodes for tag in node.tags} & set(METHODS)))
+            tags["method"] = "".join(methods)
             mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
             for name in pipeline.inputs():
                 if name.rpartition(".")[2] in OF_THE_DATA and catalog.exists(name):  # another run has ingested it
@@ -199,8 +210,8 @@ def _lock(project: Path) -> FileLock:
 
 def _sweep(project: Path) -> None:
     """Removes what killed runs had half written: whoever holds the lock knows that nobody is at it."""
-    for pattern in ("*.partial*", ".*.partial*", ".tmp*"):
-        for path in (project / "data").glob(f"0[2-8]_*/**/{pattern}"):
+    for path in (project / "data").glob("0[2-8]_*/**/*"):
+        if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
@@ -231,12 +242,12 @@ def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:
     """Stages that follow a training, run by themselves, go into the MLflow run of that training; else a new run."""
     for name in pipeline.inputs():
         if name.endswith(".run") and catalog.exists(name):
-            run_id = catalog.load(name)["run_id"]
+            run_id = catalog.load(name).get("run_id", "")
             try:
-                MlflowClient().get_run(run_id)
+                run = MlflowClient().get_run(run_id)
             except MlflowException:  # trained elsewhere, and pulled with DVC
                 return None
-            return run_id
+            return run_id if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
     return None
 
 

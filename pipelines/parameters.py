@@ -1,6 +1,7 @@
 """How parameters come together: the stage's block, then the method's own, then `--params`, which beat both."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,6 +9,8 @@ from kedro.config import OmegaConfigLoader
 
 from unlabeled.errors import ConfigError
 from unlabeled.methods import IMAGE_METHODS, METHODS
+
+logger = logging.getLogger(__name__)
 
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
 """The blocks that a method may change for itself under its own name."""
@@ -26,7 +29,7 @@ class MethodConfigLoader(OmegaConfigLoader):
             return config
         given = self.runtime_params or {}
         for method in METHODS:
-            own, own_given = config.get(method) or {}, given.get(method) or {}
+            own, own_given = (_block(method, layer.get(method)) for layer in (config, given))
             of_images = method in IMAGE_METHODS
             shared = [each if of_images else _of_all(each) for each in (config, given)]
             blocks = {*PER_METHOD, *(() if of_images else OF_IMAGES)}
@@ -34,6 +37,12 @@ class MethodConfigLoader(OmegaConfigLoader):
             merged = {block: _merge(block, *(layer.get(block) for layer in layers)) for block in blocks}
             config = {**config, method: {**own, **merged}}
         return config
+
+
+def _block(name: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{name}: received {values!r}, expected a block of parameters such as {name}.KEY=VALUE")
+    return values or {}
 
 
 def _of_all(shared: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
 
 
 def refuse_unknown(given: dict[str, Any], read: Iterable[str]) -> None:
-    """Raises ConfigError where `--params` has a block that nothing reads.
+    """Raises ConfigError where `--params`, or the configuration, has a block that no stage of any pipeline reads.
 
     Args:
         read: The blocks that nodes read, by their dotted names.
@@ -62,6 +71,14 @@ def refuse_unknown(given: dict[str, Any], read: Iterable[str]) -> None:
     for name, _ in flatten(given):
         if not any(f"{name}.".startswith(f"{block}.") for block in known):
             raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
+
+
+def warn_of_unread(given: dict[str, Any], read: Collection[str]) -> None:
+    """Says which of `--params` no stage of this run reads."""
+    blocks = {*read, *(name.partition(".")[2] for name in read)}  # of a method: shared ones, too
+    for name, _ in flatten(given):
+        if not any(f"{name}.".startswith(f"{block}.") for block in blocks):
+            logger.warning("%s: no stage of this run reads it", name)
 
 
 def _hint(name: str, known: set[str]) -> str:
@@ -87,9 +104,7 @@ def _merge(block: str, *layers: Any) -> dict[str, Any]:
     """Later layers win, key by key."""
     merged: dict[str, Any] = {}
     for layer in layers:
-        if not isinstance(layer, dict | None):
-            raise ConfigError(f"{block}: received {layer!r}, expected a block of parameters such as {block}.KEY=VALUE")
-        for key, value in (layer or {}).items():
+        for key, value in _block(block, layer).items():
             nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = _merge(f"{block}.{key}", merged[key], value) if nested else value
     return merged

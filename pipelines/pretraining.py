@@ -12,11 +12,11 @@ from kedro.pipeline import Pipeline, node
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from pipelines.provenance import CODE, hardware
+from pipelines.agreement import TRAINED_ON, stop_if_stale
+from pipelines.provenance import CODE, TRAINED_BY, hardware
 from pipelines.tracking import LiveMetrics
-from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.errors import ConfigError
-from unlabeled.reuse import order_of
+from unlabeled.config import Augmentation, Block, Ingestion, Pretraining
+from unlabeled.reuse import contents_of, order_of
 
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
@@ -40,7 +40,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         stop_if_stale(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
         data = images, views, manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
+        decides = fingerprint(method, manifest, summary, config, recipe)
+        return tracked(train, method, manifest, summary, config, recipe, decides)
 
     return pretrain
 
@@ -57,7 +58,13 @@ def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingest
 
 
 def tracked(
-    train: Callable[..., tuple], method: str, summary: dict[str, Any], config: Pretraining, fingerprint: str
+    train: Callable[..., tuple],
+    method: str,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    config: Pretraining,
+    recipe: Block,
+    fingerprint: str,
 ) -> dict[str, Any]:
     """The outputs of a training, of any kind of data, whose metrics are live in MLflow.
 
@@ -67,7 +74,8 @@ def tracked(
     _log_data(summary)
     with LiveMetrics(mlflow.active_run().info.run_id) as report:
         made = dict(zip(("encoder", "history", "examples"), train(report=report), strict=False))
-    return made | {"history": pd.DataFrame(made["history"]), "run": _record(method, config, fingerprint)}
+    record = _record(method, manifest, config, recipe, fingerprint)
+    return made | {"history": pd.DataFrame(made["history"]), "run": record}
 
 
 def _log_data(summary: dict[str, Any]) -> None:
@@ -76,28 +84,20 @@ def _log_data(summary: dict[str, Any]) -> None:
     mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
 
 
-def _record(method: str, config: Pretraining, fingerprint: str) -> dict[str, Any]:
+def _record(
+    method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str
+) -> dict[str, Any]:
     """What is kept beside an encoder of the training that made it."""
     from unlabeled.train import choose_device  # imports torch
 
     run_id = mlflow.active_run().info.run_id
     code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told
     made = {"run_id": run_id, "method": method, "seed": config.seed, "fingerprint": fingerprint}
+    made |= {
+        TRAINED_ON: contents_of(manifest, "train"),
+        TRAINED_BY: {block.block: block.model_dump(mode="json", exclude_unset=True) for block in (config, recipe)},
+    }
     return {**made, CODE: code, "hardware": hardware(choose_device(config.device).type)}
-
-
-def stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
-    if asked["views"] == "fresh" or cached == asked:
-        return
-    key = next(key for key in asked if cached.get(key) != asked[key])
-    if key in ("data_digest", "order"):
-        which = "other images" if key == "data_digest" else "images in another order"
-        raise ConfigError(f"the crops were cut from {which}: run the stage augmentation again")
-    raise ConfigError(
-        f"augmentation.{key}: received {asked[key]!r}, but the crops were cached with {cached.get(key)!r}: run the "
-        f"stage augmentation again with it for all methods, or set augmentation.views=fresh for this one"
-    )
 
 
 def create_pipeline(method: str) -> Pipeline:

@@ -24,6 +24,8 @@ PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"
 tree (where there is a difference)."""
 METRICS, ANSWERS, MANIFEST = "metrics.json", "predictions.parquet", "manifest.parquet"
 """Of a version's record, beside these: what it is worth, its answers to the test images, and the list of all images."""
+TRAINED_BY = "parameters"
+"""Of a training's record: its own blocks of parameters."""
 CODE, TRAINED_WITH = "code", "trained_with"
 """Tags: the code of a run, as `Provenance.code` names it; and that of the weights, where it was another."""
 
@@ -62,6 +64,12 @@ def provenance(project: Path, git: dict[str, str], command: str, parameters: dic
     if git:
         tags[CODE] = git[COMMIT] + (f"+{_digest(files.get(DIFF, b''))}" if is_dirty(git) else "")
     return Provenance(tags, files)
+
+
+def with_parameters(files: dict[str, bytes], method: str, blocks: dict[str, Any]) -> dict[str, bytes]:
+    """A record in which a method has the blocks of parameters that trained it: today's may be others."""
+    parameters = json.loads(files[PARAMETERS])
+    return {**files, PARAMETERS: _json({**parameters, method: {**parameters.get(method, {}), **blocks}})}
 
 
 def tracked_data(project: Path) -> dict[str, str]:

@@ -22,9 +22,10 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import unlabeled
 from pipelines import model
+from pipelines.agreement import stop_if_of_others
 from pipelines.card import Kind, model_card
 from pipelines.promotion import Decision, contest, judge
-from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_WITH, Provenance
+from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import MODEL, RECORD, model_name
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
@@ -107,6 +108,7 @@ def enter(
     """
     from unlabeled.embed import weights_digest  # imports torch
 
+    stop_if_of_others(metrics, summary, evaluation)
     client, name = MlflowClient(), model_name(config, summary["source"])
     tags = {
         "method": run["method"],
@@ -126,7 +128,8 @@ def enter(
         tags[TRAINED_WITH] = run[CODE]
     number = begun(client, name, tags)
     if number is None:
-        record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **provenance.files}
+        files = with_parameters(provenance.files, run["method"], run.get(TRAINED_BY, {}))
+        record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **files}
         number = create_version(client, name, log(record), tags)
 
     def judged(champion: ModelVersion | None) -> Decision:

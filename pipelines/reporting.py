@@ -12,6 +12,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline, node
 from mlflow.tracking import MlflowClient
 
+from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
 from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
 
@@ -51,9 +52,9 @@ def report(
 ) -> str:
     from unlabeled.report import ImageEvidence, build_report  # imports torch and matplotlib
 
+    stop_if_of_others(metrics, summary, evaluation)
     method = run["method"]
-    tell(method, summary, metrics, folder)
-    return build_report(
+    page = build_report(
         ImageEvidence(
             method=method,
             images=images,
@@ -76,6 +77,8 @@ def report(
             parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
+    tell(method, summary, metrics, folder)
+    return page
 
 
 def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str]:

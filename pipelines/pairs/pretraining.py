@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
-from pipelines.pretraining import CHECKPOINT, stop_if_stale, tracked
+from pipelines.agreement import stop_if_stale
+from pipelines.pretraining import CHECKPOINT, tracked
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.reuse import order_of
@@ -48,7 +49,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         captions, words = Captions(caption_tokens, caption_starts), Tokenizer.from_str(json.dumps(tokenizer))
         data = images, views, captions, manifest, words, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
+        decides = fingerprint(method, manifest, summary, config, recipe)
+        return tracked(train, method, manifest, summary, config, recipe, decides)
 
     return pretrain
 

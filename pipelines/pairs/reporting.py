@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_of_others
 from pipelines.reporting import parameters_of, provenance_of, tell
 from unlabeled.config import Registration
 from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretraining, PairsIngestion
@@ -37,7 +38,7 @@ def report(
     from unlabeled.pairs.report import retrieval  # imports torch and matplotlib
     from unlabeled.report import ImageEvidence, build_report
 
-    tell(run["method"], summary, metrics, folder)
+    stop_if_of_others(metrics, summary, evaluation)
     evidence = ImageEvidence(
         method=run["method"],
         images=images,
@@ -60,7 +61,9 @@ def report(
         parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
     )
     found = retrieval(evidence, shown)
-    return build_report(evidence, [found] if found else [])
+    page = build_report(evidence, [found] if found else [])
+    tell(run["method"], summary, metrics, folder)
+    return page
 
 
 def create_pipeline() -> Pipeline:

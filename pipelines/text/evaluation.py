@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_trained_on_others
 from pipelines.evaluation import completed
 from unlabeled.config import Evaluation
 
@@ -19,6 +20,7 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.text.evaluate import evaluate  # imports torch
 
+    stop_if_trained_on_others(run, manifest)
     metrics, features, probe, shown = evaluate(encoder, run["method"], manifest, config)
     return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 

@@ -39,7 +39,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, summary, config, fingerprint(method, summary, config, recipe))
+        return tracked(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
 
     return pretrain
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_of_others
 from pipelines.reporting import parameters_of, provenance_of, tell
 from unlabeled.config import Evaluation, Registration
 from unlabeled.text.config import Packing, TextIngestion, TextPretraining
@@ -34,8 +35,8 @@ def report(
 ) -> str:
     from unlabeled.text.report import TextEvidence, build_report  # imports torch and matplotlib
 
-    tell(run["method"], summary, metrics, folder)
-    return build_report(
+    stop_if_of_others(metrics, summary, evaluation)
+    page = build_report(
         TextEvidence(
             method=run["method"],
             manifest=manifest,
@@ -54,6 +55,8 @@ def report(
             shown=shown,
         )
     )
+    tell(run["method"], summary, metrics, folder)
+    return page
 
 
 def create_pipeline() -> Pipeline:

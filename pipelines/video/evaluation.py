@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_trained_on_others
 from pipelines.evaluation import completed
 from unlabeled.config import Evaluation
 
@@ -22,6 +23,7 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.video.evaluate import evaluate  # imports torch
 
+    stop_if_trained_on_others(run, manifest)
     metrics, features, probe, shown = evaluate(encoder, frames, sounds, manifest, config)
     return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 

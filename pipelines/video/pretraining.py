@@ -39,7 +39,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         data = frames, sounds, spectrograms, manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, summary, config, fingerprint(method, manifest, summary, config, recipe))
+        decides = fingerprint(method, manifest, summary, config, recipe)
+        return tracked(train, method, manifest, summary, config, recipe, decides)
 
     return pretrain
 

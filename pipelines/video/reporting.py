@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_of_others
 from pipelines.reporting import parameters_of, provenance_of, tell
 from unlabeled.config import Evaluation, Registration
 from unlabeled.video.config import Spectrograms, VideoIngestion, VideoPretraining
@@ -35,8 +36,8 @@ def report(
 ) -> str:
     from unlabeled.video.report import VideoEvidence, build_report  # imports torch and matplotlib
 
-    tell(run["method"], summary, metrics, folder)
-    return build_report(
+    stop_if_of_others(metrics, summary, evaluation)
+    page = build_report(
         VideoEvidence(
             method=run["method"],
             frames=frames,
@@ -58,6 +59,8 @@ def report(
             shown=shown,
         )
     )
+    tell(run["method"], summary, metrics, folder)
+    return page
 
 
 def create_pipeline() -> Pipeline:

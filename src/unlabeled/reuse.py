@@ -118,6 +118,11 @@ def order_of(manifest: pd.DataFrame) -> str:
     return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
 
 
+def contents_of(manifest: pd.DataFrame, split: str) -> str:
+    """A digest of what a split holds, in whatever order."""
+    return hashlib.sha256("".join(sorted(manifest.sha256[manifest.split == split])).encode()).hexdigest()[:16]
+
+
 def checksum(row: np.ndarray) -> int:
     """XXH3 in the 63 bits that an int64 has for it: against damage, not against malice, at the speed of memory."""
     return xxh3_64_intdigest(np.ascontiguousarray(row).reshape(-1).view(np.uint8)) >> 1

@@ -2,10 +2,11 @@
 
 import csv
 import json
+import logging
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ from unlabeled.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 NOT_IMAGES = (".dvc", "metadata.csv")
 """How the names of files end that stand beside images."""
@@ -174,11 +177,16 @@ def file_names(root: Path, key: str, kind: str = "images") -> list[str]:
         raise DataError(f"{key}: {root} {problem}")
     found = []
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(folder, name))]
         within = Path(folder).relative_to(root)
         prefix = "" if within == Path() else f"{within.as_posix()}/"
         found += [prefix + name for name in names if not name.startswith(".") and not name.endswith(NOT_IMAGES)]
     return sorted(found)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def printable(name: str) -> str:
@@ -212,7 +220,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for row in reader if "file_name" in columns else ():
                 name = PurePosixPath(row["file_name"] or "").as_posix()
                 if None in row:
@@ -222,6 +230,11 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
                     )
                 if name in rows:
                     raise DataError(f"{path}, line {reader.line_num}: {name} is named a second time, expected once")
+                if (split := row.get("split")) and split.lower() not in SPLITS:
+                    expected = f"{', '.join(SPLITS)}, or nothing"
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: received the split {split!r}, expected {expected}"
+                    )
                 rows[name] = row
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8 ({error})") from error
@@ -231,6 +244,8 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None) -> Iterator[Item]:
+    if column and column not in next(iter(rows.values()), {column: None}):
+        logger.warning("%s has no column %s: the images are without labels", root / "metadata.csv", column)
     splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
     official = _official(splits.values())
     for name in sorted(rows.keys() - set(names)):
@@ -305,18 +320,34 @@ def _parquet_columns(
     file: Path, schema: "pa.Schema", labels: Sequence[str]
 ) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
-    import pyarrow as pa
 
-    images = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    images = [field.name for field in schema if _holds_images(field.type)]
     if not images:
         raise DataError(
-            f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with `bytes`"
+            f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with binary `bytes`"
         )
     label = next((name for name in labels if name in schema.names), None)
     if label and not _names_a_class(schema.field(label).type):
         raise DataError(f"{file}: received labels of type {schema.field(label).type}, expected integers or strings")
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return "image" if "image" in images else images[0], label, features.get(label, {}).get("names")
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        names = features.get(label, {}).get("names")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{file}: its metadata `huggingface` are not those of the Hub ({error})") from error
+    return "image" if "image" in images else images[0], label, names
+
+
+def _holds_images(kind: Any) -> bool:
+    """A struct of `bytes` and, perhaps, `path`."""
+    import pyarrow as pa
+
+    def has(field: str, *tests: Callable[[Any], bool]) -> bool:
+        return any(test(kind.field(field).type) for test in (*tests, pa.types.is_null))
+
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    binary = has("bytes", pa.types.is_binary, pa.types.is_large_binary)
+    return binary and (kind.get_field_index("path") < 0 or has("path", pa.types.is_string, pa.types.is_large_string))
 
 
 def _names_a_class(kind: Any) -> bool:

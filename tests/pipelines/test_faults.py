@@ -81,7 +81,8 @@ def test_a_parameter_that_cannot_be_is_named_with_what_was_received_and_expected
 
     if changed.get("pretraining__device") == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has the device that has to be missing")
-    assert expected in sentence(project.kedro("--pipeline=byol", params(**changed)))
+    message = sentence(project.kedro("--pipeline=byol", params(**changed)))
+    assert expected in message and message.count(expected) == 1 and "instantiate" not in message
     assert not [name for name in project.files() if "partial" in name or "encoder" in name]
 
 
@@ -182,6 +183,86 @@ def test_crops_of_another_recipe_are_not_trained_on(project, key, value):
     assert project.kedro("--to-nodes=augmentation").exit_code == 0
     message = sentence(project.kedro("--from-nodes=byol.pretraining", f"--params={key}={value}"))
     assert f"{key.removeprefix('byol.')}: received" in message and "run the stage augmentation again" in message
+
+
+def test_an_encoder_is_not_tested_on_what_it_may_have_been_trained_on(project):
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    assert project.kedro("--tags=ingestion", params(ingestion__test_fraction=0.5)).exit_code == 0
+    message = sentence(project.kedro("--pipeline=pca", "--from-nodes=pca.evaluation"))
+    assert "trained on other data than today's train split: run the stage pretraining again" in message
+
+
+def test_metrics_of_other_data_or_of_another_protocol_are_not_registered(project):
+    assert project.kedro("--pipeline=pca").exit_code == 0
+    rest = ("--pipeline=pca", "--from-nodes=pca.registration")
+    message = sentence(project.kedro(*rest, params(evaluation__knn_k=3)))
+    assert "another evaluation than the parameters ask for: run the stage evaluation again" in message
+    assert project.kedro("--tags=ingestion", params(ingestion__image_size=4)).exit_code == 0
+    assert "of other data than today's: run the stage evaluation again" in sentence(project.kedro(*rest))
+    assert len(project.client().search_model_versions("name='unlabeled-digits'")) == 1
+
+
+def test_a_damaged_file_of_an_earlier_stage_is_named(project):
+    assert project.kedro("--pipeline=pca", "--to-nodes=pca.pretraining").exit_code == 0
+    for name in ("02_intermediate/images.npy", "02_intermediate/manifest.parquet", "06_models/pca/run.json"):
+        whole = (project.path / "data" / name).read_bytes()
+        (project.path / "data" / name).write_bytes(b"torn" if "npy" in name else b"")
+        message = sentence(project.kedro("--pipeline=pca", "--from-nodes=pca.evaluation"))
+        assert f"{name} is damaged" in message and "run the stage that writes it again" in message
+        (project.path / "data" / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "name, text, expected",
+    [
+        ("base/parameters_byol.yml", "byol:\n  pretrainig: {epochs: 3}\n", "byol.pretrainig.epochs is not a parameter"),
+        (
+            "local/parameters.yml",
+            "pretrainig: {epochs: 3}\n",
+            "pretrainig.epochs is not a parameter: did you mean pret",
+        ),
+        ("local/parameters.yml", "byol: {ingestion: {fraction: 0.1}}\n", "did you mean ingestion.fraction?"),
+        ("local/parameters.yml", "byol: 3\n", "byol: received 3, expected a block of parameters"),
+        ("local/parameters.yml", "pretraining: {epochs: [\n", "the configuration cannot be read"),
+    ],
+)
+def test_a_wrong_file_of_parameters(project, name, text, expected):
+    (project.path / "conf/local").mkdir(exist_ok=True)
+    (project.path / "conf" / name).write_text(text)
+    assert expected in sentence(project.kedro("--pipeline=byol"))
+    assert not project.files()
+
+
+def test_an_environment_that_is_not_there(project):
+    assert "conf/nosuch" in sentence(project.kedro("--env=nosuch"))
+    assert "conf/nosuch" in sentence(project.command("champion", "--env=nosuch"))
+
+
+@pytest.mark.parametrize("option", ["--async", "--runner=ThreadRunner", "--runner=Nosuch"])
+def test_stages_run_one_after_another(project, option):
+    message = sentence(project.kedro(option))
+    assert message == f"received {option}, expected SequentialRunner: stages use every core, and one MLflow run"
+    assert not project.files()
+
+
+def test_methods_run_one_at_a_time(project):
+    message = sentence(project.kedro("--pipelines=pca,kmeans"))
+    assert message == "received the methods kmeans, pca in one run, expected one, or --pipeline=compare"
+    assert "received both, expected one of them" in sentence(project.kedro("--pipeline=pca", "--pipelines=kmeans"))
+
+
+def test_files_of_the_user_are_no_leftovers(project):
+    folder = project.path / "data/08_reporting"
+    (folder / ".tmp_notes").mkdir(parents=True)
+    for name in ("my.partial.csv", "images.npy.123.partial", ".metrics.123.partial.json", ".tmpAbC123"):
+        (folder / name).write_text("")
+    assert project.kedro("--tags=ingestion").exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [".tmp_notes", "my.partial.csv"]
+
+
+def test_a_damaged_database(project):
+    (project.path / "mlflow.db").write_bytes(b"no database")
+    assert "MLflow could not be used" in sentence(project.kedro("--tags=ingestion"))
 
 
 def test_crops_of_other_images_are_not_trained_on(project):

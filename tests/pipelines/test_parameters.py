@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.parameters import PER_METHOD, MethodConfigLoader
+from pipelines.parameters import PER_METHOD, MethodConfigLoader, warn_of_unread
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.errors import ConfigError
@@ -76,6 +76,20 @@ def test_every_environment_is_valid_for_text_too(request, env, method):
     loader = MethodConfigLoader(str(request.config.rootpath / "conf"), env=env, **CONFIG_LOADER_ARGS)
     for block in (TextIngestion, Packing, TextPretraining, Evaluation, Registration):
         block.model_validate(loader["parameters"][method][block.block])
+
+
+def test_a_method_is_a_block(parameters):
+    with pytest.raises(ConfigError, match="byol: received 3, expected a block of parameters such as byol.KEY=VALUE"):
+        parameters({"base/parameters.yml": {}}, byol=3)
+
+
+def test_what_no_stage_of_a_run_reads_is_told(caplog):
+    given = {"pretraining": {"epochs": 3}, "simclr": {"pretraining": {"epochs": 3}}, "finetune": {"steps": 1}}
+    warn_of_unread(given, ["byol.pretraining", "ingestion"])
+    assert caplog.messages == [
+        "simclr.pretraining.epochs: no stage of this run reads it",
+        "finetune.steps: no stage of this run reads it",
+    ]
 
 
 def test_what_is_given_of_images_is_not_of_text_and_the_reverse(parameters):

@@ -13,6 +13,15 @@ from unlabeled.sources import open_source
 PNG = b"\x89PNG, as far as a source can tell"
 
 
+WITHOUT_IMAGES = [
+    {"text": ["a"]},
+    {"image": [b"bytes alone"]},
+    {"image": [{"path": "a.png"}]},
+    {"image": [{"bytes": [1, 2]}]},
+    {"image": [{"bytes": b"1", "path": 3}]},
+]
+
+
 def folder_of(root, *names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +155,13 @@ def test_an_empty_folder(tmp_path, names):
     assert refusal("image_folder", tmp_path) == f"ingestion.path: {tmp_path} holds no files"
 
 
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    folder_of(tmp_path, "cat/a.png")
+    (tmp_path / "cat/above").symlink_to("..")
+    (tmp_path / "cat/itself").symlink_to(".")
+    assert items("image_folder", tmp_path) == [("cat/a.png", "cat", None)]
+
+
 def test_a_file_in_place_of_a_folder(tmp_path):
     folder_of(tmp_path, "a.png")
     assert "a.png is a file, expected a folder of images" in refusal("image_folder", tmp_path / "a.png")
@@ -185,6 +201,25 @@ def test_without_a_test_split_in_the_metadata_one_is_cut_from_train(tmp_path):
     folder_of(tmp_path, "a.png", "b.png")
     metadata_of(tmp_path, "file_name,split\na.png,train\nb.png,validation\n")
     assert items("image_folder", tmp_path) == [("a.png", None, None), ("b.png", None, "validation")]
+
+
+def test_spaces_around_the_names_of_metadatas_columns_do_no_harm(tmp_path):
+    folder_of(tmp_path, "a.png")
+    metadata_of(tmp_path, "file_name, label\na.png,cat\n")
+    assert items("image_folder", tmp_path) == [("a.png", "cat", None)]
+
+
+def test_metadata_without_a_column_of_labels_are_told(tmp_path, caplog):
+    folder_of(tmp_path, "a.png")
+    metadata_of(tmp_path, "file_name,class\na.png,cat\n")
+    assert items("image_folder", tmp_path) == [("a.png", None, None)]
+    assert "metadata.csv has no column label: the images are without labels" in caplog.text
+
+
+def test_a_split_that_is_none_is_refused(tmp_path):
+    folder_of(tmp_path, "a.png")
+    metadata_of(tmp_path, "file_name,split\na.png,tset\n")
+    assert "line 2: received the split 'tset', expected train, training, test, val" in refusal("image_folder", tmp_path)
 
 
 def test_metadata_without_labels_and_beside_folders_leave_images_unlabelled(tmp_path):
@@ -336,11 +371,21 @@ def test_a_parquet_file_with_a_damaged_middle(tmp_path):
     assert "a.parquet cannot be read as Parquet (" in refusal("parquet", path)
 
 
-@pytest.mark.parametrize("columns", [{"text": ["a"]}, {"image": [b"bytes alone"]}, {"image": [{"path": "a.png"}]}])
+@pytest.mark.parametrize("columns", WITHOUT_IMAGES)
 def test_a_parquet_file_without_images(tmp_path, columns):
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    message = f"a.parquet has the columns {next(iter(columns))}, expected an image column of structs with `bytes`"
+    message = (
+        f"a.parquet has the columns {next(iter(columns))}, expected an image column of structs with binary `bytes`"
+    )
     assert message in refusal("parquet", tmp_path)
+
+
+@pytest.mark.parametrize("metadata", ["{", "null", '{"info": 3}', '{"info": {"features": {"label": "cat"}}}'])
+def test_metadata_that_are_not_the_hubs(tmp_path, metadata):
+    table_of(tmp_path / "a.parquet", [b"0"], [1])
+    table = pq.read_table(tmp_path / "a.parquet").replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert "a.parquet: its metadata `huggingface` are not those of the Hub" in refusal("parquet", tmp_path)
 
 
 def test_a_folder_without_parquet_files(tmp_path):
