@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline, node
 
 from pipelines.agreement import stop_if_trained_on_others
 from pipelines.datasets import NO_PROBE
+from pipelines.parameters import flatten
 from unlabeled.config import Evaluation
 
 MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
@@ -49,21 +50,10 @@ def completed(
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}
     metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
-    mlflow.log_metrics(dict(_numbers(metrics)))
+    numbers = {name: value for name, value in flatten(metrics) if isinstance(value, float)}
+    mlflow.log_metrics({name.replace("%", "pct"): value for name, value in numbers.items()})  # MLflow takes no %
     predictions = predict(probe, features, manifest)
     return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE, "predictions": predictions}
-
-
-def _numbers(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Nested metrics as flat names; MLflow takes no % in them."""
-    flat = []
-    for name, value in metrics.items():
-        name = prefix + str(name).replace("%", "pct")
-        if isinstance(value, dict):
-            flat += _numbers(value, name + ".")
-        elif isinstance(value, float):
-            flat.append((name, value))
-    return flat
 
 
 def create_pipeline() -> Pipeline:

@@ -8,6 +8,7 @@ import shlex
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
-from pipelines.parameters import refuse_of_images, refuse_unknown, warn_of_unread
+from pipelines.parameters import flatten, refuse_of_images, refuse_unknown, warn_of_unread
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
@@ -119,7 +120,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> None:
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
-        flat = dict(pair for name, value in given.items() for pair in _flatten(name, value))
+        flat = dict(pair for name, value in given.items() for pair in _flat(name, value))
         try:
             mlflow.log_params(flat)
         except MlflowException:  # a stage run again, with other parameters, in the run of its training
@@ -251,13 +252,7 @@ def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:
     return None
 
 
-def _flatten(name: str, value: Any) -> list[tuple[str, Any]]:
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Parameters as dotted names, without the method's: those of two methods can be compared."""
     head, _, tail = name.partition(".")
-    if head in METHODS:
-        name = tail
-    if isinstance(value, BaseModel):
-        value = value.model_dump()
-    if isinstance(value, dict):
-        return [pair for key, item in value.items() for pair in _flatten(f"{name}.{key}", item)]
-    return [(name, value)]
+    return flatten({tail if head in METHODS else name: value.model_dump() if isinstance(value, BaseModel) else value})

@@ -238,6 +238,10 @@ def test_an_environment_that_is_not_there(project):
     assert "conf/nosuch" in sentence(project.command("champion", "--env=nosuch"))
 
 
+def test_the_registry_is_asked_without_the_path_of_the_images(project):
+    assert "unlabeled-image_folder" in sentence(project.command("champion", "--env=photos"))
+
+
 @pytest.mark.parametrize("option", ["--async", "--runner=ThreadRunner", "--runner=Nosuch"])
 def test_stages_run_one_after_another(project, option):
     message = sentence(project.kedro(option))
