@@ -65,7 +65,7 @@ def run(quiet: bool, **options) -> None:
         if options["pipelines"]:
             raise Sentence("--pipeline and --pipelines: received both, expected one of them")
         options["pipelines"] = [name]
-    if options["is_async"] or options["runner"] not in (None, RUNNER):
+    if options["is_async"] or (options["runner"] or RUNNER).rpartition(".")[2] != RUNNER:
         received = "--async" if options["is_async"] else f"--runner={options['runner']}"
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
@@ -96,7 +96,7 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
         context = session.load_context()
         parameters = context.config_loader["parameters"]
         registration = Registration.model_validate(parameters["registration"])
-        source = Ingestion.model_construct(**parameters["ingestion"]).name  # its path need not be known
+        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # its path need not be known
         yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
 
 

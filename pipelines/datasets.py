@@ -36,9 +36,9 @@ class FileDataset(AbstractDataset):
             raise DataError(f"{self._filepath} is missing: run the stages before this one, or `dvc pull` it")
         try:
             return self.read(self._filepath)
-        except (UnlabeledError, MemoryError):
-            raise
         except Exception as error:  # each format has its own
+            if isinstance(error, UnlabeledError | MemoryError) or getattr(error, "errno", None):  # of the system
+                raise
             raise DataError(f"{self._filepath} is damaged ({error}): run the stage that writes it again") from error
 
     def save(self, data: Any) -> None:

@@ -1,5 +1,6 @@
 """The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline, node
 
+from pipelines.agreement import stop_if_trained_on_others
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
 
@@ -32,6 +34,7 @@ def finetune(
             f"finetune.method: received {config.method!r}, which has no encoder yet: run kedro run "
             f"--pipeline={config.method} first"
         )
+    stop_if_trained_on_others(json.loads((folder / "run.json").read_text()), manifest)
     results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
-from pipelines.parameters import flatten, refuse_of_images, refuse_unknown, warn_of_unread
+from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from unlabeled.errors import UnlabeledError
@@ -94,7 +94,7 @@ class ProjectHook(MlflowHook):
             given = run_params["runtime_params"] or {}
             known = {name for each in pipelines.values() for name in _parameters_of(each)}
             refuse_unknown(given, known)
-            refuse_unknown(self._parameters, known)
+            refuse_misspelt(self._parameters, known)
             refuse_of_images(given, {*methods} - IMAGE_METHODS.keys())
             if "session" not in pipeline.inputs() and not parent:  # which hands them on
                 warn_of_unread(given, _parameters_of(pipeline))
@@ -189,10 +189,10 @@ def _keep_record(files: dict[str, bytes]) -> None:
 
 def _check_methods(pipeline: Any, catalog: Any) -> None:
     """Stops before any work where a method would be refused only after its images were ingested."""
-    read = _parameters_of(pipeline)
+    ingests = bool(pipeline.only_nodes_with_tags("ingestion").nodes)
     for node in pipeline.only_nodes_with_tags("pretraining").nodes:
         blocks = [f"{node.namespace}.pretraining", f"{node.namespace}.augmentation"]
-        if node.namespace in IMAGE_METHODS and "ingestion" in read:
+        if node.namespace in IMAGE_METHODS and ingests:
             blocks.append("ingestion")
         import_module(node.func.__module__).check(node.namespace, *(catalog.load(f"params:{name}") for name in blocks))
 
@@ -243,7 +243,7 @@ def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:
     """Stages that follow a training, run by themselves, go into the MLflow run of that training; else a new run."""
     for name in pipeline.inputs():
         if name.endswith(".run") and catalog.exists(name):
-            run_id = catalog.load(name).get("run_id", "")
+            run_id = catalog.load(name)["run_id"]
             try:
                 run = MlflowClient().get_run(run_id)
             except MlflowException:  # trained elsewhere, and pulled with DVC

@@ -62,23 +62,37 @@ def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
 
 
 def refuse_unknown(given: dict[str, Any], read: Iterable[str]) -> None:
-    """Raises ConfigError where `--params`, or the configuration, has a block that no stage of any pipeline reads.
+    """Raises ConfigError where `--params` has a block that no stage of any pipeline reads.
 
     Args:
         read: The blocks that nodes read, by their dotted names.
     """
     known = {*read, *PER_METHOD, *OF_IMAGES}
-    for name, _ in flatten(given):
-        if not any(f"{name}.".startswith(f"{block}.") for block in known):
+    for name in _outside(known, given):
+        raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
+
+
+def refuse_misspelt(configured: dict[str, Any], read: Iterable[str]) -> None:
+    """The same of the files, where a name is nearly one of ours: others may be of a package or a script."""
+    known = {*read, *PER_METHOD, *OF_IMAGES}
+    ours = {block.partition(".")[0] for block in known}
+    for name in _outside(known, configured):
+        if get_close_matches(name.partition(".")[0], ours, n=1, cutoff=0.75):
             raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
 
 
 def warn_of_unread(given: dict[str, Any], read: Collection[str]) -> None:
     """Says which of `--params` no stage of this run reads."""
     blocks = {*read, *(name.partition(".")[2] for name in read)}  # of a method: shared ones, too
-    for name, _ in flatten(given):
+    for name in _outside(blocks, given):
+        logger.warning("%s: no stage of this run reads it", name)
+
+
+def _outside(blocks: Collection[str], values: dict[str, Any]) -> Iterator[str]:
+    """The dotted names of values that are in none of the blocks."""
+    for name, _ in flatten(values):
         if not any(f"{name}.".startswith(f"{block}.") for block in blocks):
-            logger.warning("%s: no stage of this run reads it", name)
+            yield name
 
 
 def _hint(name: str, known: set[str]) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from pipelines.git import COMMIT, changes, is_dirty
 from unlabeled.errors import UnlabeledError
+from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +68,15 @@ def provenance(project: Path, git: dict[str, str], command: str, parameters: dic
 
 
 def with_parameters(files: dict[str, bytes], method: str, blocks: dict[str, Any]) -> dict[str, bytes]:
-    """A record in which a method has the blocks of parameters that trained it: today's may be others."""
+    """A record in which a method has the blocks of parameters that trained it: today's may be others.
+
+    Those of ingestion are today's: a version made again has other data then, and that is told by their digest.
+    """
     parameters = json.loads(files[PARAMETERS])
-    return {**files, PARAMETERS: _json({**parameters, method: {**parameters.get(method, {}), **blocks}})}
+    parameters[method] = parameters.get(method, {}) | blocks
+    if method in IMAGE_METHODS:  # whose crops are cut by the block that they share
+        parameters |= {name: block for name, block in blocks.items() if name == "augmentation"}
+    return {**files, PARAMETERS: _json(parameters)}
 
 
 def tracked_data(project: Path) -> dict[str, str]:
@@ -79,7 +86,10 @@ def tracked_data(project: Path) -> dict[str, str]:
         [*project.glob("*.dvc"), *(project / "data").glob("*.dvc"), *(project / "data").glob("01_raw/**/*.dvc")]
     ):
         if file.is_file():
-            outs = yaml.safe_load(file.read_text()).get("outs", [])
+            try:
+                outs = yaml.safe_load(file.read_text()).get("outs", [])
+            except (yaml.YAMLError, AttributeError) as error:  # a merge that nobody has resolved
+                raise UnlabeledError(f"{file} is no file of DVC's ({' '.join(str(error).split())}): mend it") from error
             found[file.relative_to(project).as_posix()] = "+".join(str(out.get("md5")) for out in outs)
     return found
 

@@ -26,7 +26,6 @@ RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
 HERE = "data/.here.json"
 """Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
-PARAMETERS = "conf/base/parameters.yml"
 STORED = "data/02_intermediate/images.npy"
 NEVER_RAW = (".dvc", "~")
 MOST_LOOSE = 20
@@ -82,7 +81,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         elif added:
             idle = (
                 f"{', '.join(added)}: tracked now, and nothing has changed by it; are they where ingestion.source and "
-                f"ingestion.path in {PARAMETERS} point to?"
+                f"ingestion.path in conf/base/parameters.yml point to?"
             )
             logger.warning(idle)
             result = result._replace(report=f"# Nothing new\n\n{idle}\n")

@@ -31,7 +31,7 @@ SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10
 def _as_list(value: Any) -> Any:
     """What `--params` cannot write with commas: `byol+simclr`, `1+10+all`."""
     if isinstance(value, str):
-        return [int(part) if part.isdigit() else part for part in dict.fromkeys(value.split("+"))]
+        return [int(part) if part.isdigit() else part for part in value.split("+")]
     return [value] if isinstance(value, int) else value
 
 

@@ -151,9 +151,10 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
             with as_config_error():
                 try:
                     model(views, *labels)
-                except RuntimeError as error:  # of shapes
-                    what = f"its views of {size} pixels do not fit the network {config.encoder!r}"
-                    raise ConfigError(f"pretraining.encoder: {method} cannot have it, as {what} ({error})") from error
+                except RuntimeError as error:  # of shapes, or of what meta tensors cannot do
+                    if not isinstance(error, NotImplementedError) and "meta" not in str(error):
+                        what = f"{method} does not fit {config.encoder!r} ({error})"
+                        raise ConfigError(f"pretraining.encoder: {what}") from error
 
 
 def _build(

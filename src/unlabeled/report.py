@@ -216,8 +216,9 @@ def _of_features(evidence: Evidence, curves: Curves) -> Rules:
     metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
     yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
     yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
-    if evidence.probe is not None:
+    if len(labels.validation):
         yield "under-training", diagnosis.under_training(evidence.history, len(labels.validation))
+    if evidence.probe is not None:
         accuracy = metrics["linear_probe_accuracy"]
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
         yield "overfit probe", said

@@ -219,7 +219,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, skipinitialspace=True)
             columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for row in reader if "file_name" in columns else ():
                 name = PurePosixPath(row["file_name"] or "").as_posix()
@@ -245,7 +245,7 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 
 def _with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None) -> Iterator[Item]:
     if column and column not in next(iter(rows.values()), {column: None}):
-        logger.warning("%s has no column %s: the images are without labels", root / "metadata.csv", column)
+        logger.warning("%s has no column %s: what it names is without labels", root / "metadata.csv", column)
     splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
     official = _official(splits.values())
     for name in sorted(rows.keys() - set(names)):

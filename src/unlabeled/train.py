@@ -103,7 +103,7 @@ def pretrain(
     if monitor and untrained is None:
         untrained = {f"untrained_{name}": value for name, value in _spreads(monitor(method)).items()}
     step, history, losses, pending, timed = state["step"], state["history"], state["losses"], [], 0
-    started -= state["seconds"]
+    started -= max(state["seconds"], history[-1]["seconds"] if history else 0.0)  # an earlier release: of the epoch
     for row in history if report else []:
         report(_measured(row), row["epoch"])
     note = summary_of(history[-1], supply.unit) if history else ""
@@ -157,6 +157,7 @@ def pretrain(
                 state["untrained_spread"] = untrained
                 _leave(resume, state, fingerprint, method, optimizer)
                 saved = time.perf_counter()
+                began += saved - leaving
                 if spacing:
                     spacing = max(config.checkpoint_seconds, (saved - leaving) / CHECKPOINT_SHARE)
     return history

@@ -186,10 +186,12 @@ def test_crops_of_another_recipe_are_not_trained_on(project, key, value):
 
 
 def test_an_encoder_is_not_tested_on_what_it_may_have_been_trained_on(project):
+    of_pca = [params(finetune__method="pca")]
     assert project.kedro("--pipeline=pca").exit_code == 0
     assert project.kedro("--tags=ingestion", params(ingestion__test_fraction=0.5)).exit_code == 0
-    message = sentence(project.kedro("--pipeline=pca", "--from-nodes=pca.evaluation"))
-    assert "trained on other data than today's train split: run the stage pretraining again" in message
+    for command in (["--pipeline=pca", "--from-nodes=pca.evaluation"], ["--pipeline=finetune", *of_pca]):
+        message = sentence(project.kedro(*command))
+        assert "trained on other data than today's train split: run the stage pretraining again" in message
 
 
 def test_metrics_of_other_data_or_of_another_protocol_are_not_registered(project):

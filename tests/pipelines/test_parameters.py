@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.parameters import PER_METHOD, MethodConfigLoader, warn_of_unread
+from pipelines.parameters import PER_METHOD, MethodConfigLoader, refuse_misspelt, warn_of_unread
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.errors import ConfigError
@@ -81,6 +81,16 @@ def test_every_environment_is_valid_for_text_too(request, env, method):
 def test_a_method_is_a_block(parameters):
     with pytest.raises(ConfigError, match="byol: received 3, expected a block of parameters such as byol.KEY=VALUE"):
         parameters({"base/parameters.yml": {}}, byol=3)
+
+
+def test_blocks_of_others_in_the_files_are_theirs():
+    read = ["byol.pretraining", "finetune"]
+    refuse_misspelt({"plug": {"pretraining": {"epochs": 3}}, "mine": 3, "finetune": {"steps": 1}}, read)
+    for name in ("bjol", "byol"):
+        with pytest.raises(
+            ConfigError, match=rf"{name}.pretrainig is not a parameter: did you mean byol.pretraining\?"
+        ):
+            refuse_misspelt({name: {"pretrainig": 3}}, read)
 
 
 def test_what_no_stage_of_a_run_reads_is_told(caplog):

@@ -117,7 +117,11 @@ def test_a_run_that_neither_trains_nor_registers_keeps_no_record(project):
 
 
 def test_the_record_has_the_parameters_that_trained_it_whatever_todays_are(project):
-    trained = ("--pipeline=byol", "--to-nodes=byol.pretraining", "--params=pretraining.epochs=1,pretraining.seed=7")
+    trained = (
+        "--pipeline=byol",
+        "--to-nodes=byol.pretraining",
+        "--params=pretraining.epochs=1,pretraining.seed=7,augmentation.views=3",
+    )
     assert project.kedro(*trained).exit_code == 0
     assert project.kedro("--pipeline=byol", "--from-nodes=byol.evaluation").exit_code == 0
     version = project.client().get_model_version(NAME, "1")

@@ -75,7 +75,7 @@ def test_methods_and_encoders_go_together(name, architecture):
         (
             "jigsaw",
             {"encoder": "linear"},
-            "pretraining.encoder: jigsaw cannot have it, as its views of 840 pixels do not",
+            "pretraining.encoder: jigsaw does not fit 'linear'",
         ),
         ("rotation", {"method": {"turns": 3}}, "turns is not a constant of rotation: choose from none"),
         ("supervised", {"method": {"classes": 3}}, "pretraining.method.classes is not a constant of supervised"),

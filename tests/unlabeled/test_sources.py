@@ -205,7 +205,7 @@ def test_without_a_test_split_in_the_metadata_one_is_cut_from_train(tmp_path):
 
 def test_spaces_around_the_names_of_metadatas_columns_do_no_harm(tmp_path):
     folder_of(tmp_path, "a.png")
-    metadata_of(tmp_path, "file_name, label\na.png,cat\n")
+    metadata_of(tmp_path, "file_name, label ,split\na.png, cat, train\n")
     assert items("image_folder", tmp_path) == [("a.png", "cat", None)]
 
 
@@ -213,7 +213,7 @@ def test_metadata_without_a_column_of_labels_are_told(tmp_path, caplog):
     folder_of(tmp_path, "a.png")
     metadata_of(tmp_path, "file_name,class\na.png,cat\n")
     assert items("image_folder", tmp_path) == [("a.png", None, None)]
-    assert "metadata.csv has no column label: the images are without labels" in caplog.text
+    assert "metadata.csv has no column label: what it names is without labels" in caplog.text
 
 
 def test_a_split_that_is_none_is_refused(tmp_path):

@@ -418,5 +418,5 @@ def test_a_monitor_that_takes_long_is_in_the_seconds_and_not_in_the_speed_of_a_r
     with pytest.raises(KeyboardInterrupt):
         train(Interrupted(5), checkpoint_seconds=0, **options)
     history = train(Toy(), **options)
-    assert [row["seconds"] for row in history] > [1.0, 1.5]
+    assert history[0]["seconds"] > 1.0 and history[1]["seconds"] > 1.5  # two looks by then, and three
     assert all(row["images_per_second"] > alone[1]["images_per_second"] / 10 for row in history)
