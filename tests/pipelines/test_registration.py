@@ -117,19 +117,14 @@ def test_a_run_that_neither_trains_nor_registers_keeps_no_record(project):
 
 
 def test_the_record_has_the_parameters_that_trained_it_whatever_todays_are(project):
-    trained = (
-        "--pipeline=byol",
-        "--to-nodes=byol.pretraining",
-        "--params=pretraining.epochs=1,pretraining.seed=7,augmentation.views=3",
-    )
-    assert project.kedro(*trained).exit_code == 0
+    given = "--params=pretraining.epochs=1,pretraining.seed=7,augmentation.views=3"
+    assert project.kedro("--pipeline=byol", "--to-nodes=byol.pretraining", given).exit_code == 0
     assert project.kedro("--pipeline=byol", "--from-nodes=byol.evaluation").exit_code == 0
     version = project.client().get_model_version(NAME, "1")
-    recorded = registry.recorded(version, PARAMETERS)["byol"]
-    assert (recorded["pretraining"]["epochs"], recorded["pretraining"]["seed"]) == (1, 7) and version.tags[
-        "seed"
-    ] == "7"
-    assert recorded["pretraining"]["method"]["momentum"] == 0.97 and recorded["augmentation"]["views"] == 4
+    recorded = registry.recorded(version, PARAMETERS)
+    pretraining = recorded["byol"]["pretraining"]
+    assert (pretraining["epochs"], pretraining["seed"], version.tags["seed"]) == (1, 7, "7")
+    assert recorded["augmentation"]["views"] == recorded["byol"]["augmentation"]["views"] == 3
 
 
 def test_what_a_stage_that_is_run_again_makes_goes_into_a_version_of_its_own(project):
