@@ -4,9 +4,9 @@
         [--device=auto]
 
 CIFAR-10-sized noise, the small ResNet (the recipe's ViT for MAE), the constants of conf/cifar10; ours and bare are
-interleaved as in throughput.py, and the medians of the rounds are reported. A round is an
-epoch of so many steps, or several, with a checkpoint after the last. What the queue costs is told for the small
-ResNet and for the recipe's ResNet-18. The last line is a JSON object.
+interleaved as in throughput.py, and the medians of the rounds are reported. A round is an epoch of so many steps, or
+several, with a checkpoint after the last. What the queue costs is told for the small ResNet and for the recipe's
+ResNet-18. The last line is a JSON object.
 """
 
 import argparse

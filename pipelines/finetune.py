@@ -34,7 +34,8 @@ def finetune(
             f"finetune.method: received {config.method!r}, which has no encoder yet: run kedro run "
             f"--pipeline={config.method} first"
         )
-    stop_if_trained_on_others(json.loads((folder / "run.json").read_text()), manifest)
+    record = folder / "run.json"
+    stop_if_trained_on_others(json.loads(record.read_text()) if record.exists() else {}, manifest)
     results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

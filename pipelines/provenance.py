@@ -74,8 +74,8 @@ def with_parameters(files: dict[str, bytes], method: str, blocks: dict[str, Any]
     """
     parameters = json.loads(files[PARAMETERS])
     parameters[method] = parameters.get(method, {}) | blocks
-    if method in IMAGE_METHODS:  # whose crops are cut by the block that they share
-        parameters |= {name: block for name, block in blocks.items() if name == "augmentation"}
+    if method in IMAGE_METHODS and "augmentation" in blocks:  # whose crops are cut by the block that they share
+        parameters["augmentation"] = blocks["augmentation"]
     return {**files, PARAMETERS: _json(parameters)}
 
 

@@ -123,14 +123,14 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def baselines_of(
-    encoder: Saved, data: np.ndarray, pixels_of: Callable[[], np.ndarray], manifest: pd.DataFrame, config: Evaluation
+    encoder: Saved, data: np.ndarray, pixels: Callable[[], np.ndarray], manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Features (N, D) to set beside an encoder's of the data, by name.
 
     Args:
-        pixels_of: Makes the same data without any encoder, float32 (N, …).
+        pixels: Makes the same data without any encoder, float32 (N, …).
     """
-    pixels = cache(pixels_of)
+    pixels = cache(pixels)
 
     def pca() -> np.ndarray:
         from sklearn.decomposition import PCA  # a second to import

@@ -148,13 +148,8 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
-            with as_config_error():
-                try:
-                    model(views, *labels)
-                except RuntimeError as error:  # of shapes, or of what meta tensors cannot do
-                    if not isinstance(error, NotImplementedError) and "meta" not in str(error):
-                        what = f"{method} does not fit {config.encoder!r} ({error})"
-                        raise ConfigError(f"pretraining.encoder: {what}") from error
+            with _misfit_as_config_error(method, config.encoder), as_config_error():
+                model(views, *labels)
 
 
 def _build(
@@ -193,6 +188,16 @@ def as_config_error() -> Iterator[None]:
         key, _, _ = str(error).partition(":")
         place = "pretraining." if key == "encoder" else "pretraining.method." if key.isidentifier() else ""
         raise ConfigError(f"{place}{error}") from error
+
+
+@contextmanager
+def _misfit_as_config_error(method: str, encoder: str) -> Iterator[None]:
+    """What torch says of shapes; what meta tensors cannot do says nothing of them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, NotImplementedError) and "meta" not in str(error):
+            raise ConfigError(f"pretraining.encoder: {method} does not fit {encoder!r} ({error})") from error
 
 
 def _solve(

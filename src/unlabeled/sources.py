@@ -320,7 +320,6 @@ def _parquet_columns(
     file: Path, schema: "pa.Schema", labels: Sequence[str]
 ) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
-
     images = [field.name for field in schema if _holds_images(field.type)]
     if not images:
         raise DataError(

@@ -36,3 +36,10 @@ def test_a_method_without_an_encoder_is_named(project):
     assert (
         "finetune.method: received 'vicreg', which has no encoder yet: run kedro run --pipeline=vicreg" in result.output
     )
+
+
+def test_an_encoder_without_the_record_of_its_training_will_do(project):
+    assert project.kedro("--pipeline=pca", "--to-nodes=pca.pretraining").exit_code == 0
+    (project.path / "data/06_models/pca/run.json").unlink()
+    result = project.kedro("--pipeline=finetune", f"--params=finetune.method=pca,{QUICK}")
+    assert result.exit_code == 0, result.output
