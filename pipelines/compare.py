@@ -44,7 +44,7 @@ def compare(
         views_of: The crops that they share; read so that these are there first.
     """
     rows, metrics = [], {}
-    for method in config.methods or IMAGE_METHODS:
+    for method in dict.fromkeys(config.methods or IMAGE_METHODS):
         folders = models_folder / method, reporting_folder / method
         if _is_trained(method, *folders, parameters[method], manifest, summary):
             status, reason = "kept", "trained before with the same inputs"

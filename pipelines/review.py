@@ -70,6 +70,7 @@ def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
     Raises:
         UnlabeledError: There is none, or it cannot be known now whether it still has them.
     """
+    versions(client, name)  # raises where there are none
     who, present = _who(), registry.champion(client, name)
     current = str(present.version) if present else ""
     reigns = registry.reigns(client, name)

@@ -1,17 +1,26 @@
-"""Convolutions of small maps as matrix products: on a CPU in bfloat16 up to 2.7 times as fast as oneDNN's."""
+"""Convolutions of small maps as matrix products: on a CPU up to three times as fast as oneDNN's."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from unlabeled.winograd import Winograd
 
 SMALL = 4
 """Pixels a side of the result up to which a product of patches is the faster one (benchmarks/convolution.py)."""
+FEWEST, CHANNELS_A_PIXEL, LARGEST = 64, 8, 2**22
+"""Minimal filtering is the faster one from so many channels on, and so many for each pixel of a side, up to so many
+numbers in all, from which on memory is what takes the time (the same)."""
 
 
 class Conv2d(nn.Conv2d):
-    """torch's, square, without a bias, and computed as a product of patches where that is faster.
+    """torch's, square, without a bias, and on a CPU computed otherwise where that is faster.
+
+    In bfloat16 as a product of patches; in float32 by minimal filtering, in train mode alone: its sums, in another
+    order, differ in the sixth digit, and features do not depend on it.
 
     Args:
         kernel: Pixels a side, odd; the borders are padded by half of it.
@@ -22,11 +31,20 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        small = max(x.shape[2:]) <= SMALL * self.stride[0]
-        bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        if small and bf16 and x.device.type == "cpu" and not torch.compiler.is_compiling():
-            return PatchProduct.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            if torch.is_autocast_enabled("cpu"):
+                bf16 = torch.get_autocast_dtype("cpu") == torch.bfloat16
+                if bf16 and max(x.shape[2:]) <= SMALL * self.stride[0]:
+                    return PatchProduct.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
+            elif self.training and self._can_be_filtered(x):
+                return Winograd.apply(x, self.weight)
         return super().forward(x)
+
+    def _can_be_filtered(self, x: Tensor) -> bool:
+        _, channels, height, width = x.shape
+        fits = self.kernel_size == (3, 3) and self.stride == (1, 1) and height == width > 1
+        pays = channels >= max(FEWEST, CHANNELS_A_PIXEL * width) and x.numel() <= LARGEST
+        return fits and pays and x.dtype == torch.float32
 
 
 class PatchProduct(torch.autograd.Function):
@@ -42,6 +60,7 @@ class PatchProduct(torch.autograd.Function):
         return product.permute(0, 3, 1, 2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (patches, weight), gradient = ctx.saved_tensors, gradient.permute(0, 2, 3, 1)
         outputs, inputs, kernel, _ = weight.shape

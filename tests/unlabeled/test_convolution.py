@@ -1,4 +1,4 @@
-"""The product of patches beside torch's convolution."""
+"""Our convolution beside torch's: the product of patches, and when what is computed."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from unlabeled import convolution
 from unlabeled.convolution import Conv2d, PatchProduct
 from unlabeled.networks import SmallResNet
+from unlabeled.winograd import Winograd
 
 SHAPES = [
     (kernel, stride, height, width)
@@ -35,7 +36,7 @@ def test_a_product_of_patches_is_the_convolution_and_so_are_its_gradients(kernel
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("side", [4, 16])
-def test_it_is_torchs_convolution_but_for_small_maps_in_bfloat16(dtype, side, monkeypatch):
+def test_it_is_a_product_of_patches_for_small_maps_in_bfloat16_alone(dtype, side, monkeypatch):
     calls, product = [], PatchProduct.apply
     monkeypatch.setattr(PatchProduct, "apply", lambda *args: calls.append(args) or product(*args))
     layer, x = Conv2d(8, 16, 3), torch.randn(2, 8, side, side)
@@ -44,6 +45,41 @@ def test_it_is_torchs_convolution_but_for_small_maps_in_bfloat16(dtype, side, mo
         result = layer(x)
     assert result.dtype == dtype and len(calls) == (dtype == torch.bfloat16 and side == 4)
     torch.testing.assert_close(result.float(), expected, atol=0.02 if dtype == torch.bfloat16 else 1e-6, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "filtered, channels, kernel, stride, shape, dtype",
+    [
+        (True, 64, 3, 1, (8, 8), torch.float32),
+        (True, 64, 3, 1, (2, 2), torch.float32),
+        (True, 128, 3, 1, (16, 16), torch.float32),
+        (False, 96, 3, 1, (16, 16), torch.float32),  # so few channels that changing them into points costs the gain
+        (False, 48, 3, 1, (2, 2), torch.float32),
+        (False, 64, 3, 2, (8, 8), torch.float32),
+        (False, 64, 1, 1, (8, 8), torch.float32),
+        (False, 64, 3, 1, (8, 4), torch.float32),
+        (False, 64, 3, 1, (1, 1), torch.float32),
+        (False, 64, 3, 1, (8, 8), torch.float64),
+    ],
+)
+def test_it_filters_in_training_where_that_is_faster(filtered, channels, kernel, stride, shape, dtype, monkeypatch):
+    calls, filtering = [], Winograd.apply
+    monkeypatch.setattr(Winograd, "apply", lambda *args: calls.append(args) or filtering(*args))
+    layer, x = Conv2d(channels, 4, kernel, stride).to(dtype), torch.randn(2, channels, *shape, dtype=dtype)
+    trained, embedded = layer.train()(x), layer.eval()(x)
+    assert len(calls) == filtered
+    assert torch.equal(embedded, F.conv2d(x, layer.weight, stride=stride, padding=kernel // 2))
+    torch.testing.assert_close(trained, embedded, atol=1e-5, rtol=1e-4)
+
+
+def test_it_filters_neither_in_bfloat16_nor_what_fills_memory_nor_for_an_export(monkeypatch):
+    monkeypatch.setattr(Winograd, "apply", lambda *_: pytest.fail("filtered"))
+    layer, x = Conv2d(64, 4, 3).train(), torch.randn(2, 64, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    torch.export.export(layer, (x,))
+    monkeypatch.setattr(convolution, "LARGEST", x.numel() - 1)
+    layer(x)
 
 
 def test_a_network_learns_the_same_with_it(monkeypatch):
