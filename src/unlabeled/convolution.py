@@ -9,18 +9,20 @@ from torch.nn import functional as F
 
 from unlabeled.winograd import Winograd
 
-SMALL = 4
+SMALL, SMALL_IN_FLOAT32 = 4, 2
 """Pixels a side of the result up to which a product of patches is the faster one (benchmarks/convolution.py)."""
-FEWEST, CHANNELS_A_PIXEL, LARGEST = 64, 8, 2**22
-"""Minimal filtering is the faster one from so many channels on, and so many for each pixel of a side, up to so many
-numbers in all, from which on memory is what takes the time (the same)."""
+CHANNELS_A_PIXEL, LARGEST = 8, 2**21
+"""Minimal filtering is the faster one from so many channels on for each pixel of a side, up to so many numbers in all,
+from which on memory is what takes the time (the same)."""
+FEWEST = 64
+"""Channels from which on there is anything to gain in float32."""
 
 
 class Conv2d(nn.Conv2d):
     """torch's, square, without a bias, and on a CPU computed otherwise where that is faster.
 
-    In bfloat16 as a product of patches; in float32 by minimal filtering, in train mode alone: its sums, in another
-    order, differ in the sixth digit, and features do not depend on it.
+    As a product of patches, or by minimal filtering; in float32 in train mode alone, for these sums, in another order,
+    differ in the sixth digit, and features should not depend on it.
 
     Args:
         kernel: Pixels a side, odd; the borders are padded by half of it.
@@ -32,19 +34,21 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            side = max(x.shape[2:]) / self.stride[0]
             if torch.is_autocast_enabled("cpu"):
-                bf16 = torch.get_autocast_dtype("cpu") == torch.bfloat16
-                if bf16 and max(x.shape[2:]) <= SMALL * self.stride[0]:
+                if torch.get_autocast_dtype("cpu") == torch.bfloat16 and side <= SMALL:
                     return PatchProduct.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
-            elif self.training and self._can_be_filtered(x):
-                return Winograd.apply(x, self.weight)
+            elif self.training and x.dtype == torch.float32 and x.shape[1] >= FEWEST:
+                if self._can_be_filtered(x):
+                    return Winograd.apply(x, self.weight)
+                if side <= SMALL_IN_FLOAT32:
+                    return PatchProduct.apply(x, self.weight, self.stride[0])
         return super().forward(x)
 
     def _can_be_filtered(self, x: Tensor) -> bool:
         _, channels, height, width = x.shape
         fits = self.kernel_size == (3, 3) and self.stride == (1, 1) and height == width > 1
-        pays = channels >= max(FEWEST, CHANNELS_A_PIXEL * width) and x.numel() <= LARGEST
-        return fits and pays and x.dtype == torch.float32
+        return fits and channels >= CHANNELS_A_PIXEL * width and x.numel() <= LARGEST
 
 
 class PatchProduct(torch.autograd.Function):

@@ -12,6 +12,7 @@ import torch
 from unlabeled import checkpoint
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
+from unlabeled.memory import keep_freed_memory
 from unlabeled.method import Method
 from unlabeled.optimizers import build_optimizer, learning_rate
 from unlabeled.progress import bar
@@ -95,6 +96,8 @@ def pretrain(
     spacing = config.checkpoint_seconds
     look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
 
+    if device.type == "cpu":
+        keep_freed_memory()
     method.to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method

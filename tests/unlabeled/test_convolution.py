@@ -36,7 +36,7 @@ def test_a_product_of_patches_is_the_convolution_and_so_are_its_gradients(kernel
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("side", [4, 16])
-def test_it_is_a_product_of_patches_for_small_maps_in_bfloat16_alone(dtype, side, monkeypatch):
+def test_it_is_a_product_of_patches_for_small_maps_in_bfloat16(dtype, side, monkeypatch):
     calls, product = [], PatchProduct.apply
     monkeypatch.setattr(PatchProduct, "apply", lambda *args: calls.append(args) or product(*args))
     layer, x = Conv2d(8, 16, 3), torch.randn(2, 8, side, side)
@@ -48,26 +48,35 @@ def test_it_is_a_product_of_patches_for_small_maps_in_bfloat16_alone(dtype, side
 
 
 @pytest.mark.parametrize(
-    "filtered, channels, kernel, stride, shape, dtype",
+    "how, channels, kernel, stride, shape, dtype",
     [
-        (True, 64, 3, 1, (8, 8), torch.float32),
-        (True, 64, 3, 1, (2, 2), torch.float32),
-        (True, 128, 3, 1, (16, 16), torch.float32),
-        (False, 96, 3, 1, (16, 16), torch.float32),  # so few channels that changing them into points costs the gain
-        (False, 48, 3, 1, (2, 2), torch.float32),
-        (False, 64, 3, 2, (8, 8), torch.float32),
-        (False, 64, 1, 1, (8, 8), torch.float32),
-        (False, 64, 3, 1, (8, 4), torch.float32),
-        (False, 64, 3, 1, (1, 1), torch.float32),
-        (False, 64, 3, 1, (8, 8), torch.float64),
+        (Winograd, 64, 3, 1, (8, 8), torch.float32),
+        (Winograd, 64, 3, 1, (2, 2), torch.float32),
+        (Winograd, 128, 3, 1, (16, 16), torch.float32),
+        (None, 96, 3, 1, (16, 16), torch.float32),  # so few channels that changing them into points costs the gain
+        (None, 48, 3, 1, (2, 2), torch.float32),
+        (None, 64, 3, 2, (8, 8), torch.float32),
+        (None, 64, 1, 1, (8, 8), torch.float32),
+        (None, 64, 3, 1, (8, 4), torch.float32),
+        (None, 64, 3, 1, (8, 8), torch.float64),
+        (PatchProduct, 64, 3, 2, (4, 4), torch.float32),
+        (PatchProduct, 64, 1, 2, (4, 4), torch.float32),
+        (PatchProduct, 64, 3, 1, (1, 1), torch.float32),
+        (None, 64, 3, 2, (4, 4), torch.float64),
     ],
 )
-def test_it_filters_in_training_where_that_is_faster(filtered, channels, kernel, stride, shape, dtype, monkeypatch):
-    calls, filtering = [], Winograd.apply
-    monkeypatch.setattr(Winograd, "apply", lambda *args: calls.append(args) or filtering(*args))
+def test_in_training_it_is_computed_as_is_faster(how, channels, kernel, stride, shape, dtype, monkeypatch):
+    calls = []
+    for each in (Winograd, PatchProduct):
+
+        def noted(*args, each=each, apply=each.apply):
+            calls.append(each)
+            return apply(*args)
+
+        monkeypatch.setattr(each, "apply", noted)
     layer, x = Conv2d(channels, 4, kernel, stride).to(dtype), torch.randn(2, channels, *shape, dtype=dtype)
     trained, embedded = layer.train()(x), layer.eval()(x)
-    assert len(calls) == filtered
+    assert calls == ([how] if how else [])
     assert torch.equal(embedded, F.conv2d(x, layer.weight, stride=stride, padding=kernel // 2))
     torch.testing.assert_close(trained, embedded, atol=1e-5, rtol=1e-4)
 
