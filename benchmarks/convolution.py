@@ -47,7 +47,7 @@ LAYERS = [  # inputs, outputs, kernel, stride, pixels a side of the input
     (256, 256, 3, 1, 2),
 ]
 NEVER = {"SMALL": 0, "FEWEST": float("inf")}
-ALWAYS = {"FEWEST": 0, "CHANNELS_A_PIXEL": 0} | dict.fromkeys(["SMALL", "SMALL_IN_FLOAT32", "LARGEST"], float("inf"))
+ALWAYS = {"FEWEST": 0, "CHANNELS_A_PIXEL": 0} | dict.fromkeys(["SMALL", "SMALL_IN_FLOAT32"], float("inf"))
 AS_IT_IS = {name: getattr(convolution, name) for name in ALWAYS}
 
 

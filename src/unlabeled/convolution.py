@@ -11,9 +11,8 @@ from unlabeled.winograd import Winograd
 
 SMALL, SMALL_IN_FLOAT32 = 4, 2
 """Pixels a side of the result up to which a product of patches is the faster one (benchmarks/convolution.py)."""
-CHANNELS_A_PIXEL, LARGEST = 8, 2**21
-"""Minimal filtering is the faster one from so many channels on for each pixel of a side, up to so many numbers in all,
-from which on memory is what takes the time (the same)."""
+CHANNELS_A_PIXEL = 8
+"""Of the input, for each pixel of a side, from which minimal filtering is the faster one (the same)."""
 FEWEST = 64
 """Channels from which on there is anything to gain in float32."""
 
@@ -48,7 +47,7 @@ class Conv2d(nn.Conv2d):
     def _can_be_filtered(self, x: Tensor) -> bool:
         _, channels, height, width = x.shape
         fits = self.kernel_size == (3, 3) and self.stride == (1, 1) and height == width > 1
-        return fits and channels >= CHANNELS_A_PIXEL * width and x.numel() <= LARGEST
+        return fits and channels >= CHANNELS_A_PIXEL * width
 
 
 class PatchProduct(torch.autograd.Function):
