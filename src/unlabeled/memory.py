@@ -13,7 +13,7 @@ def keep_freed_memory() -> None:
     """For the rest of the process; where there is no glibc, nothing changes.
 
     Otherwise glibc gives much of it back to the system at the end of each step, and has it zeroed page by page in the
-    next: on digits 6,000 page faults a step, a sixth of its time.
+    next: thousands of page faults a step (benchmarks/memory.py).
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
         return

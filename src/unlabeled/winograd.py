@@ -66,7 +66,8 @@ def from_points(matrix: Tensor, points: Tensor, tiles: int) -> Tensor:
     batch = height // tiles
     columns = _each(matrix, points.view(-1, q, height * channels)).view(-1, side, batch, tiles, channels)
     rows = columns.permute(2, 3, 0, 1, 4).reshape(batch, q, side * channels)
-    maps = torch.empty(batch, channels, side, side, memory_format=torch.channels_last)  # a view could not be changed
+    shape, kind = (batch, channels, side, side), {"dtype": points.dtype, "device": points.device}
+    maps = torch.empty(shape, **kind, memory_format=torch.channels_last)  # no view: autograd lets nobody change one
     torch.bmm(matrix.expand(batch, -1, -1), rows, out=maps.permute(0, 2, 3, 1).view(batch, side, -1))
     return maps
 
