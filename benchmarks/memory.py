@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--size=8] [--batch-size=32] [--rounds=5] [--steps=50]
 
-The small ResNet on noise of `--size` pixels. Both are processes of their own, in turn; medians over the rounds. The
-last line is a JSON object.
+The small ResNet on noise of `--size` pixels, by the bare step of throughput.py. Both are processes of their own, in
+turn; medians over the rounds. The last line is a JSON object.
 """
 
 import argparse
@@ -11,17 +11,19 @@ import json
 import multiprocessing
 import resource
 import statistics
-import time
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import torch
-from throughput import processor
+from throughput import Bare, processor
 
 from unlabeled.config import Pretraining
 from unlabeled.memory import keep_freed_memory
 from unlabeled.methods.byol import BYOL
 from unlabeled.networks import build_encoder
-from unlabeled.optimizers import build_optimizer
+
+HEADS = {"hidden_dim": 512, "projection_dim": 128}
+"""Of the default recipe."""
 
 
 def main() -> None:
@@ -45,25 +47,18 @@ def main() -> None:
 
 
 def measure(keep: bool, options: argparse.Namespace) -> tuple[float, float]:
-    """Milliseconds, in the median, and page faults of a step, in the mean."""
+    """Milliseconds and page faults of a step, after as many that do not count."""
     if keep:
         keep_freed_memory()
-    encoder = build_encoder("small_resnet", 1, options.size)
-    method = BYOL(encoder, hidden_dim=512, projection_dim=128).to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(method, Pretraining(batch_size=options.batch_size, optimizer="adamw"))
-    views = torch.randn(2 * options.batch_size, 1, options.size, options.size)
-    times = []
-    for step in range(2 * options.steps):
-        if step == options.steps:  # the first half is to find its feet
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        began = time.perf_counter()
-        method(views).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step(0.5)
-        times.append(1000 * (time.perf_counter() - began))
+    batch = (torch.randn(2 * options.batch_size, 1, options.size, options.size),)
+    supply = SimpleNamespace(device=torch.device("cpu"), steps_per_epoch=options.steps, batch=lambda step: batch)
+    config = Pretraining(epochs=1, batch_size=options.batch_size, optimizer="adamw")
+    bare = Bare(lambda: BYOL(build_encoder("small_resnet", 1, options.size), **HEADS), supply, config)
+    bare.seconds()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    seconds = bare.seconds()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    return statistics.median(times[options.steps :]), faults / options.steps
+    return 1000 * seconds / options.steps, faults / options.steps
 
 
 if __name__ == "__main__":

@@ -32,16 +32,18 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            side = max(x.shape[2:]) / self.stride[0]
-            if torch.is_autocast_enabled("cpu"):
-                if torch.get_autocast_dtype("cpu") == torch.bfloat16 and side <= SMALL:
-                    return PatchProduct.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0])
-            elif self.training and x.dtype == torch.float32 and x.shape[1] >= FEWEST:
-                if self._can_be_filtered(x):
-                    return Winograd.apply(x, self.weight)
-                if side <= SMALL_IN_FLOAT32:
-                    return PatchProduct.apply(x, self.weight, self.stride[0])
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        stride, autocast = self.stride[0], torch.is_autocast_enabled("cpu")
+        side = max(x.shape[2:]) / stride
+        bf16 = autocast and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        fp32 = not autocast and self.training and x.dtype == torch.float32 and x.shape[1] >= FEWEST
+        if fp32 and self._can_be_filtered(x):
+            return Winograd.apply(x, self.weight)
+        if fp32 and side <= SMALL_IN_FLOAT32:
+            return PatchProduct.apply(x, self.weight, stride)
+        if bf16 and side <= SMALL:
+            return PatchProduct.apply(x.bfloat16(), self.weight.bfloat16(), stride)
         return super().forward(x)
 
     def _can_be_filtered(self, x: Tensor) -> bool:
