@@ -33,7 +33,10 @@ class FileDataset(AbstractDataset):
 
     def load(self) -> Any:
         if not self._filepath.exists():
-            raise DataError(f"{self._filepath} is missing: run the stages before this one, or `dvc pull` it")
+            raise DataError(
+                f"{self._filepath} is missing: run the stages before this one (they may be another pipeline's, a "
+                f"method's), or `dvc pull` it"
+            )
         try:
             return self.read(self._filepath)
         except Exception as error:  # each format has its own

@@ -58,7 +58,7 @@ def test_a_block_has_to_be_a_block(parameters):
         parameters(BASE, pretraining=3)
 
 
-@pytest.mark.parametrize("env", ["base", "cifar10", "photos"])
+@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_cpu", "photos"])
 @pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_every_environment_of_the_project_is_valid(request, env, method):
     conf = request.config.rootpath / "conf"
@@ -68,6 +68,25 @@ def test_every_environment_of_the_project_is_valid(request, env, method):
     BLOCKS["ingestion"].model_validate(parameters["ingestion"])
     for block in PER_METHOD:
         BLOCKS[block].model_validate(parameters[method][block])
+
+
+OF_A_TRAINING = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup_epochs")
+
+
+@pytest.mark.parametrize("env", ["cifar10", "cifar10_cpu", "photos"])
+@pytest.mark.parametrize("method", IMAGE_METHODS)
+def test_what_a_method_has_of_its_own_for_digits_hides_nothing_that_an_environment_says(request, env, method):
+    conf = request.config.rootpath / "conf"
+
+    def set_by(folder, file, *blocks):
+        path = conf / folder / file
+        values = yaml.safe_load(path.read_text()) if path.exists() else {}
+        for block in blocks:
+            values = values.get(block, {})
+        return values.keys() & {*OF_A_TRAINING}
+
+    own = f"parameters_{method}.yml", method, "pretraining"
+    assert set_by("base", *own) & set_by(env, "parameters.yml", "pretraining") <= set_by(env, *own)
 
 
 @pytest.mark.parametrize("env", ["base", "cifar10", "photos"])
