@@ -31,8 +31,6 @@ from unlabeled.sources import Item, file_names, printable
 
 PARTS = "[0-9]*.parquet"
 """In a folder of parts: those that were finished."""
-BATCH, BATCH_ON_CPU = 256, 64
-"""Images that go through the network at a time. (The caches of a CPU hold what a network makes of few.)"""
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,6 @@ def embed_folder(
     return len(names) - bad, bad
 
 
-def batch_size(encoder: ImageEncoder) -> int:
-    """How many images the encoder's device takes at a time."""
-    on_cpu = next(encoder.network.parameters()).device.type == "cpu"
-    return BATCH_ON_CPU if on_cpu else BATCH
-
-
 def weights_digest(encoder: ImageEncoder) -> str:
     """The same for the same weights alone."""
     digest = hashlib.sha256()
@@ -134,7 +126,7 @@ def _embedded(
     model: Model, folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
-    workers, size, threads = os.cpu_count() or 1, batch_size(model.encoder), torch.get_num_threads()
+    workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
     model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
     waiting: deque[tuple[int, Future]] = deque()
     try:
@@ -162,7 +154,7 @@ def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> p
     embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
     if good.any():
         pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
-        embedding[good] = model.encoder.embed(np.stack(pixels), len(pixels))
+        embedding[good] = model.encoder.embed(np.stack(pixels))
     columns = {
         "path": [printable(name) for name in names],
         "sha256": [digest or None for _, digest, _ in outcomes],

@@ -73,11 +73,17 @@ class ImageEncoder(Saved):
     def feature_dim(self) -> int:
         return self.network.feature_dim
 
-    def embed(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    @property
+    def batch_size(self) -> int:
+        """How many images its device takes at a time; the caches of a CPU hold what a network makes of few."""
+        return 64 if next(self.network.parameters()).device.type == "cpu" else 256
+
+    def embed(self, images: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """Features of un-augmented images, with the network in eval mode and float32.
 
         Args:
             images: uint8 of shape (N, C, H, W); another size than the training's is resampled to it.
+            batch_size: Images that go through the network at a time; None: what its device takes.
 
         Returns:
             float32 array of shape (N, D).
@@ -88,7 +94,7 @@ class ImageEncoder(Saved):
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != self.channels:
             expected = f"expected uint8 of (N, {self.channels}, H, W)"
             raise DataError(f"received images of {images.dtype} with shape {images.shape}, {expected}")
-        return in_batches(self.network, images, self.prepare, batch_size)
+        return in_batches(self.network, images, self.prepare, batch_size or self.batch_size)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
