@@ -4,8 +4,8 @@
 
 The files are made up: smooth noise of `side` pixels (by default the encoder's size), as PNG or JPEG. Both sides take
 turns, and report the median of the rounds. `embed_folder` reads, decodes, embeds and writes Parquet; the encoder's
-side is `encoder.embed` of the decoded array, in batches of the same size. Beside them, the decoder alone: on a CPU it
-takes its share of the same cores. The ratio is a median over the rounds, too.
+side is `encoder.embed` of the decoded array, in batches of the same size. Beside them, the same in batches of 256, and
+the decoder alone: on a CPU it takes its share of the same cores. The ratio is a median over the rounds, too.
 The last line is a JSON object.
 """
 
@@ -54,6 +54,7 @@ def main() -> None:
         sides = {
             "decoder": lambda: decode_only(files, options.size),
             "encoder": lambda: model.encoder.embed(images),
+            "encoder_by_256": lambda: model.encoder.embed(images, 256),
             "embed": lambda: embed_folder(model, folder, output),
         }
         rates = measure(sides, len(files), options.rounds)
