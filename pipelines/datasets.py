@@ -34,8 +34,8 @@ class FileDataset(AbstractDataset):
     def load(self) -> Any:
         if not self._filepath.exists():
             raise DataError(
-                f"{self._filepath} is missing: run the stages before this one (they may be another pipeline's, a "
-                f"method's), or `dvc pull` it"
+                f"{self._filepath} is missing: run the stages before this one (`kedro run --pipeline=METHOD` has "
+                f"them all), or `dvc pull` it"
             )
         try:
             return self.read(self._filepath)

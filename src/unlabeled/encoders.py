@@ -75,7 +75,7 @@ class ImageEncoder(Saved):
 
     @property
     def batch_size(self) -> int:
-        """How many images its device takes at a time; the caches of a CPU hold what a network makes of few."""
+        """Images that its device takes at a time: a CPU's caches hold what it makes of few (benchmarks/embed.py)."""
         return 64 if next(self.network.parameters()).device.type == "cpu" else 256
 
     def embed(self, images: np.ndarray, batch_size: int | None = None) -> np.ndarray:
@@ -94,7 +94,8 @@ class ImageEncoder(Saved):
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != self.channels:
             expected = f"expected uint8 of (N, {self.channels}, H, W)"
             raise DataError(f"received images of {images.dtype} with shape {images.shape}, {expected}")
-        return in_batches(self.network, images, self.prepare, batch_size or self.batch_size)
+        size = self.batch_size if batch_size is None else batch_size
+        return in_batches(self.network, images, self.prepare, size)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
