@@ -29,27 +29,29 @@ class Block(nn.Module):
 
 
 class SmallResNet(nn.Sequential):
-    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, 4 · width) float.
+    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, D) float.
 
     Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
 
     Args:
-        width: Channels of the first block; None: 64 below 32 pixels, where channels are cheap, else 48.
+        widths: Channels of each block, the last D; None: 48, 96 and 192 from 32 pixels on, below them 32, 64 and 256,
+            few where the map is largest.
     """
 
-    def __init__(self, channels: int, image_size: int, width: int | None = None):
-        width = width or (64 if image_size < HALVED_FROM else 48)
+    def __init__(self, channels: int, image_size: int, widths: tuple[int, int, int] | None = None):
+        is_halved = image_size >= HALVED_FROM
+        first, second, third = widths or ((48, 96, 192) if is_halved else (32, 64, 256))
         super().__init__(
-            Conv2d(channels, width, 3, 2 if image_size >= HALVED_FROM else 1),
-            nn.BatchNorm2d(width),
+            Conv2d(channels, first, 3, 2 if is_halved else 1),
+            nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
-            Block(width, width, 1),
-            Block(width, 2 * width, 2),
-            Block(2 * width, 4 * width, 2),
+            Block(first, first, 1),
+            Block(first, second, 2),
+            Block(second, third, 2),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.feature_dim = 4 * width
+        self.feature_dim = third
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""

@@ -91,7 +91,7 @@ def test_it_filters_neither_in_bfloat16_nor_for_an_export(monkeypatch):
 
 def test_a_network_learns_the_same_with_it(monkeypatch):
     """Gradients in bfloat16 are as near to float32's as oneDNN's are."""
-    network, x = SmallResNet(1, 8, width=16), torch.randn(16, 1, 8, 8)
+    network, x = SmallResNet(1, 8, (16, 32, 64)), torch.randn(16, 1, 8, 8)
 
     def gradients(bf16):
         network.zero_grad()

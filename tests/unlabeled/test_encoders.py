@@ -63,7 +63,7 @@ def test_resnets_know_their_dimension(architecture, dim):
 
 
 def test_the_small_resnet_is_as_wide_as_asked():
-    network = SmallResNet(1, 8, width=5)
+    network = SmallResNet(1, 8, (5, 7, 20))
     assert network(torch.rand(2, 1, 8, 8)).shape == (2, network.feature_dim) == (2, 20)
 
 

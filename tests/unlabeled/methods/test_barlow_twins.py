@@ -13,7 +13,7 @@ def seeded(seed=0):
 
 def method(**constants):
     torch.manual_seed(0)
-    return BarlowTwins(SmallResNet(1, 8, 4), **{"projection_dim": 16} | constants)
+    return BarlowTwins(SmallResNet(1, 8, (4, 8, 16)), **{"projection_dim": 16} | constants)
 
 
 def images(n, seed=0):

@@ -19,7 +19,7 @@ def seeded(seed=0):
 
 def method(momentum=0.9, width=4):
     torch.manual_seed(0)
-    return BYOL(SmallResNet(1, 8, width), hidden_dim=16, projection_dim=8, momentum=momentum)
+    return BYOL(SmallResNet(1, 8, (width, 2 * width, 4 * width)), hidden_dim=16, projection_dim=8, momentum=momentum)
 
 
 def linear_method(momentum=0.9):
@@ -189,4 +189,4 @@ def test_the_momentum_that_is_told_rises_to_one():
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
 def test_a_momentum_that_is_no_average_is_refused(momentum):
     with pytest.raises(ValueError, match=f"momentum: received {momentum}, expected 0 to 1"):
-        BYOL(SmallResNet(1, 8, 4), momentum=momentum)
+        BYOL(SmallResNet(1, 8, (4, 8, 16)), momentum=momentum)

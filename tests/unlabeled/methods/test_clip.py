@@ -17,7 +17,7 @@ def seeded(seed=0):
 def method(**constants):
     torch.manual_seed(0)
     text = Transformer("tiny_transformer", 40, 8, causal=True)
-    return CLIP(Towers(SmallResNet(1, 8, 4), text, 16), **constants)
+    return CLIP(Towers(SmallResNet(1, 8, (4, 8, 16)), text, 16), **constants)
 
 
 def batch():

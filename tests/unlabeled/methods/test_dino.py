@@ -16,7 +16,7 @@ def seeded(seed=0):
 def method(encoder=None, **constants):
     torch.manual_seed(0)
     small = {"hidden_dim": 16, "bottleneck_dim": 8, "prototypes": 12, "momentum": 0.9}
-    return DINO(encoder or SmallResNet(1, 16, 4), **small | constants)
+    return DINO(encoder or SmallResNet(1, 16, (4, 8, 16)), **small | constants)
 
 
 def images(n, seed=0):

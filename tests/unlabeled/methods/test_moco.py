@@ -16,9 +16,8 @@ def seeded(seed=0):
 
 def method(**constants):
     torch.manual_seed(0)
-    return MoCo(
-        SmallResNet(1, 8, 4), **{"hidden_dim": 16, "projection_dim": 8, "queue_size": 40, "momentum": 0.9} | constants
-    )
+    small = {"hidden_dim": 16, "projection_dim": 8, "queue_size": 40, "momentum": 0.9}
+    return MoCo(SmallResNet(1, 8, (4, 8, 16)), **small | constants)
 
 
 def images(n, seed=0):

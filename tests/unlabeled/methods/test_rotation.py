@@ -14,7 +14,7 @@ def seeded(seed=0):
 
 def method(width=4):
     torch.manual_seed(0)
-    return Rotation(SmallResNet(1, 8, width))
+    return Rotation(SmallResNet(1, 8, (width, 2 * width, 4 * width)))
 
 
 def images(n, seed=0):

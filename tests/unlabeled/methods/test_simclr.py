@@ -15,7 +15,7 @@ def seeded(seed=0):
 
 def method(**constants):
     torch.manual_seed(0)
-    return SimCLR(SmallResNet(1, 8, 4), hidden_dim=16, projection_dim=8, **constants)
+    return SimCLR(SmallResNet(1, 8, (4, 8, 16)), hidden_dim=16, projection_dim=8, **constants)
 
 
 def slow_nt_xent(first, second, temperature):

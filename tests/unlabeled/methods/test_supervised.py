@@ -10,7 +10,7 @@ from unlabeled.networks import SmallResNet
 
 def method(**constants):
     torch.manual_seed(0)
-    return Supervised(SmallResNet(1, 8, 4), **{"classes": 3} | constants)
+    return Supervised(SmallResNet(1, 8, (4, 8, 16)), **{"classes": 3} | constants)
 
 
 def images(n, seed=0):

@@ -15,7 +15,8 @@ def seeded(seed=0):
 
 def method(**constants):
     torch.manual_seed(0)
-    return VideoAudio(Towers(FrameNetwork(SmallResNet(1, 8, 4)), SmallResNet(1, 8, 4), 16), **constants)
+    frames, sound = (SmallResNet(1, 8, (4, 8, 16)) for _ in range(2))
+    return VideoAudio(Towers(FrameNetwork(frames), sound, 16), **constants)
 
 
 def batch(n=8):
