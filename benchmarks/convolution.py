@@ -5,7 +5,8 @@
 Ours are products of patches; in float32, of 3×3 kernels and a stride of 1, minimal filtering. Without `--precision` it
 is what a training would take. One line a layer, such as `unlabeled.networks.SmallResNet` has on images of 8 to 32
 pixels; both are timed in turn, and the medians reported. The limits in `unlabeled.convolution` follow from the tables.
-The last line is a JSON object: the whole network on images of 8 pixels, by oneDNN alone and as it is.
+Then whole networks on images of 8 pixels, by oneDNN alone and as they are, by the channels of their three blocks, all
+in turn. The last line is a JSON object, of the default's.
 """
 
 import argparse
@@ -46,6 +47,8 @@ LAYERS = [  # inputs, outputs, kernel, stride, pixels a side of the input
     (64, 64, 3, 1, 2),
     (256, 256, 3, 1, 2),
 ]
+WIDTHS = [None, (64, 128, 256), (32, 128, 256), (32, 96, 256), (24, 96, 256), (16, 64, 256)]
+"""Of the blocks of the small ResNet; None: its own."""
 NEVER = {"SMALL": 0, "FEWEST": float("inf")}
 ALWAYS = {"FEWEST": 0, "CHANNELS_A_PIXEL": 0} | dict.fromkeys(["SMALL", "SMALL_IN_FLOAT32"], float("inf"))
 AS_IT_IS = {name: getattr(convolution, name) for name in ALWAYS}
@@ -63,10 +66,15 @@ def main() -> None:
     for inputs, outputs, kernel, stride, side in LAYERS:
         layer = convolution.Conv2d(inputs, outputs, kernel, stride).to(memory_format=torch.channels_last)
         x = images(options.batch_size, inputs, side).requires_grad_()
-        theirs, ours = compare(layer, x, options.rounds, bf16, ALWAYS)
+        theirs, ours = medians([(layer, NEVER), (layer, ALWAYS)], x, options.rounds, bf16)
         print(f"{inputs:6} {outputs:7} {kernel:6} {stride:6} {side:6} {theirs:8.2f} {ours:8.2f} {theirs / ours:7.2f}")
-    network = SmallResNet(1, 8).to(memory_format=torch.channels_last)
-    theirs, ours = compare(network, images(options.batch_size, 1, 8), options.rounds, bf16, AS_IT_IS)
+    networks = [SmallResNet(1, 8, widths).to(memory_format=torch.channels_last) for widths in WIDTHS]
+    ways = [(network, limits) for network in networks for limits in (NEVER, AS_IT_IS)]
+    times = medians(ways, images(options.batch_size, 1, 8), options.rounds, bf16)
+    print("channels of the blocks               oneDNN     ours   ratio")
+    for widths, theirs, ours in zip(WIDTHS, times[::2], times[1::2], strict=True):
+        print(f"{widths or 'the default'!s:34} {theirs:8.2f} {ours:8.2f} {theirs / ours:7.2f}")
+    theirs, ours, *_ = times
     result = {"oneDNN": theirs, "ours": ours, "ratio": theirs / ours, "threads": torch.get_num_threads()}
     print(json.dumps(result | {"bf16": bf16, "cpu": processor()}))
 
@@ -75,10 +83,10 @@ def images(batch: int, channels: int, side: int) -> Tensor:
     return torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
 
 
-def compare(network: nn.Module, x: Tensor, rounds: int, bf16: bool, limits: dict[str, float]) -> tuple[float, float]:
-    """Median milliseconds with oneDNN's convolutions alone, and with our products within these limits."""
-    times = [[step(network, x, bf16, each) for each in (NEVER, limits)] for _ in range(rounds + 3)][3:]
-    return tuple(statistics.median(column) for column in zip(*times, strict=True))
+def medians(ways: list[tuple[nn.Module, dict[str, float]]], x: Tensor, rounds: int, bf16: bool) -> list[float]:
+    """Milliseconds of networks, each with our products within its limits, in turn."""
+    times = [[step(network, x, bf16, limits) for network, limits in ways] for _ in range(rounds + 3)][3:]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def step(network: nn.Module, x: Tensor, bf16: bool, limits: dict[str, float]) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise, resample
 from unlabeled.errors import DataError
-from unlabeled.networks import build_encoder
+from unlabeled.networks import build_encoder, rebuild, spec_of
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ImageEncoder(Saved):
 
     def spec(self) -> dict[str, Any]:
         return {
-            "architecture": self.architecture,
+            **spec_of(self.architecture, self.network),
             "channels": self.channels,
             "image_size": self.image_size,
             "feature_dim": self.feature_dim,
@@ -126,7 +126,8 @@ class ImageEncoder(Saved):
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
         normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
-        return cls(spec["architecture"], spec["channels"], spec["image_size"], normalisation)
+        shape = spec["channels"], spec["image_size"]
+        return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
 
 
 @torch.no_grad()

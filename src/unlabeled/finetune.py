@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from unlabeled.config import Augmentation, Finetuning, Pretraining
-from unlabeled.encoders import ImageEncoder
+from unlabeled.encoders import ImageEncoder, untrained
 from unlabeled.errors import TrainingError
 from unlabeled.methods.supervised import Supervised
 from unlabeled.probe import Labels, draw_labels, mean_and_std
@@ -49,17 +49,11 @@ def finetune(
             if setting != "all":
                 rows = draw_labels(labels.targets, rows, setting, np.random.default_rng([config.seed, draw]))
             seed = config.seed + draw
-            for start, network in _starts(encoder, seed).items():
+            starts = {"finetuned": copy.deepcopy(encoder), "from_scratch": untrained(encoder, seed)}
+            for start, network in starts.items():
                 accuracies[start].append(_train_and_test(network, images, labels, rows, seed, config, recipe))
         results[str(setting)] = {start: mean_and_std(values) for start, values in accuracies.items()}
     return results
-
-
-def _starts(encoder: ImageEncoder, seed: int) -> dict[str, ImageEncoder]:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        fresh = ImageEncoder(encoder.architecture, encoder.channels, encoder.image_size, encoder.normalisation)
-    return {"finetuned": copy.deepcopy(encoder), "from_scratch": fresh}
 
 
 def _train_and_test(

@@ -1,5 +1,7 @@
 """Networks from an image to a feature vector, without torchvision: the small ResNet, and those of PCA and k-means."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,6 +10,8 @@ from unlabeled.convolution import Conv2d
 
 HALVED_FROM = 32
 """Pixels a side from which the small ResNet halves its input at once."""
+EARLIER_WIDTHS = (64, 128, 256)
+"""Of small ResNets of fewer pixels that were saved before their widths were."""
 
 
 class Block(nn.Module):
@@ -40,7 +44,7 @@ class SmallResNet(nn.Sequential):
 
     def __init__(self, channels: int, image_size: int, widths: tuple[int, int, int] | None = None):
         is_halved = image_size >= HALVED_FROM
-        first, second, third = widths or ((48, 96, 192) if is_halved else (32, 64, 256))
+        widths = first, second, third = widths or ((48, 96, 192) if is_halved else (32, 64, 256))
         super().__init__(
             Conv2d(channels, first, 3, 2 if is_halved else 1),
             nn.BatchNorm2d(first),
@@ -51,7 +55,7 @@ class SmallResNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.feature_dim = third
+        self.feature_dim, self.widths = third, widths
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
@@ -112,11 +116,14 @@ def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tens
     return nn.init.orthogonal_(torch.empty(dims, dims), generator=generator)
 
 
-def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Module:
+def build_encoder(
+    architecture: str, channels: int, image_size: int, widths: tuple[int, int, int] | None = None
+) -> nn.Module:
     """An encoder with random weights: (B, C, H, W) float to (B, D) float.
 
     Args:
         architecture: As in `pretraining.encoder`.
+        widths: Of the small ResNet; None: what is best for images of this size.
 
     Returns:
         A network with the attributes `feature_dim` (D), `channels` and `image_size`; all but `linear` and `patches`
@@ -125,8 +132,10 @@ def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Modul
     Raises:
         ValueError: The architecture does not fit images of this size.
     """
-    small = {"small_resnet": SmallResNet, "linear": LinearNetwork, "patches": PatchNetwork}
-    if architecture in small:
+    small = {"linear": LinearNetwork, "patches": PatchNetwork}
+    if architecture == "small_resnet":
+        network = SmallResNet(channels, image_size, widths)
+    elif architecture in small:
         network = small[architecture](channels, image_size)
     else:
         from unlabeled.torchvision_networks import VITS, ResNet, ViT  # seconds to import, and not needed by the default
@@ -134,3 +143,15 @@ def build_encoder(architecture: str, channels: int, image_size: int) -> nn.Modul
         network = (ViT if architecture in VITS else ResNet)(architecture, channels, image_size)
     network.channels, network.image_size = channels, image_size
     return network
+
+
+def spec_of(architecture: str, network: nn.Module) -> dict[str, Any]:
+    """What `rebuild` needs to know of a network, as JSON values."""
+    widths = {"widths": list(network.widths)} if isinstance(network, SmallResNet) else {}
+    return {"architecture": architecture, **widths}
+
+
+def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> nn.Module:
+    """The network of a spec, with weights drawn anew."""
+    earlier = EARLIER_WIDTHS if image_size < HALVED_FROM else None
+    return build_encoder(spec["architecture"], channels, image_size, tuple(spec.get("widths", ())) or earlier)

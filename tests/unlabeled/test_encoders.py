@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 
 from unlabeled.augment import normalise
-from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder, read_encoder
+from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder, read_encoder, untrained
 from unlabeled.errors import DataError
 from unlabeled.networks import SmallResNet, build_encoder
 
@@ -103,6 +103,24 @@ def test_a_loaded_encoder_gives_the_very_same_embeddings(tmp_path, architecture,
     loaded = load_encoder(tmp_path)
     assert np.array_equal(loaded.embed(images), encoder.embed(images))
     assert loaded.normalisation == encoder.normalisation and not loaded.network.training
+
+
+@pytest.mark.parametrize("size, widths", [(8, (64, 128, 256)), (32, (48, 96, 192))])
+def test_an_encoder_that_was_saved_before_its_widths_were_is_read(tmp_path, size, widths):
+    network = build_encoder("small_resnet", 1, size, widths).to(memory_format=torch.channels_last)
+    encoder, path = ImageEncoder("small_resnet", 1, size, HALF[1], network), tmp_path / "encoder.safetensors"
+    encoder.save(path)
+    spec = json.loads(path.with_suffix(".json").read_text())
+    assert spec.pop("widths") == list(widths)
+    path.with_suffix(".json").write_text(json.dumps(spec))
+    np.testing.assert_array_equal(
+        read_encoder(path).embed(images_of(4, size=size)), encoder.embed(images_of(4, size=size))
+    )
+
+
+def test_an_untrained_encoder_is_as_wide_as_the_trained(saved):
+    encoder = ImageEncoder("small_resnet", 1, 8, HALF[1], SmallResNet(1, 8, (4, 5, 6)))
+    assert untrained(encoder, seed=0).spec() == encoder.spec() != saved[1].spec()
 
 
 def test_saving_twice_gives_the_same_bytes(saved, tmp_path):

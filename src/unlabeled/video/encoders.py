@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.encoders import ImageEncoder, Normalisation, Saved, in_batches
+from unlabeled.encoders import ImageEncoder, Saved, in_batches
 from unlabeled.errors import DataError
-from unlabeled.networks import build_encoder
+from unlabeled.networks import build_encoder, rebuild, spec_of
 from unlabeled.video.config import Spectrograms, VideoIngestion
 from unlabeled.video.sound import log_mel
 
@@ -28,10 +28,10 @@ class FrameNetwork(nn.Module):
 
 
 class FramesEncoder(Saved):
-    """A network of frames together with their number, their size and their normalisation."""
+    """An encoder of images together with how many frames of a clip it embeds."""
 
-    def __init__(self, architecture: str, frames: int, channels: int, image_size: int, normalisation: Normalisation):
-        self.frames, self.image = frames, ImageEncoder(architecture, channels, image_size, normalisation)
+    def __init__(self, frames: int, image: ImageEncoder):
+        self.frames, self.image = frames, image
         self.network = FrameNetwork(self.image.network)
 
     @property
@@ -66,8 +66,7 @@ class FramesEncoder(Saved):
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "FramesEncoder":
-        image = ImageEncoder.of(spec)
-        return cls(image.architecture, spec["frames"], image.channels, image.image_size, image.normalisation)
+        return cls(spec["frames"], ImageEncoder.of(spec))
 
 
 class SoundEncoder(Saved):
@@ -78,9 +77,11 @@ class SoundEncoder(Saved):
         samples: S, of the sounds that it was trained on.
     """
 
-    def __init__(self, architecture: str, rate: int, samples: int, recipe: Spectrograms):
+    def __init__(
+        self, architecture: str, rate: int, samples: int, recipe: Spectrograms, network: nn.Module | None = None
+    ):
         self.architecture, self.rate, self.samples, self.recipe = architecture, rate, samples, recipe
-        self.network = build_encoder(architecture, 1, recipe.mels)
+        self.network = network if network is not None else build_encoder(architecture, 1, recipe.mels)
 
     @property
     def feature_dim(self) -> int:
@@ -104,7 +105,7 @@ class SoundEncoder(Saved):
     def spec(self) -> dict[str, Any]:
         return {
             "kind": "sound",
-            "architecture": self.architecture,
+            **spec_of(self.architecture, self.network),
             "rate": self.rate,
             "samples": self.samples,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -112,7 +113,8 @@ class SoundEncoder(Saved):
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "SoundEncoder":
-        return cls(spec["architecture"], spec["rate"], spec["samples"], Spectrograms(**spec["recipe"]))
+        recipe = Spectrograms(**spec["recipe"])
+        return cls(spec["architecture"], spec["rate"], spec["samples"], recipe, rebuild(spec, 1, recipe.mels))
 
 
 def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:

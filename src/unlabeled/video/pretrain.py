@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlabeled import health
 from unlabeled.arrays import Rows, spread
-from unlabeled.encoders import Normalisation
+from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.method import Method
 from unlabeled.methods import load_method
 from unlabeled.pairs.towers import PairEncoder
@@ -133,11 +133,9 @@ def _build(
     sound: tuple[int, int],
     normalisation: Normalisation,
 ) -> tuple[PairEncoder, Method]:
-    first, second = (
-        FramesEncoder(config.encoder, *shape, normalisation),
-        SoundEncoder(config.sound_encoder, *sound, recipe),
-    )
-    encoder = PairEncoder(first, second, config.projection_dim)
+    frames, *image = shape
+    first = FramesEncoder(frames, ImageEncoder(config.encoder, *image, normalisation))
+    encoder = PairEncoder(first, SoundEncoder(config.sound_encoder, *sound, recipe), config.projection_dim)
     return encoder, load_method(method)(encoder.network, **constants_of(method, config))
 
 

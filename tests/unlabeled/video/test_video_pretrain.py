@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlabeled.config import Evaluation
-from unlabeled.encoders import Normalisation, read_encoder
+from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
 from unlabeled.errors import ConfigError, DataError, TrainingError
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.encoders import FramesEncoder, reading_for
@@ -113,7 +113,7 @@ def test_what_is_of_another_kind_is_refused(clips, trained):
 
 
 def test_features_of_a_clip_are_the_mean_over_its_frames():
-    encoder = FramesEncoder("small_resnet", 3, 1, 8, Normalisation((0.5,), (0.25,)))
+    encoder = FramesEncoder(3, ImageEncoder("small_resnet", 1, 8, Normalisation((0.5,), (0.25,))))
     frames = np.random.default_rng(0).integers(256, size=(4, 3, 1, 8, 8), dtype=np.uint8)
     apart = encoder.image.embed(frames.reshape(12, 1, 8, 8)).reshape(4, 3, -1).mean(1)
     assert np.allclose(encoder.embed(frames), apart, atol=1e-5)
