@@ -6,7 +6,7 @@ Ours are products of patches; in float32, of 3×3 kernels and a stride of 1, min
 is what a training would take. One line a layer, such as `unlabeled.networks.SmallResNet` has on images of 8 to 32
 pixels; both are timed in turn, and the medians reported. The limits in `unlabeled.convolution` follow from the tables.
 Then whole networks on images of 8 pixels, by oneDNN alone and as they are, by the channels of their three blocks, all
-in turn. The last line is a JSON object, of the default's.
+in turn. The last line is a JSON object, of the default.
 """
 
 import argparse
@@ -25,6 +25,11 @@ from unlabeled.networks import SmallResNet
 from unlabeled.train import has_bf16
 
 LAYERS = [  # inputs, outputs, kernel, stride, pixels a side of the input
+    (32, 32, 3, 1, 8),
+    (32, 64, 3, 2, 8),
+    (32, 64, 1, 2, 8),
+    (64, 256, 3, 2, 4),
+    (64, 256, 1, 2, 4),
     (48, 48, 3, 1, 16),
     (64, 64, 3, 1, 16),
     (128, 128, 3, 1, 16),

@@ -175,7 +175,7 @@ def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str
     """
     method = version.tags["method"]
     new = json.loads((tree / f"data/08_reporting/{method}/{METRICS}").read_text())
-    weights = _weights_that_differ(
+    weights = weights_that_differ(
         *(folder / "encoder.safetensors" for folder in (registry.download(version), tree / f"data/06_models/{method}"))
     )
     changed = _metrics_that_differ(old, new)
@@ -208,13 +208,16 @@ def judge(
     return Verdict(identical, close, [*weights, *changed, *ground, *code, *unlabelled])
 
 
-def _weights_that_differ(old: Path, new: Path) -> list[str]:
+def weights_that_differ(old: Path, new: Path) -> list[str]:
+    """In words, of two safetensors files."""
     import numpy as np
     from safetensors.numpy import load_file
 
     first, second = load_file(old), load_file(new)
     if first.keys() != second.keys():
         return ["weights: the networks are not of the same parts"]
+    if any(first[name].shape != second[name].shape for name in first):
+        return ["weights: the networks are not of the same shape"]
     differ = [name for name in first if not np.array_equal(first[name], second[name])]
     if not differ:
         return []

@@ -10,8 +10,11 @@ from unlabeled.convolution import Conv2d
 
 HALVED_FROM = 32
 """Pixels a side from which the small ResNet halves its input at once."""
-EARLIER_WIDTHS = (64, 128, 256)
-"""Of small ResNets of fewer pixels that were saved before their widths were."""
+WIDTHS = (32, 64, 256), (48, 96, 192)
+"""Channels of the small ResNet's blocks below `HALVED_FROM` pixels, where they are few while the map is large, and from
+there on."""
+EARLIER_WIDTHS = (64, 128, 256), (48, 96, 192)
+"""The same of encoders that were saved without them."""
 
 
 class Block(nn.Module):
@@ -38,13 +41,12 @@ class SmallResNet(nn.Sequential):
     Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
 
     Args:
-        widths: Channels of each block, the last D; None: 48, 96 and 192 from 32 pixels on, below them 32, 64 and 256,
-            few where the map is largest.
+        widths: Channels of each block, the last D; None: its own for images of this size, in `WIDTHS`.
     """
 
     def __init__(self, channels: int, image_size: int, widths: tuple[int, int, int] | None = None):
         is_halved = image_size >= HALVED_FROM
-        widths = first, second, third = widths or ((48, 96, 192) if is_halved else (32, 64, 256))
+        widths = first, second, third = widths or WIDTHS[is_halved]
         super().__init__(
             Conv2d(channels, first, 3, 2 if is_halved else 1),
             nn.BatchNorm2d(first),
@@ -123,7 +125,7 @@ def build_encoder(
 
     Args:
         architecture: As in `pretraining.encoder`.
-        widths: Of the small ResNet; None: what is best for images of this size.
+        widths: Of the small ResNet; None: its own for images of this size.
 
     Returns:
         A network with the attributes `feature_dim` (D), `channels` and `image_size`; all but `linear` and `patches`
@@ -153,5 +155,5 @@ def spec_of(architecture: str, network: nn.Module) -> dict[str, Any]:
 
 def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> nn.Module:
     """The network of a spec, with weights drawn anew."""
-    earlier = EARLIER_WIDTHS if image_size < HALVED_FROM else None
-    return build_encoder(spec["architecture"], channels, image_size, tuple(spec.get("widths", ())) or earlier)
+    widths = spec.get("widths", EARLIER_WIDTHS[image_size >= HALVED_FROM])
+    return build_encoder(spec["architecture"], channels, image_size, tuple(widths))

@@ -22,6 +22,7 @@ from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import load_method
+from unlabeled.networks import WIDTHS
 from unlabeled.probe import Labels, knn_accuracy
 from unlabeled.reuse import order_of
 from unlabeled.train import REMEDY, Monitor, Report, choose_device, pretrain, tell
@@ -260,7 +261,8 @@ def fingerprint(
     method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
 ) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
-    return fingerprint_of(method, summary, config, recipe, order=order_of(manifest))
+    small = {"widths": WIDTHS} if config.encoder == "small_resnet" else {}
+    return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small)
 
 
 def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:

@@ -10,13 +10,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import mlflow
+import numpy as np
 import pytest
 from dvc.config import Config
+from safetensors.numpy import save_file
 
 from pipelines import registry
 from pipelines.git import COMMIT, DIRTY
 from pipelines.provenance import DATA, DIFF, MANIFEST, PARAMETERS
-from pipelines.reproduce import judge, libraries_that_differ
+from pipelines.reproduce import judge, libraries_that_differ, weights_that_differ
 
 NAME = "unlabeled-image_folder"
 
@@ -106,6 +108,14 @@ NO_LABELS = {"linear_probe_accuracy": None, "knn_accuracy": None}
 def test_only_other_libraries_or_hardware_excuse_a_difference(ground, changed, close):
     verdict = judge(["weights: 2 of 3 tensors differ"], ["metrics"], ground, MEASURED, MEASURED | changed, [])
     assert not verdict.identical and verdict.close == close
+
+
+def test_weights_of_another_shape_are_told_apart(tmp_path):
+    files = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for file, channels in zip(files, (2, 3, 3), strict=True):
+        save_file({"weight": np.ones((channels, 4), np.float32)}, file)
+    assert weights_that_differ(*files[:2]) == ["weights: the networks are not of the same shape"]
+    assert weights_that_differ(*files[1:]) == []
 
 
 def test_without_labels_nothing_is_called_close():

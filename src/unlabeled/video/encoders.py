@@ -75,6 +75,7 @@ class SoundEncoder(Saved):
     Args:
         rate: Hz of its sounds.
         samples: S, of the sounds that it was trained on.
+        network: None: one with weights drawn anew.
     """
 
     def __init__(

@@ -133,8 +133,8 @@ def _build(
     sound: tuple[int, int],
     normalisation: Normalisation,
 ) -> tuple[PairEncoder, Method]:
-    frames, *image = shape
-    first = FramesEncoder(frames, ImageEncoder(config.encoder, *image, normalisation))
+    frames, channels, size = shape
+    first = FramesEncoder(frames, ImageEncoder(config.encoder, channels, size, normalisation))
     encoder = PairEncoder(first, SoundEncoder(config.sound_encoder, *sound, recipe), config.projection_dim)
     return encoder, load_method(method)(encoder.network, **constants_of(method, config))
 

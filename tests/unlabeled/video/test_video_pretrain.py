@@ -1,5 +1,7 @@
 """The loop on frames and spectrograms, and what is measured of it."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,12 +10,15 @@ import torch
 from unlabeled.config import Evaluation
 from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
 from unlabeled.errors import ConfigError, DataError, TrainingError
+from unlabeled.networks import build_encoder
+from unlabeled.pairs.towers import PairEncoder
 from unlabeled.video.config import Spectrograms, VideoPretraining
-from unlabeled.video.encoders import FramesEncoder, reading_for
+from unlabeled.video.encoders import FramesEncoder, SoundEncoder, reading_for
 from unlabeled.video.evaluate import evaluate
 from unlabeled.video.pretrain import change, check, pretrain_encoder
 from unlabeled.video.sound import log_mel
 
+WIDE = (64, 128, 256)
 RATE, RECIPE = 8000, Spectrograms(mels=16)
 CONFIG = VideoPretraining(epochs=8, batch_size=32, checkpoint_seconds=0, warmup_epochs=0, learning_rate=3e-3)
 
@@ -110,6 +115,18 @@ def test_what_is_of_another_kind_is_refused(clips, trained):
     assert encoder.misfit(clips[0]) is None
     assert encoder.misfit(clips[0].repeat(3, 2)) == "is of clips with 1 channels, and today's have 3"
     assert encoder.misfit(["a text"]) == "is of clips, and today's data are none"
+
+
+def test_towers_that_were_saved_before_their_widths_were_are_read(tmp_path, clips):
+    networks = (build_encoder("small_resnet", 1, side, WIDE) for side in (8, RECIPE.mels))
+    frames = ImageEncoder("small_resnet", 1, 8, Normalisation((0.5,), (0.25,)), next(networks))
+    sound = SoundEncoder("small_resnet", RATE, 3200, RECIPE, next(networks))
+    encoder, path = PairEncoder(FramesEncoder(2, frames), sound, 16), tmp_path / "encoder.safetensors"
+    encoder.save(path)
+    spec = json.loads(path.with_suffix(".json").read_text())
+    assert [spec[tower].pop("widths") for tower in ("first", "second")] == [list(WIDE)] * 2
+    path.with_suffix(".json").write_text(json.dumps(spec))
+    assert same(read_encoder(path), encoder)
 
 
 def test_features_of_a_clip_are_the_mean_over_its_frames():
