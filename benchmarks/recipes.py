@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
+from sklearn.metrics import log_loss
 
 from benchmarks.results import scores, spread
 from pipelines.parameters import MethodConfigLoader
@@ -40,6 +41,8 @@ from unlabeled.progress import be_quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BLOCKS = (Ingestion, Augmentation, Pretraining, Evaluation)
+CROSS_ENTROPY = "cross entropy"
+"""Of the linear probe on the fold, in thousandths of a nat: it tells recipes apart where few errors are left."""
 
 
 def main() -> None:
@@ -118,15 +121,19 @@ def held_out(
     config = blocks["pretraining"].model_copy(update={"seed": seed})
     data = images, views, manifest, summary
     encoder, history, _ = pretrain_encoder(options.method, *data, config, blocks["augmentation"])
-    metrics, _ = measure(encoder.embed(images), Labels.of(manifest), blocks["evaluation"])
-    return metrics | {"seconds": history[-1]["seconds"]}
+    features, labels = encoder.embed(images), Labels.of(manifest)
+    metrics, probe = measure(features, labels, blocks["evaluation"])
+    loss = log_loss(labels.targets[labels.test], probe.probabilities(features[labels.test]), labels=probe.classes)
+    return metrics | {CROSS_ENTROPY: 1000 * loss, "seconds": history[-1]["seconds"]}
 
 
 def over_seeds(seeds: list[list[dict[str, Any]]]) -> dict[str, list[float]]:
-    """Means over the folds, a number a seed: accuracies in %, and seconds."""
+    """Means over the folds, a number a seed: accuracies in %, the probe's cross entropy, and seconds."""
     means = [{name: 100 * statistics.mean(values) for name, values in scores(folds).items()} for folds in seeds]
     accuracies = {name: [each[name] for each in means] for name in means[0]}
-    return accuracies | {"seconds": [statistics.mean(fold["seconds"] for fold in folds) for folds in seeds]}
+    for name in (CROSS_ENTROPY, "seconds"):
+        accuracies[name] = [statistics.mean(fold[name] for fold in folds) for folds in seeds]
+    return accuracies
 
 
 if __name__ == "__main__":
