@@ -42,8 +42,8 @@ from unlabeled.progress import be_quiet
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BLOCKS = (Ingestion, Augmentation, Pretraining, Evaluation)
 CROSS_ENTROPY = "cross entropy"
-"""Of the linear probe (at the middle of its regularisations) on the fold, in thousandths of a nat: it tells recipes apart
-where few errors are left."""
+"""Of the linear probe on the fold, in thousandths of a nat, at the middle of its regularisations: it tells recipes
+apart where few errors are left."""
 
 
 def main() -> None:
