@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
-from sklearn.metrics import log_loss
 
 from benchmarks.results import scores, spread
 from pipelines.parameters import MethodConfigLoader
@@ -36,7 +35,7 @@ from unlabeled.errors import ConfigError, UnlabeledError
 from unlabeled.ingest import ingest
 from unlabeled.methods import IMAGE_METHODS
 from unlabeled.pretrain import check, pretrain_encoder
-from unlabeled.probe import Labels, measure
+from unlabeled.probe import Labels, cross_entropy, measure
 from unlabeled.progress import be_quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -124,7 +123,7 @@ def held_out(
     encoder, history, _ = pretrain_encoder(options.method, *data, config, blocks["augmentation"])
     features, labels = encoder.embed(images), Labels.of(manifest)
     metrics, probe = measure(features, labels, blocks["evaluation"])
-    loss = log_loss(labels.targets[labels.test], probe.probabilities(features[labels.test]), labels=probe.classes)
+    loss = cross_entropy(probe, features[labels.test], labels.targets[labels.test])
     return metrics | {CROSS_ENTROPY: 1000 * loss, "seconds": history[-1]["seconds"]}
 
 

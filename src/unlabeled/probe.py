@@ -120,10 +120,19 @@ def _choose_regularisation(
         # From strong to weak, each starts at the solution before it.
         classifier = _logistic_regression(train, targets, regularisation, config, classifier)
         probe = _fold(classifier, mean, std, regularisation)
-        losses.append(_cross_entropy(probe, features[labels.validation], labels.targets[labels.validation]))
+        losses.append(cross_entropy(probe, features[labels.validation], labels.targets[labels.validation]))
         classifiers.append(classifier)
     best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else len(candidates) // 2
     return candidates[best], classifiers[best]
+
+
+def cross_entropy(probe: LinearProbe, features: np.ndarray, targets: np.ndarray) -> float:
+    """Mean in nats over the rows of a class that the probe knows; NaN where there are none."""
+    known = np.isin(targets, probe.classes)
+    if not known.any():
+        return float("nan")
+    rows = torch.from_numpy(np.searchsorted(probe.classes, targets[known]))
+    return F.cross_entropy(torch.from_numpy(probe.logits(features[known])), rows).item()
 
 
 def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> float:
@@ -236,15 +245,6 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = features.mean(0), features.std(0)
     constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # up to rounding: it has no say
     return mean, np.where(constant, 1, std)
-
-
-def _cross_entropy(probe: LinearProbe, features: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over the rows of a class that the probe knows; NaN where there are none."""
-    known = np.isin(targets, probe.classes)
-    if not known.any():
-        return float("nan")
-    rows = torch.from_numpy(np.searchsorted(probe.classes, targets[known]))
-    return F.cross_entropy(torch.from_numpy(probe.logits(features[known])), rows).item()
 
 
 def _accuracy(predictions: np.ndarray, targets: np.ndarray) -> float:
