@@ -63,7 +63,7 @@ def main() -> None:
 
 def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
     """Mean and std over the seeds by recipe; refuses all that is wrong before any work."""
-    recipes = {recipe: blocks_of(recipe, options) for recipe in options.recipes}
+    recipes = {recipe: blocks_of(recipe, options.method, options.env) for recipe in options.recipes}
     be_quiet()
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         pending = {}
@@ -80,16 +80,16 @@ def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple
             yield recipe, row
 
 
-def blocks_of(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
+def blocks_of(recipe: str, method: str, env: str | None) -> dict[str, Any]:
     """The parameters of a recipe by block, as `kedro run --params` puts them together."""
     given = OmegaConf.to_container(OmegaConf.from_dotlist([*filter(None, recipe.split(","))]))
-    if unknown := given.keys() - {kind.block for kind in BLOCKS} - {options.method}:
+    if unknown := given.keys() - {kind.block for kind in BLOCKS} - {method}:
         raise ConfigError(f"received {min(unknown)}, expected {', '.join(kind.block for kind in BLOCKS)}")
-    loader = MethodConfigLoader(str(CONF), env=options.env, runtime_params=given, **CONFIG_LOADER_ARGS)
+    loader = MethodConfigLoader(str(CONF), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
     parameters = loader["parameters"]
-    parameters |= parameters[options.method]
+    parameters |= parameters[method]
     blocks = {kind.block: kind.model_validate(parameters[kind.block]) for kind in BLOCKS}
-    check(options.method, blocks["pretraining"], blocks["augmentation"].crop_size)
+    check(method, blocks["pretraining"], blocks["augmentation"].crop_size)
     return blocks
 
 

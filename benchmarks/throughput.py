@@ -144,10 +144,7 @@ class Lightly:
 
     def __init__(self, encoder: str, images: np.ndarray, config: Pretraining, device: torch.device):
         self.device = device
-        self.model = LightlyBYOL(build_encoder(encoder, 3, 32)).to(device)
-        for module in self.model.modules():  # its users have torch's convolutions
-            if isinstance(module, Conv2d):
-                module.__class__ = nn.Conv2d
+        self.model = LightlyBYOL(with_torchs_convolutions(build_encoder(encoder, 3, 32))).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.06)
         transform = BYOLTransform(
             view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
@@ -180,6 +177,14 @@ class Lightly:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return finished(device) - began
+
+
+def with_torchs_convolutions(network: nn.Module) -> nn.Module:
+    """What lightly's users have, in place of ours."""
+    for module in network.modules():
+        if isinstance(module, Conv2d):
+            module.__class__ = nn.Conv2d
+    return network
 
 
 class LightlyBYOL(nn.Module):

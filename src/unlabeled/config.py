@@ -210,7 +210,8 @@ class Pretraining(Block):
     momentum: Fraction = 0.9
     """Of SGD and LARS. (A method's own is in `method`.)"""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    """Not applied to biases and normalisation."""
+    """Not applied to biases and normalisation, unless `decay_all` is set."""
+    decay_all: bool = False
     warmup_epochs: Annotated[float, Field(ge=0)] = 5
     """At most half of the training is warm-up, however short it is."""
     clip_gradient: Positive | None = None

@@ -1,4 +1,4 @@
-"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which are never decayed."""
+"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which are decayed if asked."""
 
 import math
 
@@ -47,11 +47,11 @@ class LARS(torch.optim.Optimizer):
 
 
 def build_optimizer(model: nn.Module, config: Pretraining) -> torch.optim.Optimizer:
-    """The optimizer over the parameters that are trained; those of one dimension or fewer are not decayed."""
+    """The optimizer over the parameters that are trained; biases and norms are decayed if `decay_all`."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": config.weight_decay * config.decay_all},
     ]
     fused = trained[0].device.type in ("cpu", "cuda")
     if config.optimizer == "sgd":

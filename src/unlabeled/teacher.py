@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 
-def cosine_momentum(start: float, progress: float) -> float:
-    """τ from `start` at progress 0 to 1 at progress 1: 1 − (1 − start)(cos(π · progress) + 1) / 2."""
-    return 1 - (1 - start) * (math.cos(math.pi * progress) + 1) / 2
+def cosine_momentum(start: float, progress: float, end: float = 1) -> float:
+    """τ from `start` at progress 0 to `end` at progress 1: end − (end − start)(cos(π · progress) + 1) / 2."""
+    return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
 @torch.no_grad()

@@ -88,6 +88,12 @@ def test_only_weights_are_decayed(name):
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
+def test_all_are_decayed_where_asked(name):
+    groups = build_optimizer(small_model(), Pretraining(optimizer=name, weight_decay=0.1, decay_all=True)).param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
 def test_frozen_parameters_are_not_trained(name):
     model = small_model()
     model[3].requires_grad_(False)

@@ -20,6 +20,11 @@ def test_a_copy_of_several_modules_follows_each():
     assert torch.equal(slow[0].weight, parts[0].weight) and torch.equal(slow[1].bias, parts[1].bias)
 
 
+@pytest.mark.parametrize("progress, expected", [(0, 0.9), (0.5, 0.92), (1, 0.94)])
+def test_momentum_may_end_short_of_one(progress, expected):
+    assert cosine_momentum(0.9, progress, 0.94) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("progress, expected", [(0, 0.9), (0.5, 0.95), (1, 1.0)])
 def test_momentum_rises_to_one_on_a_cosine(progress, expected):
     assert cosine_momentum(0.9, progress) == pytest.approx(expected)

@@ -41,18 +41,27 @@ class BYOL(Method):
     hidden_dim: Of the projector and the predictor.
     projection_dim: P.
     momentum: τ₀; .996 in the paper, where training takes 1000 epochs of ImageNet; short runs on small data want .99.
+    final_momentum: τ at the end of the cosine; 1 in the paper. The same as `momentum`: τ stays.
     """
 
     def __init__(
-        self, encoder: nn.Module, *, hidden_dim: Count = 4096, projection_dim: Count = 256, momentum: float = 0.996
+        self,
+        encoder: nn.Module,
+        *,
+        hidden_dim: Count = 4096,
+        projection_dim: Count = 256,
+        momentum: float = 0.996,
+        final_momentum: float = 1.0,
     ):
         super().__init__()
         check_range("momentum", momentum, 0, 1)
+        check_range("final_momentum", final_momentum, 0, 1)
         self.encoder = encoder
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
         self.predictor = mlp(projection_dim, hidden_dim, projection_dim)
         self.target = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
         self.momentum = self.tau = momentum
+        self.final_momentum = final_momentum
 
     def forward(self, batch: Tensor) -> Tensor:
         """Symmetrised loss, a scalar in [0, 8], of two views as one batch, shape (2B, C, h, w)."""
@@ -63,7 +72,7 @@ class BYOL(Method):
         return byol_loss(p1, t2) + byol_loss(p2, t1)
 
     def after_step(self, progress: float) -> None:
-        self.tau = cosine_momentum(self.momentum, progress)
+        self.tau = cosine_momentum(self.momentum, progress, self.final_momentum)
         follow(self.target, (self.encoder, self.projector), self.tau)
 
     def gauges(self) -> dict[str, float]:

@@ -186,7 +186,17 @@ def test_the_momentum_that_is_told_rises_to_one():
     assert told == pytest.approx([0.9, 0.95, 1.0]) and method(momentum=0.9).gauges() == {"momentum": 0.9}
 
 
+def test_a_momentum_that_ends_where_it_starts_stays():
+    byol = BYOL(SmallResNet(1, 8, (4, 8, 16)), momentum=0.9, final_momentum=0.9)
+    before = next(byol.target.parameters()).clone()
+    next(byol.encoder.parameters()).data += 1
+    byol.after_step(1.0)
+    torch.testing.assert_close(next(byol.target.parameters()), before + 0.1)
+    assert byol.gauges()["momentum"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("name", ["momentum", "final_momentum"])
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
-def test_a_momentum_that_is_no_average_is_refused(momentum):
-    with pytest.raises(ValueError, match=f"momentum: received {momentum}, expected 0 to 1"):
-        BYOL(SmallResNet(1, 8, (4, 8, 16)), momentum=momentum)
+def test_a_momentum_that_is_no_average_is_refused(name, momentum):
+    with pytest.raises(ValueError, match=f"^{name}: received {momentum}, expected 0 to 1"):
+        BYOL(SmallResNet(1, 8, (4, 8, 16)), **{name: momentum})
