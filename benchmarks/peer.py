@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--env", default="cifar10")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error("expected one seed at least")
     be_quiet()
     try:
         print(json.dumps(dict(compared(options))))
