@@ -226,7 +226,9 @@ def test_a_constant_that_the_method_does_not_have_is_refused(pretrained, constan
         pretrained("byol", method={constant: 0.1})
 
 
-@pytest.mark.parametrize("constants", [{"momentum": 2}, {"hidden_dim": "many"}, {"projection_dim": -1}])
+@pytest.mark.parametrize(
+    "constants", [{"momentum": 2}, {"hidden_dim": "many"}, {"projection_dim": -1}, {"predictor": "cubic"}]
+)
 def test_a_constant_of_the_wrong_range_or_type_is_refused(pretrained, constants):
     with pytest.raises(ConfigError, match=r"pretraining\.method\.\w+: received "):
         pretrained("byol", method=constants)

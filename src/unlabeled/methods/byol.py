@@ -10,6 +10,7 @@ normalises by its own batch, as there; the average covers its parameters, and it
 """
 
 from copy import deepcopy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,10 @@ class BYOL(Method):
     projection_dim: P.
     momentum: τ₀; .996 in the paper, where training takes 1000 epochs of ImageNet; short runs on small data want .99.
     final_momentum: τ at the end of the cosine; 1 in the paper. The same as `momentum`: τ stays.
+    predictor: "mlp", the paper's, or "linear", a matrix and a bias (Tian et al. 2021, arXiv:2102.06810): 2.5 points behind
+        on ImageNet there, ahead on digits here.
+    projection_norm: Whether BatchNorm, without scale and shift, normalises projections, as in SimSiam and MoCo v3 but not
+        in the paper.
     """
 
     def __init__(
@@ -52,13 +57,18 @@ class BYOL(Method):
         projection_dim: Count = 256,
         momentum: float = 0.996,
         final_momentum: float = 1.0,
+        predictor: Literal["mlp", "linear"] = "mlp",
+        projection_norm: bool = False,
     ):
         super().__init__()
         check_range("momentum", momentum, 0, 1)
         check_range("final_momentum", final_momentum, 0, 1)
         self.encoder = encoder
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
-        self.predictor = mlp(projection_dim, hidden_dim, projection_dim)
+        if projection_norm:
+            self.projector.append(nn.BatchNorm1d(projection_dim, affine=False))
+        dims = projection_dim, projection_dim
+        self.predictor = nn.Linear(*dims) if predictor == "linear" else mlp(projection_dim, hidden_dim, projection_dim)
         self.target = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
         self.momentum = self.tau = momentum
         self.final_momentum = final_momentum

@@ -17,28 +17,37 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def method(momentum=0.9, width=4):
+def method(momentum=0.9, **constants):
     torch.manual_seed(0)
-    return BYOL(SmallResNet(1, 8, (width, 2 * width, 4 * width)), hidden_dim=16, projection_dim=8, momentum=momentum)
+    return BYOL(SmallResNet(1, 8, (4, 8, 16)), hidden_dim=16, projection_dim=8, momentum=momentum, **constants)
 
 
-def linear_method(momentum=0.9):
+def linear_method(momentum=0.9, **constants):
     """BYOL of a linear encoder in float64, small enough to write out."""
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
     encoder.feature_dim = 5
-    return BYOL(encoder, hidden_dim=7, projection_dim=4, momentum=momentum).double()
+    return BYOL(encoder, hidden_dim=7, projection_dim=4, momentum=momentum, **constants).double()
 
 
 def slow_mlp(inputs, layers):
     """Linear, one batch's BatchNorm, ReLU, linear: a loop over rows and units."""
-    first, norm, _, last = layers
+    first, norm, _, last, *more = layers
     hidden = np.array([[float(np.dot(unit, row)) for unit in first.weight.detach().numpy()] for row in inputs])
     for j in range(hidden.shape[1]):
-        mean, variance = hidden[:, j].mean(), ((hidden[:, j] - hidden[:, j].mean()) ** 2).mean()
         scale, shift = norm.weight[j].item(), norm.bias[j].item()
-        hidden[:, j] = [max(0.0, (h - mean) / math.sqrt(variance + norm.eps) * scale + shift) for h in hidden[:, j]]
-    return hidden @ last.weight.detach().numpy().T + last.bias.detach().numpy()
+        hidden[:, j] = [max(0.0, h * scale + shift) for h in slow_norm(hidden[:, j], norm.eps)]
+    outputs = slow_linear(hidden, last)
+    return np.stack([slow_norm(column, more[0].eps) for column in outputs.T], 1) if more else outputs
+
+
+def slow_linear(inputs, layer):
+    return inputs @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def slow_norm(column, eps):
+    mean = sum(column) / len(column)
+    return (column - mean) / math.sqrt(sum((column - mean) ** 2) / len(column) + eps)
 
 
 def slow_distance(prediction, target):
@@ -52,10 +61,10 @@ def slow_byol(byol, batch):
     rows = batch.flatten(1).numpy()
 
     def project(encoder, projector):
-        layer = encoder[1]
-        return slow_mlp(rows @ layer.weight.detach().numpy().T + layer.bias.detach().numpy(), projector)
+        return slow_mlp(slow_linear(rows, encoder[1]), projector)
 
-    prediction = slow_mlp(project(byol.encoder, byol.projector), byol.predictor)
+    predict = slow_linear if isinstance(byol.predictor, nn.Linear) else slow_mlp
+    prediction = predict(project(byol.encoder, byol.projector), byol.predictor)
     target, images = project(*byol.target), len(rows) // 2
     first = sum(slow_distance(prediction[i], target[images + i]) for i in range(images)) / images
     return first + sum(slow_distance(prediction[images + i], target[i]) for i in range(images)) / images
@@ -69,8 +78,11 @@ def test_loss_is_the_slow_loop_and_lightlys():
     assert loss == pytest.approx(2 + 2 * NegativeCosineSimilarity()(prediction, target).item(), abs=1e-12)
 
 
-def test_forward_is_the_papers_symmetrised_loss():
-    byol, batch = linear_method(), torch.randn(12, 1, 3, 4, generator=seeded(), dtype=torch.float64)
+@pytest.mark.parametrize("predictor", ["mlp", "linear"])
+@pytest.mark.parametrize("projection_norm", [False, True])
+def test_forward_is_the_papers_symmetrised_loss_whatever_the_heads(predictor, projection_norm):
+    byol = linear_method(predictor=predictor, projection_norm=projection_norm)
+    batch = torch.randn(12, 1, 3, 4, generator=seeded(), dtype=torch.float64)
     for parameter in byol.target.parameters():
         parameter.data += torch.randn(parameter.shape, generator=seeded(1), dtype=torch.float64)
     assert byol(batch).item() == pytest.approx(slow_byol(byol, batch), abs=1e-6)
@@ -115,8 +127,9 @@ def test_some_steps_lower_the_loss():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_gradient_reaches_all_but_the_target():
-    byol = method()
+@pytest.mark.parametrize("heads", [{}, {"predictor": "linear", "projection_norm": True}])
+def test_the_gradient_reaches_all_but_the_target(heads):
+    byol = method(**heads)
     byol(torch.randn(8, 1, 8, 8, generator=seeded())).backward()
     for part in (byol.encoder, byol.projector, byol.predictor):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
