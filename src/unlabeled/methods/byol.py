@@ -43,9 +43,9 @@ class BYOL(Method):
     projection_dim: P.
     momentum: τ₀; .996 in the paper, where training takes 1000 epochs of ImageNet; short runs on small data want .99.
     final_momentum: τ at the end of the cosine; 1 in the paper. The same as `momentum`: τ stays.
-    predictor: "mlp", the paper's, or "linear", a matrix and a bias (Tian et al. 2021, arXiv:2102.06810): 2.5 points behind
-        on ImageNet there, ahead on digits here.
-    projection_norm: Whether BatchNorm, without scale and shift, normalises projections, as in SimSiam and MoCo v3 but not
+    predictor: "mlp", the paper's, or "linear", a matrix and a bias (Tian et al. 2021, arXiv:2102.06810): behind on
+        ImageNet there and on CIFAR-10 here, ahead on digits.
+    projection_norm: Whether BatchNorm, without scale and shift, normalises projections, as in SimSiam and MoCo v3; not
         in the paper.
     """
 
