@@ -67,8 +67,10 @@ class BYOL(Method):
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
         if projection_norm:
             self.projector.append(nn.BatchNorm1d(projection_dim, affine=False))
-        dims = projection_dim, projection_dim
-        self.predictor = nn.Linear(*dims) if predictor == "linear" else mlp(projection_dim, hidden_dim, projection_dim)
+        if predictor == "linear":
+            self.predictor = nn.Linear(projection_dim, projection_dim)
+        else:
+            self.predictor = mlp(projection_dim, hidden_dim, projection_dim)
         self.target = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
         self.momentum = self.tau = momentum
         self.final_momentum = final_momentum
