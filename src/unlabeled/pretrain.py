@@ -34,6 +34,8 @@ ILLUSTRATED = 12
 """Images at most that the method is shown for `examples`."""
 JUDGED = 256
 """Images at most by which a method says whether they suit it."""
+SMALL = 2**18
+"""Pixels of a batch that the small ResNet looks at in less time than torch's compiler takes to be imported."""
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""
 
@@ -72,12 +74,12 @@ def pretrain_encoder(
     Raises:
         ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
     """
-    check(method, config)
+    channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
+    check(method, config, size)
     kind = load_method(method)
     rows = rows_to_train_on(manifest, len(images), config, "images", kind.supervised)
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     device = choose_device(config.device)
-    channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
     classes = int(manifest.target.max()) + 1
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
@@ -144,7 +146,9 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     """
     choose_device(config.device)
     size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
-    with torch.device("meta"):  # shapes without numbers: neither time nor memory
+    # Meta tensors are shapes without numbers, and cost neither time nor memory, but the import of torch's compiler.
+    is_small = config.encoder == "small_resnet" and config.batch_size * size**2 <= SMALL
+    with torch.device("cpu" if is_small else "meta"), torch.random.fork_rng([]), torch.no_grad():
         _, model = _build(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)

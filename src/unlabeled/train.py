@@ -14,7 +14,7 @@ from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.memory import keep_freed_memory
 from unlabeled.method import Method
-from unlabeled.optimizers import build_optimizer, learning_rate
+from unlabeled.optimizers import Optimizer, build_optimizer, learning_rate
 from unlabeled.progress import bar
 from unlabeled.views import step_seed
 
@@ -172,14 +172,12 @@ def tell(history: list[dict[str, float]], unit: str) -> None:
     logger.info("trained for %d epochs in %.0f s%s", last["epoch"], last["seconds"], summary_of(last, unit))
 
 
-def _leave(
-    path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: torch.optim.Optimizer
-) -> None:
+def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: Optimizer) -> None:
     weights = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
     checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint})
 
 
-def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Optimizer) -> dict[str, Any]:
     """Where to go on from, after putting it into `method` and `optimizer`; the beginning, where there is nothing."""
     beginning = {"step": 0, "history": [], "losses": [], "seconds": 0.0}
     if path is None or not path.exists():
@@ -193,21 +191,12 @@ def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: tor
         return beginning
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
-    _lay_out_like_parameters(optimizer)
     logger.info("resuming after step %d, from %s", state["step"], path)
     return state
 
 
 def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in weights.items()}
-
-
-def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Fused optimizers walk through memory: a moment has to lie there in its parameter's order, channels_last too."""
-    for parameter, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if isinstance(moment, torch.Tensor) and moment.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
