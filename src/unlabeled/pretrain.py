@@ -146,15 +146,23 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     """
     choose_device(config.device)
     size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
-    # Meta tensors are shapes without numbers, and cost neither time nor memory, but the import of torch's compiler.
-    is_small = config.encoder == "small_resnet" and config.batch_size * size**2 <= SMALL
-    with torch.device("cpu" if is_small else "meta"), torch.random.fork_rng([]), torch.no_grad():
+    with tentatively(config.encoder == "small_resnet" and config.batch_size * size**2 <= SMALL):
         _, model = _build(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
             with _misfit_as_config_error(method, config.encoder), as_config_error():
                 model(views, *labels)
+
+
+@contextmanager
+def tentatively(small: bool) -> Iterator[None]:
+    """For what is built only to see whether it can be: on the CPU where it is small, else without numbers.
+
+    Meta tensors have shapes alone, and cost neither time nor memory, but the import of torch's compiler: seconds.
+    """
+    with torch.device("cpu" if small else "meta"), torch.random.fork_rng([]), torch.no_grad():
+        yield
 
 
 def _build(

@@ -150,7 +150,11 @@ def test_a_training_does_not_import_torchs_compiler():
 import sys, torch
 from unlabeled.config import Pretraining
 from unlabeled.optimizers import build_optimizer
+from unlabeled.pairs import pretrain as pairs
+from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.pretrain import check
+from unlabeled.text import pretrain as text
+from unlabeled.text.config import Packing, TextPretraining
 
 for name in ("sgd", "adamw", "lars"):
     model = torch.nn.Linear(2, 1)
@@ -159,6 +163,8 @@ for name in ("sgd", "adamw", "lars"):
     optimizer.step()
     optimizer.zero_grad()
 check("byol", Pretraining(batch_size=4), size=8)
+text.check("gpt", TextPretraining(), Packing())
+pairs.check("clip", PairPretraining(), PairAugmentation())
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

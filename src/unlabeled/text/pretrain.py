@@ -11,7 +11,14 @@ from tokenizers import Tokenizer
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.methods import load_method
-from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint_of
+from unlabeled.pretrain import (
+    WATCHED,
+    as_config_error,
+    constants_of,
+    embedding_monitor,
+    fingerprint_of,
+    tentatively,
+)
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
@@ -76,7 +83,7 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
     choose_device(config.device)
     kind = load_method(method)
     constants = constants_of(method, config)
-    with torch.device("meta"), as_config_error():  # shapes without numbers: neither time nor memory
+    with tentatively(config.encoder != "base_transformer"), as_config_error():
         kind(Transformer(config.encoder, 300, kind.context(recipe.sequence_length), kind.causal), **constants)
 
 
