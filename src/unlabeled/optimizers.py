@@ -11,7 +11,7 @@ from unlabeled.config import Pretraining
 
 
 class Optimizer:
-    """What a training needs of `torch.optim.Optimizer`, which imports torch's compiler: two seconds of every start.
+    """What a training needs of `torch.optim.Optimizer`, whose first step imports torch's compiler: seconds.
 
     Args:
         groups: Each has its `params`, and those of `shared` that are other for it.
