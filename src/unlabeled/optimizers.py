@@ -14,8 +14,8 @@ class Optimizer:
     """What a training needs of `torch.optim.Optimizer`, whose first step imports torch's compiler: seconds.
 
     Args:
-        groups: Each has its `params`, and those of `shared` that are other for it.
-        shared: What all groups have, the learning rate `lr` among it.
+        groups: Each with its `params`, and with what it has instead of `shared`'s.
+        shared: What holds for all groups, the learning rate `lr` among it.
     """
 
     def __init__(self, groups: list[dict[str, Any]], **shared: float):

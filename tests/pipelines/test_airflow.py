@@ -42,6 +42,8 @@ def project(tmp_path_factory, make_project):
     project.commit("a project with raw data")
     for lost in (project.path / "data/01_raw/photos", project.path / ".dvc/cache"):
         shutil.rmtree(lost)
+    settings = project.path / "conf/base/airflow.yml"
+    settings.write_text(settings.read_text().replace("retry_delay: 5", "retry_delay: 0"))
     result = project.shell("make", "--old-file=.venv/.ready", "dag")
     assert result.returncode == 0, result.stdout + result.stderr
     return project
@@ -96,5 +98,4 @@ def test_airflow_runs_it_tells_a_new_champion_from_nothing_new_and_both_from_a_f
     project.set(pretraining={"learning_rate": 1e30})
     airflow("airflow", "dags", "test", "unlabeled-byol")
     assert project.json("data/08_reporting/retrain.json")["outcome"] == "failed"
-    states = json.loads(airflow("python", "-c", STATES).stdout.splitlines()[-1])
-    assert states[:2] == ["success", "skipped"] and states[2] in ("failed", "up_for_retry")
+    assert json.loads(airflow("python", "-c", STATES).stdout.splitlines()[-1]) == ["success", "skipped", "failed"]

@@ -11,14 +11,7 @@ from tokenizers import Tokenizer
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.methods import load_method
-from unlabeled.pretrain import (
-    WATCHED,
-    as_config_error,
-    constants_of,
-    embedding_monitor,
-    fingerprint_of,
-    tentatively,
-)
+from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint_of, tentatively
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
