@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.config import Augmentation
 from unlabeled.reuse import order_of
 
@@ -25,20 +26,5 @@ def cache_views(
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                cache_views,
-                inputs={
-                    "images": "images",
-                    "manifest": "manifest",
-                    "summary": "summary",
-                    "recipe": "params:augmentation",
-                    "folder": "augmentation_folder",
-                },
-                outputs={name: name for name in ("views", "views_of")},
-                name="augmentation",
-                tags="augmentation",
-            )
-        ]
-    )
+    others = {"recipe": "params:augmentation", "folder": "augmentation_folder"}
+    return stage("augmentation", cache_views, ("images", "manifest", "summary"), ("views", "views_of"), **others)

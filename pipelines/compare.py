@@ -11,9 +11,10 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines import augmentation, ingestion
+from pipelines.stage import stage
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import IMAGE_METHODS
@@ -140,19 +141,7 @@ def _measured(board: pd.DataFrame) -> list[str]:
 
 
 def create_pipeline() -> Pipeline:
-    names = ("parameters", "session", "manifest", "summary", "views_of", "models_folder", "reporting_folder")
-    return (
-        ingestion.create_pipeline()
-        + augmentation.create_pipeline()
-        + Pipeline(
-            [
-                node(
-                    compare,
-                    inputs={"config": "params:compare", **{name: name for name in names}},
-                    outputs={name: name for name in ("leaderboard", "leaderboard_figure")},
-                    name="compare",
-                    tags="compare",
-                )
-            ]
-        )
-    )
+    inputs = ("parameters", "session", "manifest", "summary", "views_of", "models_folder", "reporting_folder")
+    outputs = ("leaderboard", "leaderboard_figure")
+    last = stage("compare", compare, inputs, outputs, config="params:compare")
+    return ingestion.create_pipeline() + augmentation.create_pipeline() + last

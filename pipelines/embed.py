@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.registry import fetch, model_name
+from pipelines.stage import stage
 from unlabeled.config import Embedding, Ingestion, Registration
 from unlabeled.errors import ConfigError
 
@@ -38,19 +39,5 @@ def embed(config: Embedding, registration: Registration, ingestion: Ingestion, f
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                embed,
-                inputs={
-                    "config": "params:embed",
-                    "registration": "params:registration",
-                    "ingestion": "params:ingestion",
-                    "folder": "output_folder",
-                },
-                outputs="embedded",
-                name="embed",
-                tags="embed",
-            )
-        ]
-    )
+    inputs = ("params:registration", "params:ingestion")
+    return stage("embed", embed, inputs, "embedded", config="params:embed", folder="output_folder")

@@ -6,11 +6,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_trained_on_others
 from pipelines.datasets import NO_PROBE
 from pipelines.parameters import flatten
+from pipelines.stage import stage
 from unlabeled.config import Evaluation
 
 MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
@@ -57,15 +58,6 @@ def completed(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = {name: name for name in ("encoder", "images", "manifest", "summary", "history", "run")}
-    return Pipeline(
-        [
-            node(
-                evaluate,
-                inputs={**inputs, "folder": "baselines_folder", "config": "params:evaluation"},
-                outputs={name: name for name in ("metrics", "features", "probe", "predictions")},
-                name="evaluation",
-                tags="evaluation",
-            )
-        ]
-    )
+    inputs = ("encoder", "images", "manifest", "summary", "history", "run")
+    outputs = ("metrics", "features", "probe", "predictions")
+    return stage("evaluation", evaluate, inputs, outputs, folder="baselines_folder", config="params:evaluation")

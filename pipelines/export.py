@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.registry import fetch, model_name
+from pipelines.stage import stage
 from unlabeled.config import Exporting, Ingestion, Registration
 
 logger = logging.getLogger(__name__)
@@ -37,20 +38,5 @@ def export(
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                export,
-                inputs={
-                    "config": "params:export",
-                    "registration": "params:registration",
-                    "ingestion": "params:ingestion",
-                    "ingestion_folder": "ingestion_folder",
-                    "folder": "output_folder",
-                },
-                outputs="exported",
-                name="export",
-                tags="export",
-            )
-        ]
-    )
+    inputs = ("params:registration", "params:ingestion", "ingestion_folder")
+    return stage("export", export, inputs, "exported", config="params:export", folder="output_folder")

@@ -8,9 +8,10 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_trained_on_others
+from pipelines.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
 
@@ -46,21 +47,5 @@ def finetune(
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                finetune,
-                inputs={
-                    "images": "images",
-                    "manifest": "manifest",
-                    "summary": "summary",
-                    "models_folder": "models_folder",
-                    "config": "params:finetune",
-                    "recipe": "params:augmentation",
-                },
-                outputs="finetune_metrics",
-                name="finetune",
-                tags="finetune",
-            )
-        ]
-    )
+    inputs, others = ("images", "manifest", "summary", "models_folder"), {"recipe": "params:augmentation"}
+    return stage("finetune", finetune, inputs, "finetune_metrics", config="params:finetune", **others)

@@ -9,12 +9,13 @@ from urllib.parse import unquote, urlparse
 
 import mlflow
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from pipelines.datasets import JsonDataset
+from pipelines.stage import stage
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import METHODS
 
@@ -94,14 +95,4 @@ def _link(run: Run, folder: Path) -> str:
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                leaderboard,
-                inputs={"folder": "reporting_folder"},
-                outputs="leaderboard_page",
-                name="leaderboard",
-                tags="leaderboard",
-            )
-        ]
-    )
+    return stage("leaderboard", leaderboard, (), "leaderboard_page", folder="reporting_folder")

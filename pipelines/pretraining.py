@@ -8,18 +8,21 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
 from pipelines.agreement import TRAINED_ON, stop_if_stale
 from pipelines.provenance import CODE, TRAINED_BY, hardware
+from pipelines.stage import stage
 from pipelines.tracking import LiveMetrics
 from unlabeled.config import Augmentation, Block, Ingestion, Pretraining
 from unlabeled.reuse import contents_of, order_of
 
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
+GIVEN = {"config": "params:pretraining", "recipe": "params:augmentation", "folder": "model_folder"}
+"""To a training of any kind of data, beside these."""
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
@@ -101,16 +104,6 @@ def _record(
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = {name: name for name in ("images", "views", "manifest", "summary", "views_of")}
-    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
-    return Pipeline(
-        [
-            node(
-                pretrain_with(method),
-                inputs={**inputs, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "run", "history", "examples")},
-                name="pretraining",
-                tags="pretraining",
-            )
-        ]
-    )
+    inputs = ("images", "views", "manifest", "summary", "views_of")
+    outputs = ("encoder", "run", "history", "examples")
+    return stage("pretraining", pretrain_with(method), inputs, outputs, **GIVEN)

@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -27,6 +27,7 @@ from pipelines.card import Kind, model_card
 from pipelines.promotion import Decision, contest, judge
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import MODEL, RECORD, model_name
+from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
 
@@ -48,6 +49,9 @@ REQUIREMENTS = (
 SAME = ("weights", "data_digest", "protocol", CODE)
 """Tags of which two versions of one training never have the same."""
 EXAMPLES = 2
+GIVEN = ("encoder", "probe", "metrics", "predictions", "manifest", "summary", "run", "provenance")
+GIVEN += ("params:pretraining", "params:evaluation")
+"""To a registration of any kind of data, beside these."""
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
 """Image files as base64, to be answered instead of arrays."""
 LONGEST_CARD = 5000
@@ -249,17 +253,4 @@ def _written(record: dict[str, Any], folder: Path) -> Path:
 
 
 def create_pipeline() -> Pipeline:
-    own = ("encoder", "probe", "metrics", "predictions", "run")
-    inputs = {name: name for name in (*own, "images", "manifest", "summary", "provenance")}
-    parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
-    return Pipeline(
-        [
-            node(
-                register,
-                inputs={**inputs, **parameters, "config": "params:registration"},
-                outputs="version",
-                name="registration",
-                tags="registration",
-            )
-        ]
-    )
+    return stage("registration", register, ("images", *GIVEN), "version", config="params:registration")

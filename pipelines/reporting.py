@@ -9,11 +9,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.tracking import MlflowClient
 
 from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
+from pipelines.stage import stage
 from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ TAGS = {
 }
 """What a page tells of its MLflow run, and the tag that holds it."""
 FINETUNED = "finetune.json"
+GIVEN = ("manifest", "summary", "quarantine", "features", "probe", "metrics", "predictions", "history", "run")
+GIVEN += ("version", "params:ingestion", "params:augmentation", "params:pretraining")
+GIVEN += ("params:evaluation", "params:registration")
+"""To a page of any kind of data, beside these."""
 
 
 def report(
@@ -129,21 +134,5 @@ def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:
 
 
 def create_pipeline() -> Pipeline:
-    shared = ("images", "manifest", "summary", "quarantine", "views")
-    own = ("encoder", "features", "probe", "metrics", "predictions", "history", "examples", "run", "version")
-    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
-    return Pipeline(
-        [
-            node(
-                report,
-                inputs={
-                    **{name: name for name in (*shared, *own)},
-                    **{block: f"params:{block}" for block in blocks},
-                    "folder": "reporting_folder",
-                },
-                outputs="report",
-                name="reporting",
-                tags="reporting",
-            )
-        ]
-    )
+    inputs = ("images", "views", "encoder", "examples", *GIVEN)
+    return stage("reporting", report, inputs, "report", folder="reporting_folder")

@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.embed import FILE
 from pipelines.registry import fetch
+from pipelines.stage import stage
 from unlabeled.config import Ingestion, Search
 from unlabeled.errors import ConfigError, UnlabeledError
 
@@ -45,19 +46,5 @@ def _place(image: Path, folder: str) -> str | None:
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                search,
-                inputs={
-                    "config": "params:search",
-                    "ingestion": "params:ingestion",
-                    "folder": "output_folder",
-                    "reporting_folder": "reporting_folder",
-                },
-                outputs={"similar": "similar", "similar_page": "similar_page"},
-                name="search",
-                tags="search",
-            )
-        ]
-    )
+    inputs, outputs = ("params:ingestion", "reporting_folder"), ("similar", "similar_page")
+    return stage("search", search, inputs, outputs, config="params:search", folder="output_folder")

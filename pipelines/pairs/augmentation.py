@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.augmentation import cache_views
+from pipelines.stage import stage
 from unlabeled.pairs.config import PairAugmentation
 
 logger = logging.getLogger(__name__)
@@ -35,17 +36,7 @@ def cache(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = {name: name for name in ("images", "manifest", "summary", "tokenizer")}
-    # Saved in this order: what vouches for all comes last.
-    outputs = ("views", "caption_tokens", "caption_starts", "views_of")
-    return Pipeline(
-        [
-            node(
-                cache,
-                inputs={**inputs, "recipe": "params:augmentation", "folder": "augmentation_folder"},
-                outputs={name: name for name in outputs},
-                name="augmentation",
-                tags="augmentation",
-            )
-        ]
-    )
+    inputs = ("images", "manifest", "summary", "tokenizer")
+    outputs = ("views", "caption_tokens", "caption_starts", "views_of")  # what vouches for all comes last
+    others = {"recipe": "params:augmentation", "folder": "augmentation_folder"}
+    return stage("augmentation", cache, inputs, outputs, **others)

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_trained_on_others
 from pipelines.evaluation import completed
+from pipelines.stage import stage
 from unlabeled.pairs.config import PairEvaluation
 
 
@@ -28,15 +29,6 @@ def evaluate(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = {name: name for name in ("encoder", "images", "manifest", "summary", "history", "run")}
-    return Pipeline(
-        [
-            node(
-                evaluate,
-                inputs={**inputs, "config": "params:evaluation"},
-                outputs={name: name for name in ("metrics", "features", "probe", "predictions", "shown")},
-                name="evaluation",
-                tags="evaluation",
-            )
-        ]
-    )
+    inputs = ("encoder", "images", "manifest", "summary", "history", "run")
+    outputs = ("metrics", "features", "probe", "predictions", "shown")
+    return stage("evaluation", evaluate, inputs, outputs, config="params:evaluation")

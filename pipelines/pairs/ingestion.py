@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.pairs.config import PairsIngestion
 
 
@@ -18,14 +19,4 @@ def ingest(config: PairsIngestion, folder: Path) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("images", "manifest", "quarantine", "summary", "tokenizer")
-    return Pipeline(
-        [
-            node(
-                ingest,
-                inputs={"config": "params:ingestion", "folder": "ingestion_folder"},
-                outputs={name: name for name in outputs},
-                name="ingestion",
-                tags="ingestion",
-            )
-        ]
-    )
+    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")

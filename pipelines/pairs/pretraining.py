@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_stale
-from pipelines.pretraining import CHECKPOINT, tracked
+from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.reuse import order_of
@@ -63,16 +64,5 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
 
 
 def create_pipeline(method: str) -> Pipeline:
-    data = ("images", "views", "caption_tokens", "caption_starts", "manifest", "tokenizer", "summary", "views_of")
-    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
-    return Pipeline(
-        [
-            node(
-                pretrain_with(method),
-                inputs={**{name: name for name in data}, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "run", "history")},
-                name="pretraining",
-                tags="pretraining",
-            )
-        ]
-    )
+    inputs = ("images", "views", "caption_tokens", "caption_starts", "manifest", "tokenizer", "summary", "views_of")
+    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)

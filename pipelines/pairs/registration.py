@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from PIL import Image
@@ -14,7 +14,8 @@ from pipelines import registration as of_images
 from pipelines.card import Kind
 from pipelines.pairs import model
 from pipelines.provenance import Provenance
-from pipelines.registration import EXAMPLES, enter, log_files
+from pipelines.registration import EXAMPLES, GIVEN, enter, log_files
+from pipelines.stage import stage
 from unlabeled.config import Registration
 from unlabeled.pairs.config import PairEvaluation, PairPretraining
 
@@ -63,16 +64,4 @@ def _file(image: np.ndarray) -> bytes:
 
 
 def create_pipeline() -> Pipeline:
-    own = ("encoder", "probe", "metrics", "predictions", "run", "images", "manifest", "summary", "provenance")
-    parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
-    return Pipeline(
-        [
-            node(
-                register,
-                inputs={**{name: name for name in own}, **parameters, "config": "params:registration"},
-                outputs="version",
-                name="registration",
-                tags="registration",
-            )
-        ]
-    )
+    return stage("registration", register, ("images", *GIVEN), "version", config="params:registration")

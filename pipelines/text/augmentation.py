@@ -5,8 +5,9 @@ import logging
 from typing import Any
 
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.text.config import Packing
 
 logger = logging.getLogger(__name__)
@@ -28,17 +29,5 @@ def pack_sequences(
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                pack_sequences,
-                inputs={
-                    **{name: name for name in ("manifest", "tokenizer", "summary")},
-                    "recipe": "params:augmentation",
-                },
-                outputs={name: name for name in ("sequences", "sequences_of")},
-                name="augmentation",
-                tags="augmentation",
-            )
-        ]
-    )
+    inputs, outputs = ("manifest", "tokenizer", "summary"), ("sequences", "sequences_of")
+    return stage("augmentation", pack_sequences, inputs, outputs, recipe="params:augmentation")

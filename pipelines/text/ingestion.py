@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.text.config import TextIngestion
 
 
@@ -17,14 +18,4 @@ def ingest(config: TextIngestion) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("manifest", "quarantine", "summary", "tokenizer")
-    return Pipeline(
-        [
-            node(
-                ingest,
-                inputs={"config": "params:ingestion"},
-                outputs={name: name for name in outputs},
-                name="ingestion",
-                tags="ingestion",
-            )
-        ]
-    )
+    return stage("ingestion", ingest, (), outputs, config="params:ingestion")

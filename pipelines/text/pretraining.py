@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
-from pipelines.pretraining import CHECKPOINT, tracked
+from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.text.config import Packing, TextPretraining
 
@@ -52,16 +53,5 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = {name: name for name in ("sequences", "manifest", "tokenizer", "summary", "sequences_of")}
-    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
-    return Pipeline(
-        [
-            node(
-                pretrain_with(method),
-                inputs={**inputs, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "run", "history")},
-                name="pretraining",
-                tags="pretraining",
-            )
-        ]
-    )
+    inputs = ("sequences", "manifest", "tokenizer", "summary", "sequences_of")
+    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)

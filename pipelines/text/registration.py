@@ -3,13 +3,14 @@
 from typing import Any
 
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from pipelines.card import Kind
 from pipelines.provenance import Provenance
-from pipelines.registration import EXAMPLES, enter, log_files, outputs_of
+from pipelines.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
+from pipelines.stage import stage
 from pipelines.text import model
 from unlabeled.config import Evaluation, Pretraining, Registration
 
@@ -56,16 +57,4 @@ def register(
 
 
 def create_pipeline() -> Pipeline:
-    own = ("encoder", "probe", "metrics", "predictions", "run", "manifest", "summary", "provenance")
-    parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
-    return Pipeline(
-        [
-            node(
-                register,
-                inputs={**{name: name for name in own}, **parameters, "config": "params:registration"},
-                outputs="version",
-                name="registration",
-                tags="registration",
-            )
-        ]
-    )
+    return stage("registration", register, GIVEN, "version", config="params:registration")

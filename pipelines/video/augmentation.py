@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms
 
@@ -26,18 +27,6 @@ def cache(
 
 
 def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            node(
-                cache,
-                inputs={
-                    **{name: name for name in ("sounds", "manifest", "summary")},
-                    "recipe": "params:augmentation",
-                    "folder": "spectrograms_folder",
-                },
-                outputs={name: name for name in ("spectrograms", "spectrograms_of")},
-                name="augmentation",
-                tags="augmentation",
-            )
-        ]
-    )
+    inputs, outputs = ("sounds", "manifest", "summary"), ("spectrograms", "spectrograms_of")
+    others = {"recipe": "params:augmentation", "folder": "spectrograms_folder"}
+    return stage("augmentation", cache, inputs, outputs, **others)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from pipelines.stage import stage
 from unlabeled.video.config import VideoIngestion
 
 
@@ -16,14 +17,4 @@ def ingest(config: VideoIngestion, folder: Path) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("frames", "sounds", "manifest", "quarantine", "summary")
-    return Pipeline(
-        [
-            node(
-                ingest,
-                inputs={"config": "params:ingestion", "folder": "ingestion_folder"},
-                outputs={name: name for name in outputs},
-                name="ingestion",
-                tags="ingestion",
-            )
-        ]
-    )
+    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
-from pipelines.pretraining import CHECKPOINT, tracked
+from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
@@ -53,16 +54,5 @@ def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    data = ("frames", "sounds", "spectrograms", "manifest", "summary", "spectrograms_of")
-    parameters = {"config": "params:pretraining", "recipe": "params:augmentation"}
-    return Pipeline(
-        [
-            node(
-                pretrain_with(method),
-                inputs={**{name: name for name in data}, **parameters, "folder": "model_folder"},
-                outputs={name: name for name in ("encoder", "run", "history")},
-                name="pretraining",
-                tags="pretraining",
-            )
-        ]
-    )
+    inputs = ("frames", "sounds", "spectrograms", "manifest", "summary", "spectrograms_of")
+    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)

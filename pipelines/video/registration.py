@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from pipelines import registration as of_images
 from pipelines.card import Kind
 from pipelines.provenance import Provenance
-from pipelines.registration import enter, log_files
+from pipelines.registration import GIVEN, enter, log_files
+from pipelines.stage import stage
 from pipelines.video import model
 from unlabeled.config import Evaluation, Registration
 from unlabeled.video.config import VideoPretraining
@@ -69,16 +70,5 @@ def _film(frames: np.ndarray, wave: np.ndarray, summary: dict[str, Any]) -> byte
 
 
 def create_pipeline() -> Pipeline:
-    own = ("encoder", "probe", "metrics", "predictions", "run", "frames", "sounds", "manifest", "summary", "provenance")
-    parameters = {block: f"params:{block}" for block in ("pretraining", "evaluation")}
-    return Pipeline(
-        [
-            node(
-                register,
-                inputs={**{name: name for name in own}, **parameters, "config": "params:registration"},
-                outputs="version",
-                name="registration",
-                tags="registration",
-            )
-        ]
-    )
+    inputs = ("frames", "sounds", *GIVEN)
+    return stage("registration", register, inputs, "version", config="params:registration")

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_of_others
-from pipelines.reporting import parameters_of, provenance_of, tell
+from pipelines.reporting import GIVEN, parameters_of, provenance_of, tell
+from pipelines.stage import stage
 from unlabeled.config import Evaluation, Registration
 from unlabeled.video.config import Spectrograms, VideoIngestion, VideoPretraining
 
@@ -64,21 +65,5 @@ def report(
 
 
 def create_pipeline() -> Pipeline:
-    data = ("frames", "sounds", "manifest", "summary", "quarantine")
-    own = ("features", "probe", "metrics", "predictions", "shown", "history", "run", "version")
-    blocks = ("ingestion", "augmentation", "pretraining", "evaluation", "registration")
-    return Pipeline(
-        [
-            node(
-                report,
-                inputs={
-                    **{name: name for name in (*data, *own)},
-                    **{block: f"params:{block}" for block in blocks},
-                    "folder": "reporting_folder",
-                },
-                outputs="report",
-                name="reporting",
-                tags="reporting",
-            )
-        ]
-    )
+    inputs = ("frames", "sounds", "shown", *GIVEN)
+    return stage("reporting", report, inputs, "report", folder="reporting_folder")
