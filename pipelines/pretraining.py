@@ -22,7 +22,7 @@ from unlabeled.reuse import contents_of, order_of
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
 GIVEN = {"config": "params:pretraining", "recipe": "params:augmentation", "folder": "model_folder"}
-"""To a training of any kind of data, beside these."""
+"""Inputs of the stage for every kind of data; each kind adds its own."""
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:

@@ -51,7 +51,7 @@ SAME = ("weights", "data_digest", "protocol", CODE)
 EXAMPLES = 2
 GIVEN = ("encoder", "probe", "metrics", "predictions", "manifest", "summary", "run", "provenance")
 GIVEN += ("params:pretraining", "params:evaluation")
-"""To a registration of any kind of data, beside these."""
+"""Inputs of the stage for every kind of data; each kind adds its own."""
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
 """Image files as base64, to be answered instead of arrays."""
 LONGEST_CARD = 5000

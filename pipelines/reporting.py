@@ -30,7 +30,7 @@ FINETUNED = "finetune.json"
 GIVEN = ("manifest", "summary", "quarantine", "features", "probe", "metrics", "predictions", "history", "run")
 GIVEN += ("version", "params:ingestion", "params:augmentation", "params:pretraining")
 GIVEN += ("params:evaluation", "params:registration")
-"""To a page of any kind of data, beside these."""
+"""Inputs of the stage for every kind of data; each kind adds its own."""
 
 
 def report(
