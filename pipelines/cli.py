@@ -213,6 +213,12 @@ def retrain(context: click.Context, method: str, no_push: bool) -> None:
     context.exit(result.outcome.value)
 
 
+def _is_of_memory(error: BaseException) -> bool:
+    """torch has a class for a device's, which is not imported for it, and none for the CPU's."""
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return named or isinstance(error, MemoryError)
+
+
 def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
     click.secho(f"from version {old.version} to version {new.version}", bold=True)
     for what, lines in differences.items():
@@ -229,8 +235,8 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the command again"
-        if type(cause).__name__ == "OutOfMemoryError":  # torch's, which is not imported for it
-            return "the device's memory is full: lower pretraining.batch_size"
+        if _is_of_memory(cause):
+            return "the memory is full: lower pretraining.batch_size, or take a smaller pretraining.encoder or head"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             return f"{cause.filename} cannot be opened ({cause.strerror}): change its permissions, or move the project"
         if isinstance(cause, ParameterValidationError):

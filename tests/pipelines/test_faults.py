@@ -68,6 +68,7 @@ def write_images(folder, count, size=12, start=0):
         ({"pretraining": 3}, "pretraining: received 3, expected a block of parameters"),
         ({"pretraining__method__momentun": 0.9}, "pretraining.method.momentun is not a constant of byol"),
         ({"pretraining__method__momentum": 2}, "momentum: received 2.0, expected 0 to 1"),
+        ({"pretraining__method__hidden_dim": 2**40}, "the memory is full: lower pretraining.batch_size, or"),
         ({"pretraining__batch_size": 100000}, "pretraining.batch_size: received 100000, but there are"),
         ({"pretraining__device": "cuda"}, "pretraining.device: received 'cuda', which this machine does not have"),
         ({"pretraining__optimizer": "adagrad"}, "pretraining.optimizer: received 'adagrad', expected 'sgd', 'adamw'"),
