@@ -213,18 +213,18 @@ def retrain(context: click.Context, method: str, no_push: bool) -> None:
     context.exit(result.outcome.value)
 
 
-def _is_of_memory(error: BaseException) -> bool:
-    """torch has a class for a device's, which is not imported for it, and none for the CPU's."""
-    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
-    return named or isinstance(error, MemoryError)
-
-
 def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
     click.secho(f"from version {old.version} to version {new.version}", bold=True)
     for what, lines in differences.items():
         click.echo(f"{what}: {'the same' if not lines else ''}".rstrip())
         for line in lines:
             click.echo(f"  {line}")
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """torch has a class for a device's, which is not imported for it, and none for the CPU's."""
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return named or isinstance(error, MemoryError)
 
 
 def sentence(error: BaseException) -> str | None:

@@ -47,5 +47,6 @@ def finetune(
 
 
 def create_pipeline() -> Pipeline:
-    inputs, others = ("images", "manifest", "summary", "models_folder"), {"recipe": "params:augmentation"}
-    return stage("finetune", finetune, inputs, "finetune_metrics", config="params:finetune", **others)
+    inputs = ("images", "manifest", "summary", "models_folder")
+    others = {"config": "params:finetune", "recipe": "params:augmentation"}
+    return stage("finetune", finetune, inputs, "finetune_metrics", **others)

@@ -46,23 +46,31 @@ class Optimizer:
         return [self.state[p][name] for p in weights]
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered, by the number of the parameter."""
-        return {"state": {i: self.state[p] for i, p in enumerate(self._parameters()) if p in self.state}}
+        """What is remembered, by the number of the parameter, and what holds for each group."""
+        state = {i: self.state[p] for i, p in enumerate(self._parameters()) if p in self.state}
+        return {"state": state, "param_groups": [_settings(group) for group in self.param_groups]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave, which may have been on another device.
+        """Takes over what `state_dict` gave, or torch's, which may have been on another device.
 
         Fused kernels walk through memory: a moment has to lie there in its parameter's order, channels_last too.
         """
         parameters = self._parameters()
         for i, moments in saved["state"].items():
             p = parameters[i]
-            for name, moment in moments.items():
-                self.state[p][name] = torch.empty_like(p if moment.shape == p.shape else moment.to(p.device))
-                self.state[p][name].copy_(moment)
+            self.state[p] = {
+                name: torch.empty_like(p).copy_(moment) if moment.shape == p.shape else moment.to(p.device, copy=True)
+                for name, moment in moments.items()
+            }
+        for group, others in zip(self.param_groups, saved["param_groups"], strict=True):
+            group.update({name: others[name] for name in _settings(group) if name in others})
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.param_groups for p in group["params"]]
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 class SGD(Optimizer):
@@ -86,7 +94,8 @@ class AdamW(Optimizer):
 
     def update(self, weights: list[nn.Parameter], gradients: list[Tensor], group: dict[str, Any]) -> None:
         for p in weights:
-            self.state[p].setdefault("step", torch.zeros((), device=p.device))
+            if "step" not in self.state[p]:
+                self.state[p]["step"] = torch.zeros((), device=p.device)
         steps = [self.state[p]["step"] for p in weights]
         torch._foreach_add_(steps, 1)
         moments = self.moments(weights, "exp_avg"), self.moments(weights, "exp_avg_sq"), []
