@@ -25,9 +25,10 @@ from unlabeled.decode import Decoded, pixel_limit
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.ingest import decode_batch
+from unlabeled.items import Item
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
-from unlabeled.sources import Item, file_names, printable
+from unlabeled.walk import file_names, printable
 
 PARTS = "[0-9]*.parquet"
 """In a folder of parts: those that were finished."""

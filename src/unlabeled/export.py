@@ -18,7 +18,7 @@ from unlabeled.embed import Model
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.probe import LinearProbe
-from unlabeled.sources import file_names
+from unlabeled.walk import file_names
 
 CHECKED = 64
 """Images at most that the files are checked on."""

@@ -22,9 +22,10 @@ from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
+from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
-from unlabeled.sources import Item, Source, open_source
+from unlabeled.sources import open_source
 from unlabeled.threads import batches_of, in_order
 
 logger = logging.getLogger(__name__)

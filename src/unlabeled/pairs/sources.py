@@ -9,18 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from unlabeled.errors import DataError
+from unlabeled.items import Item, Source
+from unlabeled.metadata import read_metadata
 from unlabeled.pairs.config import PairsIngestion
-from unlabeled.sources import (
-    Item,
-    Source,
-    digits,
-    holds_parquet,
-    image_folder,
-    parquet,
-    parquet_files,
-    read_metadata,
-    readable,
-)
+from unlabeled.parquet import holds_parquet, parquet_files, read_parquet, readable
+from unlabeled.sources import digits, image_folder
 
 CAPTION = "text"
 """The column that holds it."""
@@ -44,7 +37,7 @@ def open_pairs(config: PairsIngestion) -> Pairs:
         raise DataError(f"ingestion.path: {path} does not exist")
     if holds_parquet(path):
         captions = _in_parquet(path, config.label)
-        images = parquet(path, [config.label] if config.label else [])
+        images = read_parquet(path, [config.label] if config.label else [])
     else:
         captions = _in_metadata(path, config.label)
         images = image_folder(path, config.label)

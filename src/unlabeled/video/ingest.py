@@ -15,8 +15,8 @@ import pandas as pd
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.decode import UndecodableError
 from unlabeled.ingest import channel_moments, settle, split_of, stop_if_damaged, sums_of
+from unlabeled.items import Item
 from unlabeled.progress import bar
-from unlabeled.sources import Item
 from unlabeled.threads import batches_of, in_order
 from unlabeled.video.clips import Clip, parts_of, read_clip
 from unlabeled.video.config import VideoIngestion

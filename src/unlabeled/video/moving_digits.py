@@ -13,9 +13,10 @@ import numpy as np
 
 from unlabeled.arrays import replace_file
 from unlabeled.decode import decode
+from unlabeled.items import Item
 from unlabeled.progress import bar
 from unlabeled.reuse import made_by
-from unlabeled.sources import Item, digits
+from unlabeled.sources import digits
 from unlabeled.threads import in_order
 from unlabeled.video import clips
 from unlabeled.video.clips import write_clip

@@ -2,10 +2,12 @@
 
 from pathlib import Path, PurePosixPath
 
-from unlabeled.sources import Source, file_names, named_items
+from unlabeled.items import Source
+from unlabeled.sources import named_items
 from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.moving_digits import clips_folder, make_clips
+from unlabeled.walk import file_names
 
 KIND = f"clips: films ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
 
