@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from unlabeled.errors import DataError
 from unlabeled.items import Item
-from unlabeled.layout import SPLITS, official_splits
+from unlabeled.layout import SPLITS
 from unlabeled.walk import printable
 
 logger = logging.getLogger(__name__)
@@ -49,10 +49,12 @@ def read_metadata(path: Path) -> dict[str, dict[str, str]]:
 def with_metadata(root: Path, names: list[str], rows: dict[str, dict[str, str]], column: str | None) -> Iterator[Item]:
     if column and column not in next(iter(rows.values()), {column: None}):
         logger.warning("%s has no column %s: what it names is without labels", root / "metadata.csv", column)
-    splits = {name: SPLITS.get((row.get("split") or "").lower()) for name, row in rows.items()}
-    official = official_splits(splits.values())
     for name in sorted(rows.keys() - set(names)):
         yield Item(name, None)
     for name in names:
-        label = rows.get(name, {}).get(column) or None
-        yield Item(printable(name), root / name, label, official.get(splits.get(name)))
+        row = rows.get(name, {})
+        yield Item(printable(name), root / name, row.get(column) or None, split_of_row(row))
+
+
+def split_of_row(row: dict[str, str]) -> str | None:
+    return SPLITS.get((row.get("split") or "").lower())

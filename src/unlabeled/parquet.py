@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.layout import official_splits, split_in_name
+from unlabeled.items import Item, Source, Understood
+from unlabeled.layout import split_in_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +32,11 @@ def read_parquet(path: Path, labels: Sequence[str] = LABEL_COLUMNS) -> Source:
     import pyarrow.parquet as pq
 
     files = parquet_files(path)
-    official = official_splits(map(split_in_name, files))
+    official: dict[str, str] = {}
     total = 0
-    for file in files.values():
+    for name, file in files.items():
+        if split := split_in_name(name):
+            official[split] = f"{official[split]}, {name}" if split in official else name
         with readable(file):
             metadata = pq.read_metadata(file)
         _columns(file, metadata.schema.to_arrow_schema(), labels)
@@ -42,9 +44,9 @@ def read_parquet(path: Path, labels: Sequence[str] = LABEL_COLUMNS) -> Source:
 
     def items() -> Iterator[Item]:
         for name, file in files.items():
-            yield from _rows(file, name, official.get(split_in_name(name)), labels)
+            yield from _rows(file, name, split_in_name(name), labels)
 
-    return Source(items(), total)
+    return Source(items(), total, Understood(official))
 
 
 def parquet_files(path: Path) -> dict[str, Path]:
@@ -85,9 +87,7 @@ def readable(file: Path) -> Iterator[None]:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
-def _columns(
-    file: Path, schema: "pa.Schema", labels: Sequence[str]
-) -> tuple[str, str | None, list[str] | None]:
+def _columns(file: Path, schema: "pa.Schema", labels: Sequence[str]) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
     images = [field.name for field in schema if _holds_images(field.type)]
     if not images:

@@ -9,11 +9,11 @@ import numpy as np
 
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.layout import with_folder_names
-from unlabeled.metadata import read_metadata, with_metadata
+from unlabeled.items import Item, Source, Understood
+from unlabeled.layout import read_layout, with_folder_names
+from unlabeled.metadata import read_metadata, split_of_row, with_metadata
 from unlabeled.parquet import class_name, holds_parquet, read_parquet
-from unlabeled.walk import file_names
+from unlabeled.walk import IMAGES, LeftOut, find_files
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -77,7 +77,8 @@ def _torchvision(name: str, path: Path) -> Source:
                 path = f"{name}/{split}/{i}"
                 yield Item(path, image, class_name(int(label), names, path), split)
 
-    return Source(items(), sum(map(len, parts.values())))
+    official = {split: f"{name}'s {split}" for split in parts}
+    return Source(items(), sum(map(len, parts.values())), Understood(official))
 
 
 @contextmanager
@@ -96,20 +97,32 @@ def image_folder(root: Path, label: str | None = "label") -> Source:
     Args:
         label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
     """
-    return named_items(root, file_names(root, "ingestion.path"), label=label)
+    found = find_files(root, "ingestion.path")
+    return named_items(root, found.names, found.left_out, IMAGES.name, label=label)
 
 
-def named_items(root: Path, names: list[str], kind: str = "files", label: str | None = "label") -> Source:
+def named_items(
+    root: Path, names: list[str], left_out: LeftOut, unit: str, expected: str = "", label: str | None = "label"
+) -> Source:
     """What has these names below a folder, with the labels and splits of its metadata.csv, else of its folders' names.
 
     Args:
-        kind: What they are, for the DataError that is raised where there are none.
+        left_out: What of the folder is not among the names.
+        unit: What they are, in the plural.
+        expected: What they would be, for the DataError that is raised where there are none.
         label: The column of its metadata.csv that names the classes; None: nothing does.
     """
     metadata = root / "metadata.csv"
-    rows = read_metadata(metadata) if metadata.exists() else None
+    rows = read_metadata(metadata) if metadata.is_file() else None
     if not names and not rows:
-        raise DataError(f"ingestion.path: {root} holds no {kind}")
-    if rows is None:
-        return Source(with_folder_names(root, names), len(names))
-    return Source(with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
+        raise DataError(
+            f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
+        )
+    if rows is not None:  # what it names is wanted, whatever it is called
+        names = sorted({*names, *(name for name in rows if (root / name).is_file())})
+        official = {split: "the column split of metadata.csv" for row in rows.values() if (split := split_of_row(row))}
+        items = with_metadata(root, names, rows, label)
+        return Source(items, len(rows.keys() | set(names)), Understood(official, left_out))
+    layout = read_layout(names, unit)
+    names = layout.without_left_out(names, left_out)
+    return Source(with_folder_names(root, names, layout), len(names), layout.understood(left_out))

@@ -41,7 +41,7 @@ def open_pairs(config: PairsIngestion) -> Pairs:
     else:
         captions = _in_metadata(path, config.label)
         images = image_folder(path, config.label)
-    return Pairs(Source(_captioned(images.items, captions, config.together), images.total), captions)
+    return Pairs(replace(images, items=_captioned(images.items, captions, config.together)), captions)
 
 
 def captioned_digits() -> Pairs:
