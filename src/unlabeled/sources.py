@@ -1,19 +1,20 @@
 """Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from unlabeled.columns import class_name, is_none
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
-from unlabeled.layout import with_folder_names
-from unlabeled.metadata import read_metadata, with_metadata
-from unlabeled.parquet import class_name, holds_parquet, read_parquet
-from unlabeled.walk import file_names
+from unlabeled.metadata import Metadata, metadata_among, read_metadata, tell_unread, with_metadata
+from unlabeled.parquet import holds_parquet, read_parquet
+from unlabeled.walk import data_files, every_file
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -28,6 +29,15 @@ DOWNLOAD_TIMEOUT = 30
 
 def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    source = _open(config)
+    return without_labels(source) if is_none(config.label) else source
+
+
+def without_labels(source: Source) -> Source:
+    return Source((replace(item, label=None) for item in source.items), source.total)
+
+
+def _open(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
     path = Path(config.path or "data/01_raw").expanduser()
@@ -35,7 +45,9 @@ def open_source(config: Ingestion) -> Source:
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    return image_folder(path) if config.source == "image_folder" else read_parquet(path)
+    if config.source == "image_folder":
+        return image_folder(path, config.label)
+    return read_parquet(path, config.label, config.image)
 
 
 def digits() -> Source:
@@ -90,26 +102,37 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def image_folder(root: Path, label: str | None = "label") -> Source:
+def image_folder(root: Path, label: str | None = None) -> Source:
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
+        label: As `ingestion.label`.
     """
-    return named_items(root, file_names(root, "ingestion.path"), label=label)
+    found = every_file(root, "ingestion.path")
+    return named_items(root, found, data_files(found), label=label)
 
 
-def named_items(root: Path, names: list[str], kind: str = "files", label: str | None = "label") -> Source:
-    """What has these names below a folder, with the labels and splits of its metadata.csv, else of its folders' names.
+def named_items(
+    root: Path, found: Sequence[str], names: list[str], kind: str = "files", label: str | None = None
+) -> Source:
+    """What has these names below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
+        found: All files below the folder, metadata among them.
         kind: What they are, for the DataError that is raised where there are none.
-        label: The column of its metadata.csv that names the classes; None: nothing does.
+        label: As `ingestion.label`.
     """
-    metadata = root / "metadata.csv"
-    rows = read_metadata(metadata) if metadata.exists() else None
-    if not names and not rows:
+    metadata = read_metadata(root, metadata_among(root, found), names, label)
+    return items_of(root, found, names, metadata, kind, label)
+
+
+def items_of(
+    root: Path, found: Sequence[str], names: list[str], metadata: Metadata, kind: str, label: str | None
+) -> Source:
+    """As `named_items`, with metadata that have been read."""
+    if not names and not metadata.rows:
         raise DataError(f"ingestion.path: {root} holds no {kind}")
-    if rows is None:
-        return Source(with_folder_names(root, names), len(names))
-    return Source(with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
+    items = with_metadata(root, names, metadata, label)
+    if not is_none(label) and not any(item.label for item in items):
+        tell_unread(root, found, names)
+    return Source(iter(items), len(items))

@@ -7,7 +7,7 @@ from unlabeled.sources import named_items
 from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.moving_digits import clips_folder, make_clips
-from unlabeled.walk import file_names
+from unlabeled.walk import every_file
 
 KIND = f"clips: films ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
 
@@ -23,7 +23,8 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
         make_clips(root)
     else:
         root = Path(str(config.path)).expanduser()
-    return named_items(root, clip_names(file_names(root, "ingestion.path", "clips")), KIND)
+    found = every_file(root, "ingestion.path", "clips")
+    return named_items(root, found, clip_names(found), KIND, config.label)
 
 
 def clip_names(names: list[str]) -> list[str]:
