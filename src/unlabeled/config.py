@@ -40,6 +40,12 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+NO_LABELS = "none"
+LabelColumn = Annotated[Name | None, BeforeValidator(_as_text)]
+"""The column of metadata.csv or Parquet that names the classes. None: the usual one, else the names of folders; where
+neither is there, but columns that may name classes are, it has to be given. `none`: no labels."""
+
+
 def check_fractions(validation_fraction: float, test_fraction: float, unit: str) -> None:
     """Raises ValueError where nothing is left to train on; `unit`: of what, in the plural."""
     if validation_fraction + test_fraction >= 1:
@@ -93,6 +99,9 @@ class Ingestion(Block):
     some), or the folder to download to (`torchvision`)."""
     dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
     """Which of torchvision's data sets, where `source` is `torchvision`."""
+    label: LabelColumn = None
+    image: Name | None = None
+    """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
@@ -125,6 +134,12 @@ class Ingestion(Block):
         check_fractions(self.validation_fraction, self.test_fraction, "images")
         if self.source in ("image_folder", "parquet") and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
+        if self.source == "digits" and (self.label or NO_LABELS).lower() != NO_LABELS:
+            raise ValueError(
+                f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
+            )
+        if self.source in ("digits", "image_folder") and self.image:
+            raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
         return self
 
 

@@ -1,19 +1,30 @@
 """Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from unlabeled.columns import class_name, is_none
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood
-from unlabeled.layout import read_layout, with_folder_names
-from unlabeled.metadata import read_metadata, split_of_row, with_metadata
-from unlabeled.parquet import class_name, holds_parquet, read_parquet
-from unlabeled.walk import IMAGES, LeftOut, find_files
+from unlabeled.layout import read_layout
+from unlabeled.metadata import (
+    Metadata,
+    labels_by_folder,
+    metadata_among,
+    official_with_metadata,
+    read_metadata,
+    tell_labels,
+    tell_unread,
+    with_metadata,
+)
+from unlabeled.parquet import holds_parquet, read_parquet
+from unlabeled.walk import IMAGES, Found, find_files
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -28,6 +39,15 @@ DOWNLOAD_TIMEOUT = 30
 
 def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    source = _open(config)
+    return without_labels(source) if is_none(config.label) else source
+
+
+def without_labels(source: Source) -> Source:
+    return replace(source, items=(replace(item, label=None) for item in source.items))
+
+
+def _open(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
     path = Path(config.path or "data/01_raw").expanduser()
@@ -35,7 +55,9 @@ def open_source(config: Ingestion) -> Source:
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    return image_folder(path) if config.source == "image_folder" else read_parquet(path)
+    if config.source == "image_folder":
+        return image_folder(path, config.label)
+    return read_parquet(path, config.label, config.image)
 
 
 def digits() -> Source:
@@ -91,38 +113,56 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def image_folder(root: Path, label: str | None = "label") -> Source:
+def image_folder(root: Path, label: str | None = None) -> Source:
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
+        label: As `ingestion.label`.
     """
     found = find_files(root, "ingestion.path")
-    return named_items(root, found.names, found.left_out, IMAGES.name, label=label)
+    return named_items(root, found, found.names, IMAGES.name, label=label)
 
 
 def named_items(
-    root: Path, names: list[str], left_out: LeftOut, unit: str, expected: str = "", label: str | None = "label"
+    root: Path, found: Found, names: Sequence[str], unit: str, label: str | None = None, expected: str = ""
 ) -> Source:
-    """What has these names below a folder, with the labels and splits of its metadata.csv, else of its folders' names.
+    """What has these names below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
-        left_out: What of the folder is not among the names.
+        found: All that is below the folder.
         unit: What they are, in the plural.
-        expected: What they would be, for the DataError that is raised where there are none.
-        label: The column of its metadata.csv that names the classes; None: nothing does.
+        label: As `ingestion.label`.
+        expected: What they would be, for the DataError that is raised where there are none; empty: the unit.
     """
-    metadata = root / "metadata.csv"
-    rows = read_metadata(metadata) if metadata.is_file() else None
-    if not names and not rows:
+    metadata = read_metadata(root, metadata_among(root, found), [*names, *found.others], label)
+    return items_of(root, found, names, metadata, unit, label, expected)
+
+
+def items_of(
+    root: Path,
+    found: Found,
+    names: Sequence[str],
+    metadata: Metadata,
+    unit: str,
+    label: str | None,
+    expected: str = "",
+) -> Source:
+    """As `named_items`, with metadata that have been read."""
+    left_out = found.left_out
+    if not names and not metadata.rows:
         raise DataError(
             f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
         )
-    if rows is not None:  # what it names is wanted, whatever it is called
-        names = sorted({*names, *(name for name in rows if (root / name).is_file())})
-        official = {split: "the column split of metadata.csv" for row in rows.values() if (split := split_of_row(row))}
-        items = with_metadata(root, names, rows, label)
-        return Source(items, len(rows.keys() | set(names)), Understood(official, left_out))
+    listed = metadata.rows.keys() & {*names, *found.others}  # which is wanted, whatever it is called
+    names = sorted({*names, *listed})
     layout = read_layout(names, unit)
-    names = layout.without_left_out(names, left_out)
-    return Source(with_folder_names(root, names, layout), len(names), layout.understood(left_out))
+    kept = layout.without_left_out([name for name in names if name not in listed], left_out)
+    names = sorted([*kept, *listed])
+    by_folder = labels_by_folder(metadata, layout, label)
+    tell_labels(metadata, names, layout.classes, by_folder, is_none(label))
+    if not is_none(label) and not (layout.classes if by_folder else metadata.column):
+        tell_unread(root, found.others, names)
+    official = official_with_metadata(root, names, metadata, layout)
+    items = with_metadata(root, names, metadata, layout, by_folder)
+    warnings = layout.warnings if by_folder else []
+    return Source(items, len(names) + len(metadata.missing), Understood(official, left_out, warnings))

@@ -124,7 +124,7 @@ def test_a_source_says_which_splits_it_brings(tmp_path):
     official = {"train": "train/", "validation": "validation/"}
     assert opened("image_folder", tmp_path).understood.official == official
     metadata_of(tmp_path, "file_name,split\ntrain/cat/a.png,test\n")
-    assert opened("image_folder", tmp_path).understood.official == {"test": "the column split of metadata.csv"}
+    assert opened("image_folder", tmp_path).understood.official == {"validation": "validation/", "test": "metadata.csv"}
 
 
 def test_a_class_may_be_called_train_beside_others(tmp_path):
@@ -218,7 +218,7 @@ def test_spaces_around_the_names_of_metadatas_columns_do_no_harm(tmp_path):
 
 def test_metadata_without_a_column_of_labels_are_told(tmp_path, caplog):
     folder_of(tmp_path, "a.png")
-    metadata_of(tmp_path, "file_name,class\na.png,cat\n")
+    metadata_of(tmp_path, "file_name,photographer\na.png,Ann\n")
     assert items("image_folder", tmp_path) == [("a.png", None, None)]
     assert "metadata.csv has no column label: what it names is without labels" in caplog.text
 

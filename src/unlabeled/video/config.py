@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, LabelColumn, Pretraining, check_fractions
 
 
 class VideoIngestion(Block):
@@ -15,6 +15,7 @@ class VideoIngestion(Block):
     """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
     path: str | None = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
+    label: LabelColumn = None
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     """Of a clip that are looked at and listened to, from its start; a shorter sound is filled up with silence."""
     frames: Annotated[int, Field(ge=1, le=256)] = 8

@@ -27,7 +27,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
     found = find_files(root, "ingestion.path", CLIPS)
     names, strays = clip_names(found.names)
     found.left_out.add("neither videos nor parts of a clip", strays)
-    return named_items(root, names, found.left_out, CLIPS.name, EXPECTED)
+    return named_items(root, found, names, CLIPS.name, config.label, EXPECTED)
 
 
 def clip_names(names: list[str]) -> tuple[list[str], list[str]]:

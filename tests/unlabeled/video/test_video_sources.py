@@ -78,3 +78,17 @@ def test_a_path_that_is_no_folder(tmp_path):
     files(tmp_path, "a.mp4")
     assert refusal(tmp_path / "a.mp4").endswith("a.mp4 is a file, expected a folder of clips")
     assert refusal(tmp_path / "gone").endswith("does not exist")
+
+
+def test_a_column_of_classes_may_be_named(tmp_path):
+    files(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,speaker,label\na.mp4,Ann,1\nb.mp4,Bob,2\n")
+    config = VideoIngestion(source="video", path=str(tmp_path), label="speaker")
+    assert [item.label for item in open_source(config, tmp_path).items] == ["Ann", "Bob"]
+
+
+def test_metadata_in_the_folders_of_splits(tmp_path):
+    files(tmp_path, "train/a.mp4", "test/b.mp4")
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\na.mp4,cat\n")
+    (tmp_path / "test/metadata.csv").write_text("file_name,label\nb.mp4,dog\n")
+    assert items(tmp_path) == [("test/b.mp4", "dog", "test"), ("train/a.mp4", "cat", "train")]
