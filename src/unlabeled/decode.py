@@ -54,7 +54,7 @@ def pixel_limit(pixels: int) -> Iterator[None]:
 
 
 def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
-    """Decodes, cuts the centre square, resizes it (antialiased bilinear) and turns it upright as EXIF says.
+    """Decodes, turns upright as EXIF says, cuts the centre square, and resizes it (antialiased bilinear).
 
     The first frame stands for an animation; transparency is laid on white; 16 bits are scaled to 8.
 
@@ -75,9 +75,10 @@ def decode(content: bytes | np.ndarray, size: int, channels: int) -> Decoded:
         image.draft(mode, (DRAFT * size, DRAFT * size))
         image.load()  # which turns a TIFF upright, and no other format
         orientation = _orientation(image)
-        image = _centre_square(_to_mode(image, mode), size)
-        if orientation in UPRIGHT:  # turning the small square is the same as turning the image, and cheap
+        image = _to_mode(image, mode)
+        if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
             image = image.transpose(UPRIGHT[orientation])
+        image = _centre_square(image, size)
     pixels = np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
     return Decoded(np.ascontiguousarray(pixels), width, height)
 
