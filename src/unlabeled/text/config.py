@@ -18,7 +18,8 @@ class TextIngestion(Block):
     documents: Literal["file", "heading"] = "file"
     """What a document is: a file, or what follows a line `= Title =` or `# Title`."""
     passage: Annotated[int, Field(ge=50)] = 600
-    """Characters, at least, of the passages that are embedded and probed; they end where a line does."""
+    """Characters, at least, of the passages that are embedded and probed; they end where a line does, and a shorter
+    rest stays with the passage before it."""
     tokenizer: Literal["wordpiece", "bpe"] = "bpe"
     vocabulary: Annotated[int, Field(ge=300, le=65_536)] = 4096
     """Tokens that the tokenizer learns from the training split."""

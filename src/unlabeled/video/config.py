@@ -16,7 +16,8 @@ class VideoIngestion(Block):
     path: str | None = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
-    """Of a clip that are looked at and listened to, from its start; a shorter sound is filled up with silence."""
+    """Of a clip that are looked at and listened to, from where its picture or its sound begins, whichever is first; a
+    shorter sound is filled up with silence, and of a shorter picture the last frame stands."""
     frames: Annotated[int, Field(ge=1, le=256)] = 8
     """T, kept of these seconds, evenly spaced; where a clip has fewer, some are repeated."""
     image_size: Annotated[int, Field(ge=4, le=1024)] = 32
