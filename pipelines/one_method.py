@@ -12,8 +12,8 @@ from typing import Any
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from pipelines.arguments import write_params
 from pipelines.cli import QUIET, sentence
-from pipelines.parameters import flatten
 from unlabeled.progress import be_quiet
 
 
@@ -37,8 +37,7 @@ def main() -> None:
 
 
 def _arguments(env: str | None, parameters: dict[str, Any]) -> list[str]:
-    flat = dict(flatten({key: value for key, value in parameters.items() if key != "compare"}))
-    given = {"env": env, "params": ",".join(f"{name}={value}" for name, value in flat.items())}
+    given = {"env": env, "params": write_params({key: each for key, each in parameters.items() if key != "compare"})}
     return [f"--{option}={value}" for option, value in given.items() if value]
 
 
