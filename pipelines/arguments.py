@@ -8,13 +8,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipelines.parameters import flatten
-from unlabeled.config import Block, Compare, Embedding, Exporting, Finetuning, Ingestion, Registration, Search
+from unlabeled.config import Block, Embedding, Exporting, Finetuning, Ingestion, Registration, Search
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.text.config import TextIngestion
 from unlabeled.video.config import VideoIngestion
 
-BLOCKS: tuple[type[Block], ...] = (Compare, Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
+BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
 BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
 """Those that have keys whose values are texts."""
 KEY = r"[A-Za-z_][\w.]*"

@@ -16,10 +16,8 @@ from typing import Any
 
 import click
 import mlflow
-import yaml
 from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.project import LOGGING
 from kedro.utils import find_kedro_project
 from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
@@ -29,6 +27,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
 from pipelines.arguments import parse_params
 from pipelines.registry import model_name
@@ -76,7 +75,6 @@ def _run_options() -> list[click.Parameter]:
 @cli.command(name="run", params=_run_options(), help=kedro_run.help)
 @click.option("--quiet", is_flag=True, help="No bars, and no lines of what goes well.")
 def run(quiet: bool, **options) -> None:
-    _log_as_the_project_does(find_kedro_project(Path.cwd()))
     if quiet:
         os.environ[QUIET] = "true"  # for the processes that it starts, too
         be_quiet()
@@ -89,12 +87,6 @@ def run(quiet: bool, **options) -> None:
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
         kedro_run.callback(pipeline=None, **options)
-
-
-def _log_as_the_project_does(project: Path | None) -> None:
-    """Reads the project's conf/logging.yml, which Kedro finds only where a command is run in the project's root."""
-    if project and project != Path.cwd() and "KEDRO_LOGGING_CONFIG" not in os.environ:
-        LOGGING.configure(yaml.safe_load((project / "conf/logging.yml").read_text()))
 
 
 @contextmanager
@@ -117,7 +109,6 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
     from kedro.framework.session import KedroSession
 
     project = find_kedro_project(Path.cwd())  # Kedro found these commands by it
-    _log_as_the_project_does(project)
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = session.load_context()
         parameters = context.config_loader["parameters"]
@@ -269,7 +260,7 @@ def sentence(error: BaseException) -> str | None:
             lines = str(cause).splitlines()[1:] or [str(cause)]
             # A shared block comes once for itself, and once for each method.
             return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
-        if isinstance(cause, BadConfigException | MissingConfigException | yaml.YAMLError):
+        if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
             return f"the configuration cannot be read: {' '.join(str(cause).split())}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MlflowException) and "Max retries exceeded" in str(error):

@@ -66,5 +66,5 @@ def test_what_cannot_be_read_is_told(written, said):
 
 
 def test_every_block_with_texts_is_known():
-    with_texts = {block for block in subclasses(Block) if any(map(block.takes_text, block.model_fields))}
+    with_texts = {each for each in subclasses(Block) if any(map(each.takes_text, each.model_fields))}
     assert {each for each in with_texts if hasattr(each, "block")} == set(arguments.BLOCKS)
