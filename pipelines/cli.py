@@ -108,7 +108,7 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
     """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
     from kedro.framework.session import KedroSession
 
-    project = find_kedro_project(Path.cwd())  # Kedro found these commands by it
+    project = find_kedro_project(Path.cwd()) or Path.cwd()  # installed: `python -m pipelines`
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = session.load_context()
         parameters = context.config_loader["parameters"]

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.utils import is_kedro_project
 
 from pipelines.arguments import write_params
 from pipelines.cli import QUIET, sentence
@@ -22,7 +24,10 @@ def main() -> None:
     project, method = Path(order["project_path"]), order["method"]
     # What MLflow keeps as the command that repeats this run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
-    bootstrap_project(project)
+    if is_kedro_project(project):
+        bootstrap_project(project)
+    else:  # installed: `python -m pipelines`
+        configure_project("pipelines")
     if QUIET in os.environ:
         be_quiet()
     try:
