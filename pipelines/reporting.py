@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
 from pipelines.stage import stage
+from pipelines.store import database_uri
 from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
@@ -122,8 +124,8 @@ def _where_runs_are() -> str:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return uri
-    own = f"sqlite:///{Path('mlflow.db').resolve()}"
-    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if uri == own else uri}"
+    here = uri == database_uri(Path("mlflow.db").resolve())
+    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if here else shlex.quote(uri)}"
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:

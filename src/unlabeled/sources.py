@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unlabeled.config import Ingestion
+from unlabeled.config import RAW, Ingestion
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.layout import with_folder_names
@@ -30,8 +30,8 @@ def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     if config.source == "digits":
         return digits()
-    path = Path(config.path or "data/01_raw").expanduser()
-    if config.source == "torchvision" and not (config.path and holds_parquet(path)):
+    path = Path(config.path or f"{RAW}/{config.dataset}").expanduser()
+    if config.source == "torchvision" and not holds_parquet(path):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
@@ -51,7 +51,8 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    folder = path / name
+    within = path / name
+    folder = path if path.name == name and not within.exists() else within
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
     if name == "svhn":

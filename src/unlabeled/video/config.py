@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, Location, Pretraining, check_fractions
 
 
 class VideoIngestion(Block):
@@ -13,7 +13,7 @@ class VideoIngestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["moving_digits", "video"] = "moving_digits"
     """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
-    path: str | None = None
+    path: Location = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     """Of a clip that are looked at and listened to, from where its picture or its sound begins, whichever is first; a
