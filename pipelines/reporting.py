@@ -17,7 +17,7 @@ from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
 from pipelines.stage import stage
 from pipelines.store import database_uri
-from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def report(
             evaluation=evaluation,
             finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
             provenance=provenance_of(run, version),
-            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+            parameters=(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
     tell(method, summary, metrics, folder)
@@ -94,11 +94,6 @@ def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
-
-
-def parameters_of(*blocks: Block) -> dict[str, Any]:
-    """All of the blocks' parameters, by dotted name."""
-    return {f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()}
 
 
 def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
