@@ -10,7 +10,7 @@ from unlabeled.columns import find_labels, find_splits, split_of, tell_columns
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.layout import official_splits, split_in_name
-from unlabeled.tables import Table, parquet_table, readable
+from unlabeled.tables import Table, declared_beside, parquet_table, readable
 from unlabeled.walk import every_file, is_metadata
 
 logger = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None)
         DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
     """
     files = parquet_files(path)
-    images, tables = parquet_tables(files, image)
+    root = path if path.is_dir() else path.parent
+    images, tables = parquet_tables(root, files, image)
     labels, splits = find_labels(tables, label), find_splits(tables)
     if labels.question:
         raise DataError(labels.question)
     tell_columns(tables, labels, splits)
     official = official_splits({*splits.found, *map(split_in_name, files)})
     wanted = [column for column in (labels.column, splits.column) if column]
-    root = path if path.is_dir() else path.parent
 
     def items() -> Iterator[Item]:
         for number, name in enumerate(files):
@@ -64,7 +64,7 @@ def _count(file: Path) -> int:
     return pq.read_metadata(file).num_rows
 
 
-def parquet_tables(files: dict[str, Path], image: str | None = None) -> tuple[list[str], list[Table]]:
+def parquet_tables(root: Path, files: dict[str, Path], image: str | None = None) -> tuple[list[str], list[Table]]:
     """For each file the name of its column of images, and its other columns as a table.
 
     Args:
@@ -78,7 +78,7 @@ def parquet_tables(files: dict[str, Path], image: str | None = None) -> tuple[li
             schema = pq.read_schema(file)
         candidates = [field.name for field in schema if _holds_images(field.type)]
         images.append(_image_column(file, schema.names, candidates, image))
-        tables.append(parquet_table(file, name, candidates))
+        tables.append(parquet_table(file, name, candidates, declared_beside(root, schema.names)))
     return images, tables
 
 

@@ -56,6 +56,15 @@ def test_a_column_that_is_declared_to_be_of_classes_is_one(tmp_path):
     assert labels(path) == ANIMALS
 
 
+def test_names_of_classes_may_be_declared_beside_the_files(tmp_path):
+    table_of(tmp_path / "data/a.parquet", label=[0, 1] * 4)
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": features}}))
+    assert labels(tmp_path) == ANIMALS
+    (tmp_path / "dataset_infos.json").write_text("[]")
+    assert "dataset_infos.json is not a dataset_infos.json of the Hugging Face Hub" in refusal(tmp_path)
+
+
 def test_fine_labels_go_before_coarse_ones(tmp_path):
     names = {"coarse_label": ["pet"], "fine_label": ["cat", "dog"]}
     path = table_of(tmp_path / "a.parquet", names, coarse_label=[0] * 8, fine_label=[0, 1] * 4)

@@ -103,7 +103,8 @@ def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:
 
 def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
     """The images of Parquet files, and the captions in the same rows."""
-    _, tables = parquet_tables(parquet_files(path), config.image)
+    root = path if path.is_dir() else path.parent
+    _, tables = parquet_tables(root, parquet_files(path), config.image)
     question = find_labels(tables, config.label).question
     if question:
         logger.warning(question)
