@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -199,7 +199,7 @@ class _Names:
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self.root, self.names = root, frozenset(names)
-        self.roots = root.absolute(), root.resolve()
+        self.roots = [f"{path.as_posix().rstrip('/')}/" for path in (root.absolute(), root.resolve())]
 
     @cached_property
     def alike(self) -> dict[str, list[str]]:
@@ -240,11 +240,8 @@ class _Names:
 
     def _below(self, folder: str, name: str) -> str | None:
         """A name relative to the root; None: it is of what lies elsewhere."""
-        path = posixpath.normpath(posixpath.join(self.roots[0].as_posix(), folder, name))
-        for root in self.roots:
-            if PurePosixPath(path).is_relative_to(root):
-                return PurePosixPath(path).relative_to(root).as_posix()
-        return None
+        path = posixpath.normpath(posixpath.join(self.roots[0], folder, name))
+        return next((path.removeprefix(root) for root in self.roots if path.startswith(root)), None)
 
 
 def _differences(name: str, other: str) -> str:
