@@ -111,7 +111,8 @@ class Ingestion(Block):
     """None: 1 where the first images are all grey, else 3."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the images that come without an official test split."""
+    """Shares drawn by content of the images that are in no official split, or in that for training: for validation
+    where there is no official validation split, for test where there is no official test split."""
     max_quarantined: Fraction = 0.05
     max_pixels: Count = 100_000_000
     """Larger images are taken for decompression bombs and quarantined."""

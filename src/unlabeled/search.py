@@ -13,6 +13,7 @@ from unlabeled.decode import UndecodableError, decode
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
+from unlabeled.walk import read_file
 
 ROWS = 4096
 """Of the file, in memory at a time."""
@@ -44,7 +45,7 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixels = decode(image.read_bytes(), encoder.image_size, encoder.channels).pixels
+        pixels = decode(read_file(image), encoder.image_size, encoder.channels).pixels
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -105,7 +106,7 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
 
 def _tile(file: Path, alt: str, caption: str) -> Tile:
     try:
-        pixels = decode(file.read_bytes(), LARGE_SIDE, 3).pixels
+        pixels = decode(read_file(file), LARGE_SIDE, 3).pixels
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -1,7 +1,7 @@
 """Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,11 @@ import numpy as np
 from unlabeled.columns import class_name, is_none
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.metadata import Metadata, metadata_among, read_metadata, tell_unread, with_metadata
+from unlabeled.items import Item, Source, Understood
+from unlabeled.layout import read_layout, with_folder_names
+from unlabeled.metadata import Metadata, read_metadata, unread_labels, with_metadata
 from unlabeled.parquet import holds_parquet, read_parquet
-from unlabeled.walk import data_files, every_file
+from unlabeled.walk import IMAGES, Found, find_files
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -34,7 +35,7 @@ def open_source(config: Ingestion) -> Source:
 
 
 def without_labels(source: Source) -> Source:
-    return Source((replace(item, label=None) for item in source.items), source.total)
+    return replace(source, items=(replace(item, label=None) for item in source.items))
 
 
 def _open(config: Ingestion) -> Source:
@@ -89,7 +90,8 @@ def _torchvision(name: str, path: Path) -> Source:
                 path = f"{name}/{split}/{i}"
                 yield Item(path, image, class_name(int(label), names, path), split)
 
-    return Source(items(), sum(map(len, parts.values())))
+    official = {split: f"{name}'s {split}" for split in parts}
+    return Source(items(), sum(map(len, parts.values())), Understood(official))
 
 
 @contextmanager
@@ -108,31 +110,36 @@ def image_folder(root: Path, label: str | None = None) -> Source:
     Args:
         label: As `ingestion.label`.
     """
-    found = every_file(root, "ingestion.path")
-    return named_items(root, found, data_files(found), label=label)
+    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label)
 
 
-def named_items(
-    root: Path, found: Sequence[str], names: list[str], kind: str = "files", label: str | None = None
-) -> Source:
-    """What has these names below a folder, with the labels and splits of its metadata, else of its folders' names.
+def named_items(root: Path, found: Found, unit: str, expected: str = "", label: str | None = None) -> Source:
+    """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
-        found: All files below the folder, metadata among them.
-        kind: What they are, for the DataError that is raised where there are none.
+        unit: What it is, in the plural.
+        expected: What it would be, for the DataError that is raised where there is none.
         label: As `ingestion.label`.
     """
-    metadata = read_metadata(root, metadata_among(root, found), names, label)
-    return items_of(root, found, names, metadata, kind, label)
+    return described_items(root, found, read_metadata(root, found, label), unit, expected, label)
 
 
-def items_of(
-    root: Path, found: Sequence[str], names: list[str], metadata: Metadata, kind: str, label: str | None
+def described_items(
+    root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
 ) -> Source:
     """As `named_items`, with metadata that have been read."""
-    if not names and not metadata.rows:
-        raise DataError(f"ingestion.path: {root} holds no {kind}")
-    items = with_metadata(root, names, metadata, label)
+    left_out = found.left_out
+    if not found.names and not metadata.rows:
+        raise DataError(
+            f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
+        )
+    listed = metadata.rows.keys() - metadata.missing.keys()  # what is named is wanted, whatever it is called
+    layout = read_layout(sorted(listed.union(found.names)), unit)
+    others = [name for name in found.names if name not in listed]
+    names = sorted(listed.union(layout.without_left_out(others, left_out)))
+    items, warnings = with_metadata(list(with_folder_names(root, names, layout)), names, metadata, label)
     if not is_none(label) and not any(item.label for item in items):
-        tell_unread(root, found, names)
-    return Source(iter(items), len(items))
+        warnings += unread_labels(found)
+    folders = layout.understood(left_out)
+    official = folders.official | metadata.official
+    return Source(iter(items), len(items), Understood(official, left_out, warnings + folders.warnings))

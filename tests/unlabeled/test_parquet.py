@@ -36,6 +36,10 @@ def labels(path, **options):
     return [item.label for item in items(path, **options)]
 
 
+def warnings(path):
+    return open_source(Ingestion(source="parquet", path=str(path))).understood.warnings
+
+
 def refusal(path, **options):
     with pytest.raises(DataError) as refused:
         items(path, **options)
@@ -147,11 +151,11 @@ def test_names_of_classes_that_one_file_declares_are_those_of_the_others(tmp_pat
     assert labels(tmp_path) == ["cat", "dog", "cat", "dog"]
 
 
-def test_a_file_without_the_column_is_without_labels_and_is_told(tmp_path, caplog):
+def test_a_file_without_the_column_is_without_labels_and_is_told(tmp_path):
     table_of(tmp_path / "test.parquet", id=[0, 1])
     table_of(tmp_path / "train.parquet", label=["cat", "dog"])
     assert labels(tmp_path) == [None, None, "cat", "dog"]
-    assert "test.parquet has no column label: it is without labels" in caplog.text
+    assert warnings(tmp_path) == ["test.parquet has no column label: it is without labels"]
 
 
 def test_numbers_in_one_file_and_names_in_another_are_refused(tmp_path):
@@ -190,11 +194,12 @@ def test_of_several_columns_of_images_one_has_to_be_named(tmp_path):
     assert message.startswith("ingestion.image: received 'middle', expected one of") and "left, right" in message
 
 
-def test_that_others_than_image_are_left_out_is_told(tmp_path, caplog):
+def test_that_others_than_image_are_left_out_is_told(tmp_path):
     columns = {name: pa.array([{"bytes": name.encode(), "path": None}], IMAGE) for name in ("image", "mask")}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert [item.content for item in items(tmp_path)] == [b"image"]
-    assert "of the columns of images image, mask, image is read" in caplog.text
+    told = "of the columns of images image is read, mask not: ingestion.image names another"
+    assert warnings(tmp_path) == [told]
 
 
 def test_a_column_of_images_is_of_parquet():

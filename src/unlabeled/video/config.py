@@ -28,7 +28,7 @@ class VideoIngestion(Block):
     """Hz of the stored sound, which is mono; sound of any other rate is resampled."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the clips that come without an official test split."""
+    """Shares drawn by content, where there is no such official split, of the clips that are in none."""
     max_quarantined: Fraction = 0.05
     rare_labels: Literal["refuse", "drop"] = "refuse"
     """A class with one clip: stop, or keep the clip without its label."""
