@@ -25,8 +25,8 @@ SPLIT = "split"
 USUAL_SPLITS = {"set", "subset", "partition"}
 """Columns of splits where all of their values are names of splits."""
 NO_CLASSES = re.compile(
-    r"is_(train|valid|val|test).*|split|set|subset|partition|fold|(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|"
-    r"size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
+    r"is_(train|valid|val|test).*|split|set|subset|partition|fold|"
+    r"(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
     r"format|channels|mode|bbox)"
 )
 """Names of columns that nobody is asked about."""
@@ -230,7 +230,7 @@ def _is_declared(column: str, tables: Iterable[Table]) -> bool:
 def _question(tables: Sequence[Table], rivals: Sequence[str]) -> str:
     which = f"the column {rivals[0]}" if len(rivals) == 1 else f"one of the columns {', '.join(rivals)}"
     return (
-        f"{where(tables)}: {which} may name the classes, and none is called label: set ingestion.label={rivals[0]}"
+        f"{where(tables)}: {which} may name the classes: set ingestion.label={rivals[0]}"
         f"{' (or another)' if len(rivals) > 1 else ''}, or ingestion.label={NO_LABELS}"
     )
 

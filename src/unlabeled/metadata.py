@@ -219,11 +219,16 @@ class _Names:
         alike = [self.alike[_folded(name)] for name in tried if name and _folded(name) in self.alike]
         if alike and len(alike[0]) == 1:
             return alike[0][0]
-        return next((name for name in tried if name and os.path.isfile(self.root / name)), None)  # noqa: PTH113
+        there = [name for name in tried if name and os.path.isfile(self.root / name)]  # noqa: PTH113
+        if not there:
+            return None
+        real = self._below("", os.path.realpath(self.root / there[0]))
+        return real if real in self.names else there[0]
 
     def why_missing(self, folder: str, listed: str) -> str:
         """Why no file has a name that is listed, and which file has nearly that name."""
-        if os.path.exists(path := self.root / folder / listed):  # noqa: PTH110 — a name too long is one that is not there
+        # Not of pathlib: there, a name that is too long raises.
+        if os.path.exists(path := self.root / folder / listed):  # noqa: PTH110
             problem = "outside of ingestion.path" if self._below(folder, listed) is None else "not of what is read"
             return f"listed and there, but {problem}: {path}"
         wanted = listed.replace("\\", "/")

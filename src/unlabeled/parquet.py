@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unlabeled.columns import find_labels, find_splits, split_of, tell_columns
+from unlabeled.columns import find_labels, find_splits, is_none, split_of, tell_columns
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood
 from unlabeled.layout import split_in_name
@@ -66,6 +66,8 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None)
                 yield Item(place, content, labels.of(number, row), split)
 
     warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
+    if not (labels.column or is_none(label)):
+        warnings += _unread_metadata(path)
     total = sum(_count(root / table.name) for table in tables)
     return Source(items(), total, Understood(official, warnings=warnings))
 
@@ -102,6 +104,11 @@ def _unread_images(parts: Sequence[Part]) -> list[str]:
     return [
         f"of the columns of images {parts[0].images} is read, {', '.join(unread)} not: ingestion.image names another"
     ]
+
+
+def _unread_metadata(path: Path) -> list[str]:
+    names = find_files(path, "ingestion.path").metadata if path.is_dir() else []
+    return [f"{', '.join(names)} is not read: the labels of images in Parquet are one of its columns"] if names else []
 
 
 def _count(file: Path) -> int:

@@ -62,8 +62,7 @@ def plain(column: str) -> str:
 
 
 def _csv(path: Path, known: Sequence[str]) -> Table:
-    encoding = _encoding(path)
-    with _csv_errors(path), path.open(newline="", encoding=encoding) as file:
+    with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
         header, start, delimiters = _first_line(file)
         headers = {each: _header(header, each) for each in delimiters}
     delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), delimiters[0])
@@ -72,7 +71,7 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
         raise DataError(f"{path} has two columns {twice[0]}, expected one")
 
     def read(wanted: Sequence[str]) -> Rows:
-        with _csv_errors(path), path.open(newline="", encoding=encoding) as file:
+        with _errors(path, "CSV"), path.open(newline="", encoding=encoding) as file:
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             for values in reader:
                 values = [value.strip() for value in values]
@@ -123,22 +122,22 @@ def _encoding(path: Path) -> str:
 
 
 @contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
+def _errors(path: Path, kind: str) -> Iterator[None]:
+    """What is wrong with a file of text becomes a DataError that says which kind of file was expected."""
     try:
         yield
     except (UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}): save it as CSV UTF-8") from error
+        raise DataError(f"{path} is not a {kind} file in UTF-8 ({error}): save it as {kind} in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _json_lines(path: Path) -> Table:
     def objects() -> Iterator[tuple[str, dict[str, Any]]]:
-        with path.open(encoding="utf-8-sig") as file:
-            try:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield f"{path}, line {number}", _object(path, number, line)
-            except UnicodeError as error:
-                raise DataError(f"{path} is not a file of JSON lines in UTF-8 ({error})") from error
+        with _errors(path, "JSON lines"), path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _object(path, number, line)
 
     def read(wanted: Sequence[str]) -> Rows:
         for place, row in objects():

@@ -160,7 +160,7 @@ def test_a_column_of_any_name_is_taken_where_it_is_named(tmp_path):
 def test_a_column_that_may_name_the_classes_is_asked_about(tmp_path):
     root = animals(tmp_path, "file_name,breed,width,uploaded_by_id,caption,seconds", row="{name},{animal},64,7,a,0.{i}")
     assert refusal(root) == (
-        f"{root}/metadata.csv: the column breed may name the classes, and none is called label: "
+        f"{root}/metadata.csv: the column breed may name the classes: "
         f"set ingestion.label=breed, or ingestion.label=none"
     )
 
@@ -299,7 +299,7 @@ def test_several_labels_an_image_are_refused_and_can_be_left_out(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("between", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_csv_of_any_spreadsheet(tmp_path, encoding, between, newline):
     folder_of(tmp_path, "a.png", "b.png")
     rows = [("file_name", "label", "", ""), ("a.png", "Käfer", "", ""), ("b.png", "bee", "", ""), ("", "", "", "")]
@@ -340,6 +340,19 @@ def test_names_as_macos_windows_and_the_web_write_them(tmp_path, name, listed):
     folder_of(tmp_path, name)
     written(tmp_path / "metadata.csv", [*HEAD, f'"{listed.format(root=tmp_path)}",cat'])
     assert labels(tmp_path) == {name: "cat"}
+
+
+def test_a_name_by_way_of_a_link_is_of_the_file_that_is_read(tmp_path):
+    folder_of(tmp_path, "photos/a.png")
+    (tmp_path / "latest").symlink_to("photos")
+    written(tmp_path / "metadata.csv", [*HEAD, "latest/a.png,cat"])
+    assert labels(tmp_path) == {"photos/a.png": "cat"}
+
+
+def test_metadata_that_cannot_be_read_are_told(tmp_path):
+    folder_of(tmp_path, "a.png")
+    (tmp_path / "metadata.csv").symlink_to("nowhere")
+    assert refusal(tmp_path) == f"{tmp_path}/metadata.csv cannot be read (No such file or directory)"
 
 
 def test_names_that_differ_in_case_alone_are_two_files(tmp_path):

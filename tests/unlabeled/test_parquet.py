@@ -87,8 +87,7 @@ def test_a_column_that_may_name_the_classes_is_asked_about(tmp_path):
         breed=ANIMALS, width=[32] * 8, seconds=[i / 10 for i in range(8)], vector=[[1.0], [2.0]] * 4, text=ANIMALS,
     )  # fmt: skip
     assert refusal(path) == (
-        "a.parquet: the column breed may name the classes, and none is called label: set ingestion.label=breed, or "
-        "ingestion.label=none"
+        "a.parquet: the column breed may name the classes: set ingestion.label=breed, or ingestion.label=none"
     )
     assert labels(path, label="breed") == ANIMALS
     assert labels(path, label="none") == [None] * 8
@@ -169,6 +168,12 @@ def test_metadata_beside_images_in_parquet_are_no_images(tmp_path):
     table_of(tmp_path / "a.parquet", label=["cat", "dog"])
     pq.write_table(pa.table({"file_name": ["a.png"], "label": ["fox"]}), tmp_path / "metadata.parquet")
     assert labels(tmp_path) == ["cat", "dog"]
+
+
+def test_metadata_beside_unlabelled_images_in_parquet_are_told(tmp_path):
+    table_of(tmp_path / "a.parquet", id=[0, 1])
+    (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,cat\n")
+    assert warnings(tmp_path) == ["metadata.csv is not read: the labels of images in Parquet are one of its columns"]
 
 
 def test_metadata_alone_are_told_the_source_that_reads_them(tmp_path):
