@@ -47,6 +47,12 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+NO_LABELS = "none"
+LabelColumn = Annotated[Name | None, BeforeValidator(_as_text)]
+"""The column of metadata.csv or Parquet that names the classes. None: the usual one, else the names of folders; where
+neither is there, but columns that may name classes are, it has to be given. `none`: no labels."""
+
+
 def _may_be_text(annotation: Any) -> bool:
     """Whether a type hint is `str`, or has it as a branch."""
     branches = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
@@ -117,6 +123,9 @@ class Ingestion(Block):
     some), or the folder to download to (`torchvision`; None: data/01_raw)."""
     dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
     """Which of torchvision's data sets, where `source` is `torchvision`."""
+    label: LabelColumn = None
+    image: Name | None = None
+    """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
@@ -126,7 +135,8 @@ class Ingestion(Block):
     """None: 1 where the first images are all grey, else 3."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the images that come without an official test split."""
+    """Shares drawn by content of the images that are in no official split, or in that for training: for validation
+    where there is no official validation split, for test where there is no official test split."""
     max_quarantined: Fraction = 0.05
     max_pixels: Count = 100_000_000
     """Larger images are taken for decompression bombs and quarantined."""
@@ -154,6 +164,12 @@ class Ingestion(Block):
         check_fractions(self.validation_fraction, self.test_fraction, "images")
         if self.source in ("image_folder", "parquet") and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
+        if self.source == "digits" and (self.label or NO_LABELS).lower() != NO_LABELS:
+            raise ValueError(
+                f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
+            )
+        if self.source in ("digits", "image_folder") and self.image:
+            raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
         return self
 
 

@@ -18,7 +18,7 @@ from unlabeled.embed import Model
 from unlabeled.encoders import ImageEncoder, fit
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.probe import LinearProbe
-from unlabeled.walk import file_names
+from unlabeled.walk import find_files, read_file
 
 CHECKED = 64
 """Images at most that the files are checked on."""
@@ -135,7 +135,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     """
     size, channels = encoder.image_size, encoder.channels
     if given is not None:
-        files = [given] if given.is_file() else [given / name for name in file_names(given, "export.image")]
+        files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
         decoded = list(islice(_decoded(files, size, channels), CHECKED))
         if not decoded:
             raise DataError(f"export.image: {given} holds no image that can be read")
@@ -151,6 +151,6 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
 def _decoded(files, size: int, channels: int):
     for file in files:
         try:
-            yield decode(file.read_bytes(), size, channels).pixels
+            yield decode(read_file(file), size, channels).pixels
         except (UndecodableError, OSError):
             continue

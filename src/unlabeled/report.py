@@ -14,6 +14,7 @@ from unlabeled import charts, diagnosis
 from unlabeled.arrays import spread
 from unlabeled.config import Augmentation, Evaluation, Pretraining, in_words
 from unlabeled.config import Block as Parameters
+from unlabeled.data_section import SHOWN, understood
 from unlabeled.diagnosis import Finding
 from unlabeled.encoders import ImageEncoder
 from unlabeled.page import (
@@ -440,10 +441,8 @@ def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
 
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
-    rows = [[name, _as_text(summary[name])] for name in summary if name not in ("classes", "splits")]
-    rows += [[f"split {split}", f"{count:,}"] for split, count in summary["splits"].items()]
-    rows.append(["classes", f"{len(summary['classes'])}: {', '.join(summary['classes'][:30])}"])
-    blocks: list[Block] = [Table(["what", "value"], rows, "What ingestion read.")]
+    rows = [[name, _as_text(summary[name])] for name in summary if name not in SHOWN]
+    blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)
         caption = f"{len(evidence.quarantine)} files in quarantine, and why; the first {len(bad)}."

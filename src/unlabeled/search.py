@@ -13,6 +13,7 @@ from unlabeled.decode import UndecodableError, decode
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
+from unlabeled.walk import read_file
 
 ROWS = 4096
 """Of the file, in memory at a time."""
@@ -44,7 +45,7 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixels = decode(image.read_bytes(), encoder.image_size, encoder.channels).pixels
+        pixels = decode(read_file(image), encoder.image_size, encoder.channels).pixels
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -108,7 +109,7 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
 
 def _tile(file: Path, alt: str, caption: str) -> Tile:
     try:
-        content = file.read_bytes()
+        content = read_file(file)
         found = decode(content, LARGE_SIDE, 3)
         side = min(LARGE_SIDE, found.width, found.height)
         pixels = decode(content, side, 3).pixels  # a tiny image as it is, not a smooth enlargement

@@ -218,7 +218,7 @@ def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for number, pixels in enumerate(load_digits().images[:20]):
         Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(folder / f"{number:02d}.png")
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.bin").write_text("no image")
     return folder
 
 

@@ -15,8 +15,6 @@ class PairsIngestion(Ingestion):
     """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
     path: Location = None
     """Of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of them."""
-    label: Name | None = "label"
-    """The column whose values are the classes, where there is one; None: no labels."""
     together: str | None = None
     """A regular expression, of the source `pairs`: captions that read alike without what it matches stay on one side of
     the split. None: the split follows from the image's content."""

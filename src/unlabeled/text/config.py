@@ -25,7 +25,7 @@ class TextIngestion(Block):
     """Tokens that the tokenizer learns from the training split."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the documents."""
+    """Shares drawn by content, where there is no such official split, of the documents that are in none."""
     max_quarantined: Fraction = 0.05
 
     @property

@@ -15,10 +15,10 @@ from unlabeled.arrays import replace_file
 from unlabeled.decode import Decoded, UndecodableError, decode
 from unlabeled.video.config import VideoIngestion
 
-VIDEOS = (".mp4", ".webm", ".mkv", ".mov")
+VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SOUND = ".wav"
-READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wav"}
+READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav"}
 """No playlists, whatever a file is called: FFmpeg would open the files and the addresses that they name."""
 FPS = 25
 """Frames a second of a film that does not say how many it has."""
