@@ -195,9 +195,8 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
     """Logs a model of images that loads without this project, with its record, and returns its id."""
-    # Any number of images of any height and width.
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
-    signature = ModelSignature(inputs, outputs_of(encoder, probe), FILES)
+    # Without a schema of inputs: a server would cast fractions to uint8 by it, and black images would be answered.
+    signature = ModelSignature(None, outputs_of(encoder, probe), FILES)
     example = np.array(images[:EXAMPLES])
     return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
 

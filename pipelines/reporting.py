@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from mlflow.tracking import MlflowClient
 from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
 from pipelines.stage import stage
-from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
+from pipelines.store import database_uri
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def report(
             evaluation=evaluation,
             finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
             provenance=provenance_of(run, version),
-            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+            parameters=(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
     tell(method, summary, metrics, folder)
@@ -92,11 +94,6 @@ def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
-
-
-def parameters_of(*blocks: Block) -> dict[str, Any]:
-    """All of the blocks' parameters, by dotted name."""
-    return {f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()}
 
 
 def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
@@ -122,8 +119,8 @@ def _where_runs_are() -> str:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return uri
-    own = f"sqlite:///{Path('mlflow.db').resolve()}"
-    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if uri == own else uri}"
+    here = uri == database_uri(Path("mlflow.db").resolve())
+    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if here else shlex.quote(uri)}"
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from unlabeled.config import NO_LABELS
 from unlabeled.errors import DataError
-from unlabeled.layout import SPLITS, split_in_name
+from unlabeled.layout import SPLITS, split_named
 from unlabeled.tables import Table, plain
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ SPLIT = "split"
 USUAL_SPLITS = {"set", "subset", "partition"}
 """Columns of splits where all of their values are names of splits."""
 NO_CLASSES = re.compile(
-    r"is_(train|valid|val|test).*|split|set|subset|partition|fold|(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|"
-    r"size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
+    r"is_(train|valid|val|test).*|split|set|subset|partition|fold|"
+    r"(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
     r"format|channels|mode|bbox)"
 )
 """Names of columns that nobody is asked about."""
@@ -110,8 +110,8 @@ def find_splits(tables: Sequence[Table]) -> Splits:
     return Splits()
 
 
-def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> None:
-    """Says which columns there are, which of them are read, and which tables have no labels."""
+def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> list[str]:
+    """Says which columns there are and which of them are read; returns a warning of tables without labels."""
     logger.info(
         "%s: of the columns %s, %s has the labels and %s the splits",
         where(tables),
@@ -119,8 +119,8 @@ def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> Non
         labels.column or "none",
         splits.column or "none",
     )
-    if without := [table.name for table in tables if labels.column and labels.column not in table.columns]:
-        logger.warning("%s has no column %s: it is without labels", ", ".join(without), labels.column)
+    without = [table.name for table in tables if labels.column and labels.column not in table.columns]
+    return [f"{', '.join(without)} has no column {labels.column}: it is without labels"] if without else []
 
 
 def _columns(tables: Sequence[Table]) -> list[str]:
@@ -129,7 +129,7 @@ def _columns(tables: Sequence[Table]) -> list[str]:
 
 def split_of(value: Any) -> str | None:
     """The split that a value names; None: it is missing, or names none."""
-    return split_in_name(str(value)) if value else None
+    return split_named(str(value)) if value else None
 
 
 def class_name(label: int, names: list[str] | None, place: str) -> str | None:
@@ -230,7 +230,7 @@ def _is_declared(column: str, tables: Iterable[Table]) -> bool:
 def _question(tables: Sequence[Table], rivals: Sequence[str]) -> str:
     which = f"the column {rivals[0]}" if len(rivals) == 1 else f"one of the columns {', '.join(rivals)}"
     return (
-        f"{where(tables)}: {which} may name the classes, and none is called label: set ingestion.label={rivals[0]}"
+        f"{where(tables)}: {which} may name the classes: set ingestion.label={rivals[0]}"
         f"{' (or another)' if len(rivals) > 1 else ''}, or ingestion.label={NO_LABELS}"
     )
 

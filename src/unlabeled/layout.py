@@ -112,10 +112,6 @@ class Layout:
     official: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    @property
-    def classes(self) -> set[str]:
-        return {place.label for place in self.places.values() if place.label}
-
     def place_of(self, name: str) -> Place:
         return self.places[_parent(name)]
 

@@ -6,19 +6,19 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from unlabeled.columns import Labels, Splits, find_labels, find_splits, is_none, split_of, tell_columns, where
+from unlabeled.endings import NOTES
 from unlabeled.errors import DataError
 from unlabeled.items import Item
-from unlabeled.layout import Layout, with_folder_names
 from unlabeled.tables import Table, open_table, plain
-from unlabeled.walk import METADATA, Found, is_metadata
+from unlabeled.walk import METADATA, Found
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class Metadata(NamedTuple):
         missing: Names that are listed, and why no file has them.
         column: The column of the labels; None: there are none.
         question: See `Labels`.
+        official: By split that they name, what says so.
+        warnings: What a person should know, a sentence each.
     """
 
     name: str
@@ -52,55 +54,52 @@ class Metadata(NamedTuple):
     missing: dict[str, str]
     column: str | None
     question: str | None
+    official: dict[str, str]
+    warnings: list[str]
 
 
-def metadata_among(root: Path, found: Found) -> list[str]:
-    """The metadata that were found. Raises DataError for two in one folder, or for a spreadsheet alone."""
-    folders = defaultdict(list)
+def _check_files(root: Path, found: Found) -> None:
+    """Raises DataError for two files of metadata in one folder, and for a spreadsheet without any beside it."""
+    folders: dict[str, str] = {}
     for name in found.metadata:
-        folders[posixpath.dirname(name)].append(name)
-    for first, *others in folders.values():
-        if others:
-            raise DataError(f"ingestion.path: received {root / first} and {root / others[0]}, expected one of both")
+        if (other := folders.setdefault(posixpath.dirname(name), name)) != name:
+            raise DataError(f"ingestion.path: received {root / other} and {root / name}, expected one of both")
     for name in found.others:
         stem, ending = posixpath.splitext(_base(name))
         if stem == "metadata" and ending in SPREADSHEETS and posixpath.dirname(name) not in folders:
-            raise DataError(
-                f"ingestion.path: {root / name} is a spreadsheet, expected CSV: save it as {METADATA[0]} beside it"
-            )
-    return found.metadata
+            raise DataError(f"ingestion.path: {root / name} is a spreadsheet: save it as {METADATA[0]} beside it")
 
 
 def _base(name: str) -> str:
     return posixpath.basename(name).lower()
 
 
-def read_metadata(
-    root: Path, files: Sequence[str], names: Sequence[str], label: str | None, text: str = ""
-) -> Metadata:
-    """Reads metadata, and finds the files that they name.
+def read_metadata(root: Path, found: Found, label: str | None, text: str = "") -> Metadata:
+    """Reads the metadata in a folder, and finds the files that they name.
 
     Args:
-        files: Those of the metadata, relative to the root.
-        names: Those that may be named, relative to the root.
         label: As `ingestion.label`.
         text: A column to keep, too; empty: none.
 
     Raises:
         DataError: A file cannot be read, has no column file_name, or contradicts itself or another.
     """
-    tables = [open_table(root / file, FILE_NAME) for file in files]
+    _check_files(root, found)
+    if not found.metadata:
+        return _no_metadata(root, label)
+    tables = [open_table(root / file, FILE_NAME) for file in found.metadata]
     for table in tables:
         columns = ", ".join(table.columns) or "(none)"
         if not _column(table, *FILE_NAME):
             raise DataError(f"{table.name} has the columns {columns}, expected file_name (and label)")
         if text and not _column(table, text):
             raise DataError(f"{table.name} has the columns {columns}, expected {text} among them")
-    labels, splits = _find_columns(root, tables, label)
+    labels, splits = find_labels(tables, label), find_splits(tables)
+    warnings = tell_columns(tables, labels, splits)
     rows: dict[str, Row] = {}
     missing: dict[str, str] = {}
-    index = _Names(root, names)
-    for number, (file, table) in enumerate(zip(files, tables, strict=True)):
+    index = _Names(root, (*found.names, *found.others))
+    for number, (file, table) in enumerate(zip(found.metadata, tables, strict=True)):
         folder = posixpath.dirname(file)
         for listed, row in _rows(number, table, labels, splits, text):
             name = index.find(folder, listed)
@@ -110,58 +109,61 @@ def read_metadata(
             if (first := rows.setdefault(name, row))[:3] != row[:3]:
                 difference = _difference(first, row)
                 raise DataError(f"{row.place}: {name} is named a second time, expected once ({difference})")
-    return Metadata(where(tables) if tables else "", rows, missing, labels.column, labels.question)
+    official = dict.fromkeys(splits.found, f"the column {splits.column} of {found.metadata[0]}")
+    return Metadata(where(tables), rows, missing, labels.column, labels.question, official, warnings)
 
 
-def labels_by_folder(metadata: Metadata, layout: Layout, label: str | None) -> bool:
-    """Whether the names of folders are the classes, and not what metadata say.
+def _no_metadata(root: Path, label: str | None) -> Metadata:
+    if label and not is_none(label):
+        raise DataError(
+            f"ingestion.label: received {label!r}, but {root} has no {METADATA[0]} with such a column: expected null, "
+            f"where the names of folders are the classes, or none"
+        )
+    return Metadata("", {}, {}, None, None, {}, [])
+
+
+def with_metadata(
+    items: Sequence[Item], names: Sequence[str], metadata: Metadata, label: str | None
+) -> tuple[list[Item], list[str]]:
+    """Files with what metadata say of them, and what the names of folders say where metadata do not; and warnings.
 
     Args:
+        items: The files as their folders' names describe them.
+        names: Those of the same files, relative to the root.
         label: As `ingestion.label`.
 
     Raises:
         DataError: It has to be asked which column names the classes.
     """
-    by_folder = metadata.column is None and not is_none(label) and (not metadata.rows or len(layout.classes) > 1)
+    folders = {item.label for item in items if item.label}
+    by_folder = metadata.column is None and not is_none(label) and (not metadata.rows or len(folders) > 1)
     if metadata.question and not by_folder:
         raise DataError(metadata.question)
-    return by_folder
 
-
-def with_metadata(
-    root: Path, names: Sequence[str], metadata: Metadata, layout: Layout, by_folder: bool
-) -> Iterator[Item]:
-    """The files of a folder with what metadata say of them, and what the names of folders say where metadata do not."""
-    for name, reason in sorted(metadata.missing.items()):
-        yield Item(name, None, reason=reason)
-    for name, item in zip(names, with_folder_names(root, names, layout), strict=True):
+    def said(name: str, item: Item) -> Item:
         row = metadata.rows.get(name)
         by_metadata = row.label if row else None
-        split = row.split if row and row.split else item.split
-        yield replace(item, label=item.label if by_folder else by_metadata, split=split)
+        return replace(item, label=item.label if by_folder else by_metadata, split=(row and row.split) or item.split)
+
+    if metadata.rows and by_folder:
+        logger.info("%s: it has no column of labels: the names of folders are the classes", metadata.name)
+    if metadata.column and len(folders) > 1:
+        logger.info("%s: its labels are the classes, the names of the folders are not", metadata.name)
+    absent = [Item(name, None, reason=reason) for name, reason in sorted(metadata.missing.items())]
+    described = [said(name, item) for name, item in zip(names, items, strict=True)]
+    warnings = [] if by_folder or is_none(label) else _without_labels(metadata, names)
+    return absent + described, metadata.warnings + warnings
 
 
-def official_with_metadata(root: Path, names: Sequence[str], metadata: Metadata, layout: Layout) -> dict[str, str]:
-    """By official split, what says so: metadata, or folders for what metadata do not say it of."""
-    rows = metadata.rows
-    folders = {layout.place_of(name).split for name in names if not (name in rows and rows[name].split)}
-    official = {split: ", ".join(paths) for split, paths in layout.official.items() if split in folders}
-    table = metadata.name.removeprefix(f"{root}/")
-    for split in sorted({row.split for row in rows.values() if row.split}):
-        official[split] = f"{table}, {official[split]}" if split in official else table
-    return official
-
-
-def _find_columns(root: Path, tables: Sequence[Table], label: str | None) -> tuple[Labels, Splits]:
-    if not tables and label and not is_none(label):
-        raise DataError(
-            f"ingestion.label: received {label!r}, but {root} has no {METADATA[0]} with such a column: expected null, "
-            f"where the names of folders are the classes, or none"
-        )
-    labels, splits = find_labels(tables, label), find_splits(tables)
-    if tables:
-        tell_columns(tables, labels, splits)
-    return labels, splits
+def _without_labels(metadata: Metadata, names: Sequence[str]) -> list[str]:
+    """Says of how many files metadata name no label."""
+    if not metadata.column:
+        return [f"{metadata.name} has no column label: what it names is without labels"]
+    rows = [metadata.rows.get(name) for name in names]
+    unnamed, unlabelled = rows.count(None), sum(not (row and row.label) for row in rows)
+    if not unlabelled:
+        return []
+    return [f"{metadata.name}: {unlabelled} of {len(rows)} files have no label; it does not name {unnamed} of them"]
 
 
 def _column(table: Table, *names: str) -> str | None:
@@ -184,33 +186,12 @@ def _difference(first: Row, second: Row) -> str:
     return f"here with the {field} {getattr(second, field)!r}, before with {getattr(first, field)!r}"
 
 
-def tell_labels(metadata: Metadata, names: Sequence[str], classes: set[str], by_folder: bool, unwanted: bool) -> None:
-    """Says where labels come from, and of how many files there are none."""
-    if not metadata.rows or unwanted:
-        return
-    if by_folder:
-        logger.info("%s: it has no column of labels: the names of folders are the classes", metadata.name)
-    elif not metadata.column:
-        logger.warning("%s has no column label: what it names is without labels", metadata.name)
-    elif unlabelled := sum(not (metadata.rows.get(name) and metadata.rows[name].label) for name in names):
-        unnamed = sum(name not in metadata.rows for name in names)
-        logger.warning(
-            "%s: %d of %d files have no label; it does not name %d of them",
-            metadata.name,
-            unlabelled,
-            len(names),
-            unnamed,
-        )
-    if metadata.column and len(classes) > 1:
-        logger.info("%s: its labels are the classes, the names of the folders are not", metadata.name)
-
-
 class _Names:
     """The files that may be named, found by their name as spreadsheets, macOS and Windows write it."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root, self.names = root, frozenset(names)
-        self.roots = root.absolute(), root.resolve()
+        self.roots = [f"{path.as_posix().rstrip('/')}/" for path in (root.absolute(), root.resolve())]
 
     @cached_property
     def alike(self) -> dict[str, list[str]]:
@@ -236,11 +217,18 @@ class _Names:
         if exact := [name for name in tried if name in self.names]:
             return exact[0]
         alike = [self.alike[_folded(name)] for name in tried if name and _folded(name) in self.alike]
-        return alike[0][0] if alike and len(alike[0]) == 1 else None
+        if alike and len(alike[0]) == 1:
+            return alike[0][0]
+        there = [name for name in tried if name and os.path.isfile(self.root / name)]  # noqa: PTH113
+        if not there:
+            return None
+        real = self._below("", os.path.realpath(self.root / there[0]))
+        return real if real in self.names else there[0]
 
     def why_missing(self, folder: str, listed: str) -> str:
         """Why no file has a name that is listed, and which file has nearly that name."""
-        if os.path.exists(path := self.root / folder / listed):  # noqa: PTH110 — a name too long is one that is not there
+        # Not of pathlib: there, a name that is too long raises.
+        if os.path.exists(path := self.root / folder / listed):  # noqa: PTH110
             problem = "outside of ingestion.path" if self._below(folder, listed) is None else "not of what is read"
             return f"listed and there, but {problem}: {path}"
         wanted = listed.replace("\\", "/")
@@ -251,11 +239,8 @@ class _Names:
 
     def _below(self, folder: str, name: str) -> str | None:
         """A name relative to the root; None: it is of what lies elsewhere."""
-        path = posixpath.normpath(posixpath.join(self.roots[0].as_posix(), folder, name))
-        for root in self.roots:
-            if PurePosixPath(path).is_relative_to(root):
-                return PurePosixPath(path).relative_to(root).as_posix()
-        return None
+        path = posixpath.normpath(posixpath.join(self.roots[0], folder, name))
+        return next((path.removeprefix(root) for root in self.roots if path.startswith(root)), None)
 
 
 def _differences(name: str, other: str) -> str:
@@ -274,15 +259,14 @@ def _essence(name: str) -> str:
     return re.sub(r"[\W_]+", "", stem).lstrip("0") or stem
 
 
-def tell_unread(root: Path, found: Sequence[str], names: Sequence[str]) -> None:
-    """Names the files beside unlabelled images that look as if they held their labels, and says how they are read."""
-    tables = [name for name in found if name.lower().endswith(LABEL_FILES) and not is_metadata(name)]
-    if tables:
-        logger.warning(
-            "nothing here has a label, and %s is not read: if it holds labels, save it as %s in %s, with a column "
-            "file_name of names such as %s, and a column label",
-            " and ".join(tables[:3]),
-            METADATA[0],
-            root,
-            next((name for name in names if name not in tables), "a.png"),
-        )
+def unread_labels(found: Found) -> list[str]:
+    """A warning of files beside unlabelled ones that look as if they held labels: how they are read."""
+    tables = [name for name in found.others if _base(name).endswith(LABEL_FILES) and _base(name) not in NOTES]
+    if not tables:
+        return []
+    more = f" and {len(tables) - 3} more" if len(tables) > 3 else ""
+    example = next(iter(found.names), "a.png")
+    return [
+        f"nothing here has a label, and {', '.join(tables[:3])}{more} is not read: if it holds labels, save it as "
+        f"{METADATA[0]} with a column file_name of names such as {example}, and a column label"
+    ]

@@ -1,19 +1,16 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from unlabeled.columns import Splits, find_labels, find_splits, split_of, tell_columns
+from unlabeled.columns import find_labels, find_splits, is_none, split_of, tell_columns
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood
 from unlabeled.layout import split_in_name
-from unlabeled.tables import Table, parquet_table, readable
-from unlabeled.walk import find_files, is_metadata
-
-logger = logging.getLogger(__name__)
+from unlabeled.tables import Table, declared_beside, parquet_table, readable
+from unlabeled.walk import find_files
 
 IMAGE = "image"
 """The column of images, where there are several."""
@@ -26,8 +23,18 @@ def holds_parquet(path: Path) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
+    """The Parquet files in a folder, in order; those that only describe others where there are no others."""
     found = find_files(folder, "ingestion.path")
-    return sorted(name for name in [*found.metadata, *found.others] if name.lower().endswith(".parquet"))
+    names = sorted(name for name in (*found.names, *found.others) if name.lower().endswith(".parquet"))
+    return names or [name for name in found.metadata if name.lower().endswith(".parquet")]
+
+
+class Part(NamedTuple):
+    """A Parquet file of images: its column of images, others of images, and the columns of anything else."""
+
+    images: str
+    unread: list[str]
+    table: Table
 
 
 def read_parquet(path: Path, label: str | None = None, image: str | None = None) -> Source:
@@ -40,31 +47,68 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None)
     Raises:
         DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
     """
-    files = parquet_files(path)
-    images, tables = parquet_tables(files, image)
+    root, parts = open_parquet(path, image)
+    tables = [part.table for part in parts]
     labels, splits = find_labels(tables, label), find_splits(tables)
     if labels.question:
         raise DataError(labels.question)
-    tell_columns(tables, labels, splits)
+    official: dict[str, str] = {}
+    for table in tables:
+        if split := split_in_name(table.name):
+            official[split] = f"{official[split]}, {table.name}" if split in official else table.name
+    official |= dict.fromkeys(splits.found, f"the column {splits.column}")
     wanted = [column for column in (labels.column, splits.column) if column]
-    root = path if path.is_dir() else path.parent
 
     def items() -> Iterator[Item]:
-        for number, name in enumerate(files):
-            for place, content, row in _rows(root, name, images[number], wanted):
-                split = split_of(row.get(splits.column)) or split_in_name(name)
+        for number, part in enumerate(parts):
+            for place, content, row in _rows(root, part, wanted):
+                split = split_of(row.get(splits.column)) or split_in_name(part.table.name)
                 yield Item(place, content, labels.of(number, row), split)
 
-    return Source(items(), sum(map(_count, files.values())), Understood(_official(files, splits)))
+    warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
+    if not (labels.column or is_none(label)):
+        warnings += _unread_metadata(path)
+    total = sum(_count(root / table.name) for table in tables)
+    return Source(items(), total, Understood(official, warnings=warnings))
 
 
-def _official(files: Iterable[str], splits: Splits) -> dict[str, str]:
-    """By official split, what says so: a column, or the names of files."""
-    said = {split: [f"the column {splits.column}"] for split in splits.found if split}
-    for name in files:
-        if split := split_in_name(name):
-            said.setdefault(split, []).append(name)
-    return {split: ", ".join(each) for split, each in said.items()}
+def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]]:
+    """A file, or all in a folder, in the order of their names, and the folder that these are relative to.
+
+    Args:
+        image: As `ingestion.image`.
+
+    Raises:
+        DataError: There are none, or one has no column of images, or several that may be meant.
+    """
+    import pyarrow.parquet as pq
+
+    root, names = (path, _names(path)) if path.is_dir() else (path.parent, [path.name])
+    if not names:
+        raise DataError(f"ingestion.path: {root} holds no .parquet files")
+    parts = []
+    for name in names:
+        with readable(root / name):
+            schema = pq.read_schema(root / name)
+        images = [field.name for field in schema if _holds_images(field.type)]
+        column = _image_column(root / name, schema.names, images, image)
+        table = parquet_table(root / name, name, images, declared_beside(root, schema.names))
+        parts.append(Part(column, [each for each in images if each != column], table))
+    return root, parts
+
+
+def _unread_images(parts: Sequence[Part]) -> list[str]:
+    unread = sorted({column for part in parts for column in part.unread})
+    if not unread:
+        return []
+    return [
+        f"of the columns of images {parts[0].images} is read, {', '.join(unread)} not: ingestion.image names another"
+    ]
+
+
+def _unread_metadata(path: Path) -> list[str]:
+    names = find_files(path, "ingestion.path").metadata if path.is_dir() else []
+    return [f"{', '.join(names)} is not read: the labels of images in Parquet are one of its columns"] if names else []
 
 
 def _count(file: Path) -> int:
@@ -73,50 +117,18 @@ def _count(file: Path) -> int:
     return pq.read_metadata(file).num_rows
 
 
-def parquet_tables(files: dict[str, Path], image: str | None = None) -> tuple[list[str], list[Table]]:
-    """For each file the name of its column of images, and its other columns as a table.
-
-    Args:
-        image: As `ingestion.image`.
-    """
-    import pyarrow.parquet as pq
-
-    images, tables = [], []
-    for name, file in files.items():
-        with readable(file):
-            schema = pq.read_schema(file)
-        candidates = [field.name for field in schema if _holds_images(field.type)]
-        images.append(_image_column(file, schema.names, candidates, image))
-        tables.append(parquet_table(file, name, candidates))
-    return images, tables
-
-
-def _splits(tables: Sequence[Table], column: str | None) -> set[str | None]:
-    return {split_of(row[column]) for table in tables for _, row in table.read([column])} if column else set()
-
-
-def parquet_files(path: Path) -> dict[str, Path]:
-    """A file, or all in a folder, in the order of their names within it. Raises DataError where there is none."""
-    root, names = (path, _names(path)) if path.is_dir() else (path.parent, [path.name])
-    if not names:
-        raise DataError(f"ingestion.path: {root} holds no .parquet files")
-    of_images = [name for name in names if not is_metadata(name)]
-    return {name: root / name for name in of_images or names}
-
-
-def _rows(
-    root: Path, name: str, image: str, others: Sequence[str]
-) -> Iterator[tuple[str, Path | bytes | None, dict[str, Any]]]:
+def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, Path | bytes | None, dict[str, Any]]]:
     """The place, the image and the other columns of each row; a column that the file lacks is None."""
     import pyarrow.parquet as pq
 
     # So pyarrow reads a page at a time; otherwise a row group, which may be the whole file.
+    name = part.table.name
     file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         here = [column for column in others if column in table.schema_arrow.names]
-        batches = table.iter_batches(ROWS, columns=[image, *here])
+        batches = table.iter_batches(ROWS, columns=[part.images, *here])
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
-            yield f"{name}/{number}", _content(root, file, row.pop(image) or {}), dict.fromkeys(others) | row
+            yield f"{name}/{number}", _content(root, file, row.pop(part.images) or {}), dict.fromkeys(others) | row
 
 
 def _content(root: Path, file: Path, image: dict[str, Any]) -> Path | bytes | None:
@@ -142,7 +154,6 @@ def _image_column(file: Path, columns: Sequence[str], images: Sequence[str], wan
         return wanted or images[0]
     if IMAGE not in images:
         raise DataError(f"{file} has the columns of images {', '.join(images)}: set ingestion.image to one of them")
-    logger.warning("%s: of the columns of images %s, %s is read", file, ", ".join(images), IMAGE)
     return IMAGE
 
 

@@ -95,7 +95,10 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
         _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}") for path, similarity in found.to_numpy()
     ]
     facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
-    caption = f"Nearest first, with their cosine similarity; of {source.folder}."
+    caption = (
+        f"Nearest first, with their cosine similarity; of {source.folder}. The middle square of an image is "
+        f"shown, which is what the encoder sees."
+    )
     query = Tiles([("", [_tile(image, image.name, image.name)])], large=True)
     sections = [
         Section("The image", [query], layout="wide"),
@@ -106,7 +109,10 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
 
 def _tile(file: Path, alt: str, caption: str) -> Tile:
     try:
-        pixels = decode(read_file(file), LARGE_SIDE, 3).pixels
+        content = read_file(file)
+        found = decode(content, LARGE_SIDE, 3)
+        side = min(LARGE_SIDE, found.width, found.height)
+        pixels = decode(content, side, 3).pixels  # a tiny image as it is, not a smooth enlargement
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -1,7 +1,7 @@
 """Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from unlabeled.columns import class_name, is_none
-from unlabeled.config import Ingestion
+from unlabeled.config import RAW, Ingestion
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood
-from unlabeled.layout import read_layout
-from unlabeled.metadata import (
-    Metadata,
-    labels_by_folder,
-    metadata_among,
-    official_with_metadata,
-    read_metadata,
-    tell_labels,
-    tell_unread,
-    with_metadata,
-)
+from unlabeled.layout import read_layout, with_folder_names
+from unlabeled.metadata import Metadata, read_metadata, unread_labels, with_metadata
 from unlabeled.parquet import holds_parquet, read_parquet
 from unlabeled.walk import IMAGES, Found, find_files
 
@@ -50,8 +41,8 @@ def without_labels(source: Source) -> Source:
 def _open(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
-    path = Path(config.path or "data/01_raw").expanduser()
-    if config.source == "torchvision" and not (config.path and holds_parquet(path)):
+    path = Path(config.path or f"{RAW}/{config.dataset}").expanduser()
+    if config.source == "torchvision" and not holds_parquet(path):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
@@ -73,7 +64,8 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    folder = path / name
+    within = path / name
+    folder = path if path.name == name and not within.exists() else within
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
     if name == "svhn":
@@ -119,50 +111,37 @@ def image_folder(root: Path, label: str | None = None) -> Source:
     Args:
         label: As `ingestion.label`.
     """
-    found = find_files(root, "ingestion.path")
-    return named_items(root, found, found.names, IMAGES.name, label=label)
+    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label)
 
 
-def named_items(
-    root: Path, found: Found, names: Sequence[str], unit: str, label: str | None = None, expected: str = ""
-) -> Source:
-    """What has these names below a folder, with the labels and splits of its metadata, else of its folders' names.
+def named_items(root: Path, found: Found, unit: str, expected: str = "", label: str | None = None) -> Source:
+    """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
-        found: All that is below the folder.
-        unit: What they are, in the plural.
+        unit: What it is, in the plural.
+        expected: What it would be, for the DataError that is raised where there is none.
         label: As `ingestion.label`.
-        expected: What they would be, for the DataError that is raised where there are none; empty: the unit.
     """
-    metadata = read_metadata(root, metadata_among(root, found), [*names, *found.others], label)
-    return items_of(root, found, names, metadata, unit, label, expected)
+    return described_items(root, found, read_metadata(root, found, label), unit, expected, label)
 
 
-def items_of(
-    root: Path,
-    found: Found,
-    names: Sequence[str],
-    metadata: Metadata,
-    unit: str,
-    label: str | None,
-    expected: str = "",
+def described_items(
+    root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
 ) -> Source:
     """As `named_items`, with metadata that have been read."""
     left_out = found.left_out
-    if not names and not metadata.rows:
+    if not found.names and not metadata.rows:
         raise DataError(
             f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
         )
-    listed = metadata.rows.keys() & {*names, *found.others}  # which is wanted, whatever it is called
-    names = sorted({*names, *listed})
-    layout = read_layout(names, unit)
-    kept = layout.without_left_out([name for name in names if name not in listed], left_out)
-    names = sorted([*kept, *listed])
-    by_folder = labels_by_folder(metadata, layout, label)
-    tell_labels(metadata, names, layout.classes, by_folder, is_none(label))
-    if not is_none(label) and not (layout.classes if by_folder else metadata.column):
-        tell_unread(root, found.others, names)
-    official = official_with_metadata(root, names, metadata, layout)
-    items = with_metadata(root, names, metadata, layout, by_folder)
-    warnings = layout.warnings if by_folder else []
-    return Source(items, len(names) + len(metadata.missing), Understood(official, left_out, warnings))
+    listed = metadata.rows.keys() - metadata.missing.keys()  # what is named is wanted, whatever it is called
+    layout = read_layout(sorted(listed.union(found.names)), unit)
+    others = [name for name in found.names if name not in listed]
+    names = sorted(listed.union(layout.without_left_out(others, left_out)))
+    items, warnings = with_metadata(list(with_folder_names(root, names, layout)), names, metadata, label)
+    if not is_none(label) and not any(item.label for item in items):
+        warnings += unread_labels(found)
+    folders, splits = layout.understood(left_out), {item.split for item in items}
+    official = {split: said for split, said in (folders.official | metadata.official).items() if split in splits}
+    warnings += [] if metadata.column else folders.warnings
+    return Source(iter(items), len(items), Understood(official, left_out, warnings))

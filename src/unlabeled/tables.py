@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -62,8 +62,7 @@ def plain(column: str) -> str:
 
 
 def _csv(path: Path, known: Sequence[str]) -> Table:
-    encoding = _encoding(path)
-    with _csv_errors(path), path.open(newline="", encoding=encoding) as file:
+    with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
         header, start, delimiters = _first_line(file)
         headers = {each: _header(header, each) for each in delimiters}
     delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), delimiters[0])
@@ -72,7 +71,7 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
         raise DataError(f"{path} has two columns {twice[0]}, expected one")
 
     def read(wanted: Sequence[str]) -> Rows:
-        with _csv_errors(path), path.open(newline="", encoding=encoding) as file:
+        with _errors(path, "CSV"), path.open(newline="", encoding=encoding) as file:
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             for values in reader:
                 values = [value.strip() for value in values]
@@ -123,22 +122,22 @@ def _encoding(path: Path) -> str:
 
 
 @contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
+def _errors(path: Path, kind: str) -> Iterator[None]:
+    """What is wrong with a file of text becomes a DataError that says which kind of file was expected."""
     try:
         yield
     except (UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8 ({error}): save it as CSV UTF-8") from error
+        raise DataError(f"{path} is not a {kind} file in UTF-8 ({error}): save it as {kind} in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _json_lines(path: Path) -> Table:
     def objects() -> Iterator[tuple[str, dict[str, Any]]]:
-        with path.open(encoding="utf-8-sig") as file:
-            try:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield f"{path}, line {number}", _object(path, number, line)
-            except UnicodeError as error:
-                raise DataError(f"{path} is not a file of JSON lines in UTF-8 ({error})") from error
+        with _errors(path, "JSON lines"), path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _object(path, number, line)
 
     def read(wanted: Sequence[str]) -> Rows:
         for place, row in objects():
@@ -158,12 +157,15 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return {name.strip(): value.strip() if isinstance(value, str) else value for name, value in row.items()}
 
 
-def parquet_table(path: Path, name: str | None = None, without: Sequence[str] = ()) -> Table:
+def parquet_table(
+    path: Path, name: str | None = None, without: Sequence[str] = (), classes: Mapping[str, list[str]] | None = None
+) -> Table:
     """A Parquet file as a table.
 
     Args:
         name: What messages call it; None: its path.
         without: Columns that are left out.
+        classes: The names of the classes of columns, where the file does not declare them itself.
     """
     import pyarrow.parquet as pq
 
@@ -180,7 +182,8 @@ def parquet_table(path: Path, name: str | None = None, without: Sequence[str] = 
             for number, row in enumerate(rows if here else repeat({}, file.metadata.num_rows)):
                 yield f"{name}/{number}", nothing | row
 
-    return Table(name, columns, read, {each.name: str(each.type) for each in schema}, declared_classes(path, schema))
+    types = {each.name: str(each.type) for each in schema}
+    return Table(name, columns, read, types, {**(classes or {}), **_declared(path, schema)})
 
 
 @contextmanager
@@ -194,12 +197,28 @@ def readable(file: Path) -> Iterator[None]:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
-def declared_classes(file: Path, schema: "pa.Schema") -> dict[str, list[str]]:
-    """The names of the classes of each column that the Hugging Face Hub's metadata declare to be of classes."""
+def _declared(file: Path, schema: "pa.Schema") -> dict[str, list[str]]:
+    """The names of the classes of each column that a file's own metadata declare to be of classes."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        single = {column: each for column, each in features.items() if not isinstance(each, list)}
-        names = {column: each.get("names") for column, each in single.items() if column in schema.names}
+        info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
+        return _classes(info, schema.names)
     except (ValueError, AttributeError) as error:
         raise DataError(f"{file}: its metadata `huggingface` are not those of the Hub ({error})") from error
+
+
+def declared_beside(root: Path, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the classes of each column that a dataset_infos.json, older than such metadata, declares."""
+    path = root / "dataset_infos.json"
+    try:
+        infos = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = [_classes(info, columns) for info in infos.values()]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a dataset_infos.json of the Hugging Face Hub ({error})") from error
+    return found[0] if found and all(each == found[0] for each in found) else {}
+
+
+def _classes(info: dict[str, Any], columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names of classes in the description of a data set by the Hugging Face Hub."""
+    features = {column: each for column, each in (info.get("features") or {}).items() if column in columns}
+    names = {column: each.get("names") for column, each in features.items() if not isinstance(each, list)}
     return {column: each for column, each in names.items() if each}

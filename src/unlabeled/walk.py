@@ -172,10 +172,6 @@ def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
     return lower in endings.NOTES and (at_top if kind is TEXTS else ending not in kind.holds)
 
 
-def is_metadata(name: str) -> bool:
-    return name.rpartition("/")[2].lower() in METADATA
-
-
 def read_file(path: Path) -> bytes:
     """The content of a regular file. Raises OSError for anything else: a named pipe would wait for ever."""
     if path.exists() and not path.is_file():

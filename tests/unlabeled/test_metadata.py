@@ -43,6 +43,10 @@ def splits(root, **options):
     return {item.path: item.split for item in opened(root, **options).items}
 
 
+def warnings(root, **options):
+    return " ".join(opened(root, **options).understood.warnings)
+
+
 def reasons(root, **options):
     return {item.path: item.reason for item in opened(root, **options).items if item.reason}
 
@@ -124,21 +128,17 @@ def test_two_metadata_that_contradict_each_other_are_told(tmp_path):
 @pytest.mark.parametrize("ending", ["xlsx", "xls", "ods"])
 def test_a_spreadsheet_is_told_how_to_be_saved(tmp_path, ending):
     folder_of(tmp_path, "a.png", f"metadata.{ending}")
-    message = f"{tmp_path}/metadata.{ending} is a spreadsheet, expected CSV: save it as metadata.csv beside it"
+    message = f"{tmp_path}/metadata.{ending} is a spreadsheet: save it as metadata.csv beside it"
     assert refusal(tmp_path) == f"ingestion.path: {message}"
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "train.csv", "annotations.json", "classes.txt", "labels.xlsx"])
-def test_another_file_that_may_hold_the_labels_is_named_where_there_are_none(tmp_path, caplog, name):
+def test_another_file_that_may_hold_the_labels_is_named_where_there_are_none(tmp_path, name):
     folder_of(tmp_path, "1.png", name)
-    opened(tmp_path)
-    assert (
-        f"nothing here has a label, and {name} is not read: if it holds labels, save it as metadata.csv" in caplog.text
+    assert f"nothing here has a label, and {name} is not read: if it holds labels, save it as metadata.csv" in warnings(
+        tmp_path
     )
-    caplog.clear()
-    animals(tmp_path)
-    opened(tmp_path)
-    assert name not in caplog.text
+    assert name not in warnings(animals(tmp_path))
 
 
 # Which column names the classes
@@ -160,7 +160,7 @@ def test_a_column_of_any_name_is_taken_where_it_is_named(tmp_path):
 def test_a_column_that_may_name_the_classes_is_asked_about(tmp_path):
     root = animals(tmp_path, "file_name,breed,width,uploaded_by_id,caption,seconds", row="{name},{animal},64,7,a,0.{i}")
     assert refusal(root) == (
-        f"{root}/metadata.csv: the column breed may name the classes, and none is called label: "
+        f"{root}/metadata.csv: the column breed may name the classes: "
         f"set ingestion.label=breed, or ingestion.label=none"
     )
 
@@ -209,12 +209,12 @@ def test_the_labels_of_metadata_go_before_the_names_of_folders(tmp_path, caplog)
     assert "its labels are the classes, the names of the folders are not" in caplog.text
 
 
-def test_images_without_a_label_are_counted(tmp_path, caplog):
+def test_images_without_a_label_are_counted(tmp_path):
     folder_of(animals(tmp_path), "8.png", "9.png")
     with (tmp_path / "metadata.csv").open("a") as file:
         file.write("8.png,\n")
     assert [name for name, label in labels(tmp_path).items() if not label] == ["8.png", "9.png"]
-    assert "2 of 10 files have no label; it does not name 1 of them" in caplog.text
+    assert "2 of 10 files have no label; it does not name 1 of them" in warnings(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["split", "Split", "set", "subset", "partition"])
@@ -299,7 +299,7 @@ def test_several_labels_an_image_are_refused_and_can_be_left_out(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("between", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_csv_of_any_spreadsheet(tmp_path, encoding, between, newline):
     folder_of(tmp_path, "a.png", "b.png")
     rows = [("file_name", "label", "", ""), ("a.png", "Käfer", "", ""), ("b.png", "bee", "", ""), ("", "", "", "")]
@@ -342,6 +342,19 @@ def test_names_as_macos_windows_and_the_web_write_them(tmp_path, name, listed):
     assert labels(tmp_path) == {name: "cat"}
 
 
+def test_a_name_by_way_of_a_link_is_of_the_file_that_is_read(tmp_path):
+    folder_of(tmp_path, "photos/a.png")
+    (tmp_path / "latest").symlink_to("photos")
+    written(tmp_path / "metadata.csv", [*HEAD, "latest/a.png,cat"])
+    assert labels(tmp_path) == {"photos/a.png": "cat"}
+
+
+def test_metadata_that_cannot_be_read_are_told(tmp_path):
+    folder_of(tmp_path, "a.png")
+    (tmp_path / "metadata.csv").symlink_to("nowhere")
+    assert refusal(tmp_path) == f"{tmp_path}/metadata.csv cannot be read (No such file or directory)"
+
+
 def test_names_that_differ_in_case_alone_are_two_files(tmp_path):
     folder_of(tmp_path, "a.png", "A.png")
     if len(list(tmp_path.iterdir())) < 2:
@@ -366,7 +379,7 @@ def test_rows_of_a_file_that_agree_are_one(tmp_path):
         ("sub/007.jpg", "listed, but the file is missing (sub/007.png is there, and differs in its name)"),
         ("007.png", "listed, but the file is missing (sub/007.png is there, and differs in its folder)"),
         ("C:\\mine\\007.png", "listed, but the file is missing (sub/007.png is there, and differs in its folder)"),
-        (".hidden.png", "listed and there, but not of what is read: {root}/photos/.hidden.png"),
+        ("sub", "listed and there, but not of what is read: {root}/photos/sub"),
         ("../other.png", "listed and there, but outside of ingestion.path: {root}/photos/../other.png"),
         ("x" * 5000, "listed, but the file is missing"),
     ],

@@ -36,6 +36,10 @@ def labels(path, **options):
     return [item.label for item in items(path, **options)]
 
 
+def warnings(path):
+    return open_source(Ingestion(source="parquet", path=str(path))).understood.warnings
+
+
 def refusal(path, **options):
     with pytest.raises(DataError) as refused:
         items(path, **options)
@@ -56,6 +60,15 @@ def test_a_column_that_is_declared_to_be_of_classes_is_one(tmp_path):
     assert labels(path) == ANIMALS
 
 
+def test_names_of_classes_may_be_declared_beside_the_files(tmp_path):
+    table_of(tmp_path / "data/a.parquet", label=[0, 1] * 4)
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": features}}))
+    assert labels(tmp_path) == ANIMALS
+    (tmp_path / "dataset_infos.json").write_text("[]")
+    assert "dataset_infos.json is not a dataset_infos.json of the Hugging Face Hub" in refusal(tmp_path)
+
+
 def test_fine_labels_go_before_coarse_ones(tmp_path):
     names = {"coarse_label": ["pet"], "fine_label": ["cat", "dog"]}
     path = table_of(tmp_path / "a.parquet", names, coarse_label=[0] * 8, fine_label=[0, 1] * 4)
@@ -74,8 +87,7 @@ def test_a_column_that_may_name_the_classes_is_asked_about(tmp_path):
         breed=ANIMALS, width=[32] * 8, seconds=[i / 10 for i in range(8)], vector=[[1.0], [2.0]] * 4, text=ANIMALS,
     )  # fmt: skip
     assert refusal(path) == (
-        "a.parquet: the column breed may name the classes, and none is called label: set ingestion.label=breed, or "
-        "ingestion.label=none"
+        "a.parquet: the column breed may name the classes: set ingestion.label=breed, or ingestion.label=none"
     )
     assert labels(path, label="breed") == ANIMALS
     assert labels(path, label="none") == [None] * 8
@@ -138,11 +150,11 @@ def test_names_of_classes_that_one_file_declares_are_those_of_the_others(tmp_pat
     assert labels(tmp_path) == ["cat", "dog", "cat", "dog"]
 
 
-def test_a_file_without_the_column_is_without_labels_and_is_told(tmp_path, caplog):
+def test_a_file_without_the_column_is_without_labels_and_is_told(tmp_path):
     table_of(tmp_path / "test.parquet", id=[0, 1])
     table_of(tmp_path / "train.parquet", label=["cat", "dog"])
     assert labels(tmp_path) == [None, None, "cat", "dog"]
-    assert "test.parquet has no column label: it is without labels" in caplog.text
+    assert warnings(tmp_path) == ["test.parquet has no column label: it is without labels"]
 
 
 def test_numbers_in_one_file_and_names_in_another_are_refused(tmp_path):
@@ -156,6 +168,12 @@ def test_metadata_beside_images_in_parquet_are_no_images(tmp_path):
     table_of(tmp_path / "a.parquet", label=["cat", "dog"])
     pq.write_table(pa.table({"file_name": ["a.png"], "label": ["fox"]}), tmp_path / "metadata.parquet")
     assert labels(tmp_path) == ["cat", "dog"]
+
+
+def test_metadata_beside_unlabelled_images_in_parquet_are_told(tmp_path):
+    table_of(tmp_path / "a.parquet", id=[0, 1])
+    (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,cat\n")
+    assert warnings(tmp_path) == ["metadata.csv is not read: the labels of images in Parquet are one of its columns"]
 
 
 def test_metadata_alone_are_told_the_source_that_reads_them(tmp_path):
@@ -181,11 +199,12 @@ def test_of_several_columns_of_images_one_has_to_be_named(tmp_path):
     assert message.startswith("ingestion.image: received 'middle', expected one of") and "left, right" in message
 
 
-def test_that_others_than_image_are_left_out_is_told(tmp_path, caplog):
+def test_that_others_than_image_are_left_out_is_told(tmp_path):
     columns = {name: pa.array([{"bytes": name.encode(), "path": None}], IMAGE) for name in ("image", "mask")}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert [item.content for item in items(tmp_path)] == [b"image"]
-    assert "of the columns of images image, mask, image is read" in caplog.text
+    told = "of the columns of images image is read, mask not: ingestion.image names another"
+    assert warnings(tmp_path) == [told]
 
 
 def test_a_column_of_images_is_of_parquet():

@@ -1,6 +1,5 @@
 """Where captioned images come from: a stream of images as for images alone, and the caption of each by its path."""
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,13 +12,11 @@ from unlabeled.columns import find_labels, is_none
 from unlabeled.config import NO_LABELS
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
-from unlabeled.metadata import metadata_among, read_metadata
+from unlabeled.metadata import read_metadata
 from unlabeled.pairs.config import PairsIngestion
-from unlabeled.parquet import holds_parquet, parquet_files, parquet_tables, read_parquet
-from unlabeled.sources import digits, items_of, without_labels
+from unlabeled.parquet import holds_parquet, open_parquet, read_parquet
+from unlabeled.sources import described_items, digits, without_labels
 from unlabeled.walk import IMAGES, METADATA, find_files, printable
-
-logger = logging.getLogger(__name__)
 
 CAPTION = "text"
 """The column that holds it."""
@@ -90,23 +87,20 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
 def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:
     """The images of a folder, and the captions that metadata give them."""
     found = find_files(root, "ingestion.path")
-    files = metadata_among(root, found)
-    if not files:
+    if not found.metadata:
         columns = f"file_name,{CAPTION}"
         raise DataError(f"ingestion.path: {root} has no {METADATA[0]}, expected one with the columns {columns}")
-    metadata = read_metadata(root, files, [*found.names, *found.others], label, CAPTION)
-    if metadata.question:  # labels are not what pairs are learned from
-        logger.warning(metadata.question)
-    source = items_of(root, found, found.names, metadata._replace(question=None), IMAGES.name, label)
+    metadata = read_metadata(root, found, label, CAPTION)
+    # Pairs are learned from captions: nobody has to answer.
+    told = [*metadata.warnings, *([metadata.question] if metadata.question else [])]
+    metadata = metadata._replace(question=None, warnings=told)
+    source = described_items(root, found, metadata, IMAGES.name, label=label)
     return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
 
 
 def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
     """The images of Parquet files, and the captions in the same rows."""
-    _, tables = parquet_tables(parquet_files(path), config.image)
-    question = find_labels(tables, config.label).question
-    if question:
-        logger.warning(question)
+    tables = [part.table for part in open_parquet(path, config.image)[1]]
     captions = {}
     for table in tables:
         if CAPTION not in table.columns:
@@ -116,4 +110,7 @@ def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]
                 kind = table.types[CAPTION]
                 raise DataError(f"{place}: received a column {CAPTION} of type {kind}, expected one string an image")
             captions[place] = row[CAPTION] or ""
-    return read_parquet(path, NO_LABELS if question else config.label, config.image), captions
+    question = find_labels(tables, config.label).question
+    source = read_parquet(path, NO_LABELS if question else config.label, config.image)
+    source.understood.warnings.extend([question] if question else [])
+    return source, captions

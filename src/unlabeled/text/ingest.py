@@ -13,7 +13,7 @@ from unlabeled.contents import contents_of, tell_contents
 from unlabeled.errors import DataError
 from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
-from unlabeled.text.sources import Document, read_documents
+from unlabeled.text.sources import Document, is_blank, read_documents
 from unlabeled.text.tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -81,14 +81,20 @@ def texts_of(manifest: pd.DataFrame, split: str) -> list[str]:
 
 
 def passages_of(text: str, least: int) -> list[str]:
-    """A text cut at line ends into passages of so many characters at least, but for the last; joined by line ends, it
-    is what it was."""
-    passages, lines = [], []
+    """A text cut at line ends into passages of at least so many characters, blank lines not counted.
+
+    A rest that is shorter stays with the passage before it, so only a text that is shorter makes a shorter passage.
+    Joined by line ends, passages are the text again.
+    """
+    passages, lines, size = [], [], 0
     for line in text.split("\n"):
         lines.append(line)
-        if sum(map(len, lines)) + len(lines) > least:
+        size += 0 if is_blank(line) else len(line) + 1
+        if size > least:
             passages.append("\n".join(lines))
-            lines = []
+            lines, size = [], 0
+    if passages and lines:
+        lines = [passages.pop(), *lines]
     return [*passages, "\n".join(lines)] if lines else passages
 
 
@@ -109,7 +115,7 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
                 fresh.append(paragraph)
             seen.add(words)
         text = "\n\n".join(fresh)
-        if text.strip():
+        if not is_blank(text):
             kept.append(document._replace(text=text))
         else:
             rejects.append((document.path, "all of it stands in other documents"))

@@ -1,6 +1,7 @@
 """Documents from where they are: CPython's help topics, or files of UTF-8 text."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,8 +13,10 @@ from unlabeled.layout import Place, read_layout
 from unlabeled.text.config import TextIngestion
 from unlabeled.walk import TEXTS, find_files, printable, read_file
 
-HEADING = re.compile(r"^(?: ?= [^=].* = ?| ?# .+)$", re.MULTILINE)
-"""`= Title =`, as in WikiText, or `# Title`; neither of a lower level."""
+HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
+"""`= Title =`, as in WikiText, or `# Title`, neither of a lower level; several where nothing stands between them."""
+UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+"""Unicode's categories of controls, marks without a shape of their own (the byte order mark is one), and blanks."""
 CHAPTERS = {
     "lexical analysis": "strings integers floating imaginary numbers identifiers operator-summary",
     "data model": "attribute-access bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects "
@@ -83,7 +86,7 @@ def _files(root: Path, unit: str) -> Documents:
 
 def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
     try:
-        text = read_file(file).decode("utf-8-sig").replace("\r\n", "\n")
+        text = read_file(file).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
         yield Document(name, "", place.label, reason, place.split)
@@ -94,12 +97,17 @@ def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
             yield document._replace(split=place.split)
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen."""
+    return all(unicodedata.category(character) in UNSEEN for character in text)
+
+
 def _documents(path: str, text: str, label: str | None, unit: str) -> Iterator[Document]:
     """A file as one document, or as one a heading; what stands before the first heading is one, too."""
     starts = [match.start() for match in HEADING.finditer(text)] if unit == "heading" else []
     starts = starts if starts[:1] == [0] else [0, *starts]
     parts = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     for number, part in enumerate(parts):
-        reason = "" if part.strip() else "empty"
-        if part.strip() or len(parts) == 1:
+        reason = "empty" if is_blank(part) else ""
+        if not reason or len(parts) == 1:
             yield Document(path if len(parts) == 1 else f"{path}#{number}", part, label, reason)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, LabelColumn, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, LabelColumn, Location, Pretraining, check_fractions
 
 
 class VideoIngestion(Block):
@@ -13,11 +13,12 @@ class VideoIngestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["moving_digits", "video"] = "moving_digits"
     """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
-    path: str | None = None
+    path: Location = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
     label: LabelColumn = None
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
-    """Of a clip that are looked at and listened to, from its start; a shorter sound is filled up with silence."""
+    """Of a clip that are looked at and listened to, from where its picture or its sound begins, whichever is first; a
+    shorter sound is filled up with silence, and of a shorter picture the last frame stands."""
     frames: Annotated[int, Field(ge=1, le=256)] = 8
     """T, kept of these seconds, evenly spaced; where a clip has fewer, some are repeated."""
     image_size: Annotated[int, Field(ge=4, le=1024)] = 32

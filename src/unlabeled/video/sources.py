@@ -1,6 +1,7 @@
 """Where clips come from: videos, or folders of frames with a WAV, with what is known of their labels."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unlabeled.items import Source
@@ -27,7 +28,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
     found = find_files(root, "ingestion.path", CLIPS)
     names, strays = clip_names(found.names)
     found.left_out.add("neither videos nor parts of a clip", strays)
-    return named_items(root, found, names, CLIPS.name, config.label, EXPECTED)
+    return named_items(root, replace(found, names=names), CLIPS.name, EXPECTED, config.label)
 
 
 def clip_names(names: list[str]) -> tuple[list[str], list[str]]:
