@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
@@ -38,4 +39,5 @@ def _with_spinner(name: str, function: Callable) -> Callable:
         with waiting(name):
             return function(*arguments, **named)
 
+    run.__signature__ = signature(function)  # Kedro looks no further than the outermost function
     return run
