@@ -1,5 +1,7 @@
 """Documents, tokens, sequences, encoder: what text has to itself."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -293,3 +295,14 @@ def test_the_same_texts_teach_the_same_tokenizer(kind):
     texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 3
     config = TextIngestion(tokenizer=kind, vocabulary=300).model_copy(update={"vocabulary": None})
     assert len({train_tokenizer(texts, config).to_str() for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_text_without_blanks_is_learned_in_pieces_and_encoded_whole(kind):
+    letters = np.random.default_rng(0).choice(list("abcdefgh"), 100_000)
+    text = "".join(letters)
+    began = time.process_time()
+    tokenizer = train_tokenizer([text], TextIngestion(tokenizer=kind, vocabulary=600))
+    assert time.process_time() - began < 5  # half a minute, as one word
+    tokens = encode(tokenizer, text)
+    assert tokenizer.decode(tokens.tolist()).replace(" ", "") == text
