@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 import torch
 
 from unlabeled.arrays import replace_file
+from unlabeled.choices import SAMPLE, check_values, look_at
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, pixel_limit
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.ingest import decode_batch
-from unlabeled.items import Item
+from unlabeled.items import Item, sample_of
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
 from unlabeled.walk import file_names, printable
@@ -62,11 +63,16 @@ def embed_folder(
         How many images were embedded, and how many files could not be.
 
     Raises:
-        DataError: The folder is missing, or holds no files.
+        DataError: The folder is missing, or holds no files, or images of more than 8 bits that leave open which numbers
+            are black and white.
     """
     names = file_names(folder, "embed.path")
     if not names:
         raise DataError(f"embed.path: {folder} holds no files")
+    if model.encoder.normalisation.pixel_range is None:
+        with pixel_limit(max_pixels):
+            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE))
+            check_values(sample, Ingestion().max_quarantined)
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
     done = len(list(parts.glob(PARTS)))
@@ -150,7 +156,8 @@ def _result(end: int, batch: Future) -> tuple[int, pa.RecordBatch]:
 
 def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
     items = [Item(name, folder / name) for name in names]
-    outcomes = decode_batch(items, model.encoder.image_size, model.encoder.channels)
+    encoder = model.encoder
+    outcomes = decode_batch(items, encoder.image_size, encoder.channels, encoder.normalisation.pixel_range)
     good = np.array([isinstance(result, Decoded) for *_, result in outcomes])
     embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
     if good.any():

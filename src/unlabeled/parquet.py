@@ -1,13 +1,16 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
+from unlabeled.items import Item, Source, spread_over
 from unlabeled.layout import official_splits, split_in_name
 
 if TYPE_CHECKING:
@@ -33,18 +36,61 @@ def read_parquet(path: Path, labels: Sequence[str] = LABEL_COLUMNS) -> Source:
 
     files = parquet_files(path)
     official = official_splits(map(split_in_name, files))
-    total = 0
+    total, images = 0, {}
     for file in files.values():
         with readable(file):
             metadata = pq.read_metadata(file)
-        _columns(file, metadata.schema.to_arrow_schema(), labels)
+        images[file], *_ = _columns(file, metadata.schema.to_arrow_schema(), labels)
         total += metadata.num_rows
 
     def items() -> Iterator[Item]:
         for name, file in files.items():
             yield from _rows(file, name, official.get(split_in_name(name)), labels)
 
-    return Source(items(), total)
+    return Source(items(), total, sample=partial(_sample, images))
+
+
+def _sample(images: Mapping[Path, str], count: int) -> Iterator[Item]:
+    """About so many rows, spread over all files and their row groups: the first one of a group where there are as many
+    groups, else what lies before the last of them in a group has to be read, too.
+
+    Args:
+        images: The column of images of each file.
+    """
+    import pyarrow.parquet as pq
+
+    groups = []
+    for file in images:
+        with readable(file):
+            metadata = pq.read_metadata(file)
+        groups += [(file, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+    ends = np.cumsum([rows for *_, rows in groups])
+    chosen = spread_over(ends[-1] if groups else 0, count)
+    for number, (file, group, rows) in enumerate(groups):
+        within = chosen[(chosen >= ends[number] - rows) & (chosen < ends[number])] - (ends[number] - rows)
+        if len(within):
+            yield from _rows_of_group(file, images[file], group, within[:1] * 0 if len(groups) >= count else within)
+
+
+def _rows_of_group(file: Path, column: str, group: int, numbers: np.ndarray) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+        first = 0
+        for batch in table.iter_batches(ROWS, row_groups=[group], columns=[column]):
+            here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
+            for number in here:
+                yield Item(file.name, _content(file, batch[column][number].as_py()))
+            first += len(batch)
+            if first > numbers[-1]:
+                break
+
+
+def _content(file: Path, image: Mapping[str, Any] | None) -> Path | bytes | None:
+    image = image or {}
+    if not (content := image.get("bytes")) and image.get("path"):
+        return file.parent / image["path"]
+    return content
 
 
 def parquet_files(path: Path) -> dict[str, Path]:
@@ -65,12 +111,9 @@ def _rows(file: Path, name: str, split: str | None, labels: Sequence[str]) -> It
         image_column, label_column, names = _columns(file, table.schema_arrow, labels)
         for batch in table.iter_batches(ROWS, columns=[image_column, *([label_column] if label_column else [])]):
             for row in batch.to_pylist():
-                image, label, path = row[image_column] or {}, row.get(label_column), f"{name}/{number}"
-                content = image.get("bytes")
-                if not content and image.get("path"):
-                    content = file.parent / image["path"]
+                label, path = row.get(label_column), f"{name}/{number}"
                 label = class_name(label, names, path) if isinstance(label, int) else label or None
-                yield Item(path, content, label, split)
+                yield Item(path, _content(file, row[image_column]), label, split)
                 number += 1
 
 
@@ -85,9 +128,7 @@ def readable(file: Path) -> Iterator[None]:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
-def _columns(
-    file: Path, schema: "pa.Schema", labels: Sequence[str]
-) -> tuple[str, str | None, list[str] | None]:
+def _columns(file: Path, schema: "pa.Schema", labels: Sequence[str]) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
     images = [field.name for field in schema if _holds_images(field.type)]
     if not images:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlabeled.decode import UndecodableError, decode
+from unlabeled.decode import UndecodableError, decode, decode_alone
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
@@ -44,7 +44,8 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixels = decode(image.read_bytes(), encoder.image_size, encoder.channels).pixels
+        pixel_range = encoder.normalisation.pixel_range
+        pixels = decode_alone(image.read_bytes(), encoder.image_size, encoder.channels, pixel_range)
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -86,16 +87,23 @@ def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 yield rows["path"].to_numpy(zero_copy_only=False), features
 
 
-def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
-    """The query and what was found as HTML, with their pictures where the files are still there."""
+def similar_page(
+    image: Path, found: pd.DataFrame, source: Origin, pixel_range: tuple[float, float] | None = None
+) -> str:
+    """The query and what was found as HTML, with their pictures where the files are still there.
+
+    Args:
+        pixel_range: As in `decode`.
+    """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."
     neighbours = [
-        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}") for path, similarity in found.to_numpy()
+        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}", pixel_range)
+        for path, similarity in found.to_numpy()
     ]
     facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
     caption = f"Nearest first, with their cosine similarity; of {source.folder}."
-    query = Tiles([("", [_tile(image, image.name, image.name)])], large=True)
+    query = Tiles([("", [_tile(image, image.name, image.name, pixel_range)])], large=True)
     sections = [
         Section("The image", [query], layout="wide"),
         Section("Like it", [Tiles([("", neighbours)], caption, large=True)], layout="wide"),
@@ -103,9 +111,9 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
     return render(f"Images like {image.name}", sentence, facts, sections)
 
 
-def _tile(file: Path, alt: str, caption: str) -> Tile:
+def _tile(file: Path, alt: str, caption: str, pixel_range: tuple[float, float] | None) -> Tile:
     try:
-        pixels = decode(file.read_bytes(), LARGE_SIDE, 3).pixels
+        pixels = decode(file.read_bytes(), LARGE_SIDE, 3, pixel_range).pixels
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

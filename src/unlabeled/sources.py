@@ -3,17 +3,19 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
+from unlabeled.items import Item, Source, sample_of, spread_over
 from unlabeled.layout import with_folder_names
 from unlabeled.metadata import read_metadata, with_metadata
 from unlabeled.parquet import class_name, holds_parquet, read_parquet
-from unlabeled.walk import file_names
+from unlabeled.walk import file_names, printable
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -44,8 +46,8 @@ def digits() -> Source:
 
     data = load_digits()
     images = (data.images * (255 / 16)).round().astype(np.uint8)
-    items = (Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images))
-    return Source(items, len(images))
+    items = [Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images)]
+    return Source(iter(items), len(items), sample=partial(sample_of, items))
 
 
 def _torchvision(name: str, path: Path) -> Source:
@@ -72,12 +74,24 @@ def _torchvision(name: str, path: Path) -> Source:
             names = getattr(part, "classes", None)
             labels = np.asarray(part.targets if hasattr(part, "targets") else part.labels)
             for i, (image, label) in enumerate(zip(part.data, labels, strict=True)):
-                image = np.asarray(image)
-                image = image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
                 path = f"{name}/{split}/{i}"
-                yield Item(path, image, class_name(int(label), names, path), split)
+                yield Item(path, _picture(image), class_name(int(label), names, path), split)
 
-    return Source(items(), sum(map(len, parts.values())))
+    def sample(count: int) -> list[Item]:
+        shares = [count // len(parts)] * len(parts)
+        return [
+            Item(f"{name}/{split}/{i}", _picture(part.data[i]))
+            for (split, part), share in zip(parts.items(), shares, strict=True)
+            for i in spread_over(len(part), share)
+        ]
+
+    return Source(items(), sum(map(len, parts.values())), sample=sample)
+
+
+def _picture(image: Any) -> np.ndarray:
+    """(H, W) or (H, W, C), of what torchvision keeps as an array or a tensor, perhaps with its channels first."""
+    image = np.asarray(image)
+    return image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
 
 
 @contextmanager
@@ -110,6 +124,10 @@ def named_items(root: Path, names: list[str], kind: str = "files", label: str | 
     rows = read_metadata(metadata) if metadata.exists() else None
     if not names and not rows:
         raise DataError(f"ingestion.path: {root} holds no {kind}")
+
+    def sample(count: int) -> list[Item]:
+        return [Item(printable(name), root / name) for name in sample_of(names, count)]
+
     if rows is None:
-        return Source(with_folder_names(root, names), len(names))
-    return Source(with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
+        return Source(with_folder_names(root, names), len(names), sample=sample)
+    return Source(with_metadata(root, names, rows, label), len(rows.keys() | set(names)), sample=sample)
