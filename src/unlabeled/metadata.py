@@ -131,14 +131,9 @@ def with_metadata(
         items: The files as their folders' names describe them.
         names: Those of the same files, relative to the root.
         label: As `ingestion.label`.
-
-    Raises:
-        DataError: It has to be asked which column names the classes.
     """
     folders = {item.label for item in items if item.label}
     by_folder = metadata.column is None and not is_none(label) and (not metadata.rows or len(folders) > 1)
-    if metadata.question and not by_folder:
-        raise DataError(metadata.question)
 
     def said(name: str, item: Item) -> Item:
         row = metadata.rows.get(name)
@@ -156,9 +151,9 @@ def with_metadata(
 
 
 def _without_labels(metadata: Metadata, names: Sequence[str]) -> list[str]:
-    """Says of how many files metadata name no label."""
+    """A warning of how many files metadata name no label, or the question that they leave."""
     if not metadata.column:
-        return [f"{metadata.name} has no column label: what it names is without labels"]
+        return [metadata.question or f"{metadata.name} has no column label: what it names is without labels"]
     rows = [metadata.rows.get(name) for name in names]
     unnamed, unlabelled = rows.count(None), sum(not (row and row.label) for row in rows)
     if not unlabelled:

@@ -137,13 +137,17 @@ def named_items(root: Path, found: Found, unit: str, expected: str = "", label: 
         expected: What it would be, for the DataError that is raised where there is none.
         label: As `ingestion.label`.
     """
-    return described_items(root, found, read_metadata(root, found, label), unit, expected, label)
+    metadata = read_metadata(root, found, label)
+    source = described_items(root, found, metadata, unit, expected, label)
+    if metadata.question in source.understood.warnings:
+        raise DataError(metadata.question)
+    return source
 
 
 def described_items(
     root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
 ) -> Source:
-    """As `named_items`, with metadata that have been read."""
+    """As `named_items`, with metadata that have been read; the question that they leave is a warning."""
     left_out = found.left_out
     if not found.names and not metadata.rows:
         raise DataError(

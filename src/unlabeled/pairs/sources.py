@@ -92,9 +92,6 @@ def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:
         columns = f"file_name,{CAPTION}"
         raise DataError(f"ingestion.path: {root} has no {METADATA[0]}, expected one with the columns {columns}")
     metadata = read_metadata(root, found, label, CAPTION)
-    # Pairs are learned from captions: nobody has to answer.
-    told = [*metadata.warnings, *([metadata.question] if metadata.question else [])]
-    metadata = metadata._replace(question=None, warnings=told)
     source = described_items(root, found, metadata, IMAGES.name, label=label)
     return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
 
