@@ -85,7 +85,9 @@ def readable(file: Path) -> Iterator[None]:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
-def _columns(file: Path, schema: "pa.Schema", labels: Sequence[str]) -> tuple[str, str | None, list[str] | None]:
+def _columns(
+    file: Path, schema: "pa.Schema", labels: Sequence[str]
+) -> tuple[str, str | None, list[str] | None]:
     """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
     images = [field.name for field in schema if _holds_images(field.type)]
     if not images:
