@@ -10,29 +10,32 @@ import pandas as pd
 from unlabeled.config import Ingestion
 from unlabeled.decode import DIM, Header, UndecodableError, Values, header, is_deep, is_grey, values
 from unlabeled.errors import DataError
-from unlabeled.items import Item, sample_of
+from unlabeled.items import Item
 
 SAMPLE = 256
 """Images looked at, spread over the whole source."""
-SAMPLE_OF_VALUES = 32
-"""Images of more than 8 bits among them of which all pixels are looked at."""
+EVERY = 8
+"""All pixels are looked at of the first so many images of more than 8 bits among them, and of one in so many others."""
 LARGEST_CHOSEN_SIZE = 96
 
 
 class Looked(NamedTuple):
-    """An item and what its header says."""
+    """What an image's header says, and the numbers in it, where they have been looked at."""
 
-    item: Item
     header: Header
+    values: Values | None
 
 
 def look_at(sample: Iterable[Item]) -> list[Looked]:
-    """The items of a sample that are images; why others are none is said by `decode`."""
-    found = []
+    """The images of a sample, one of them in memory at a time; why others are none is said by `decode`."""
+    found, deep = [], 0
     for item in sample:
         with suppress(UndecodableError, OSError):
             if item.content is not None:
-                found.append(Looked(item, header(item.content)))
+                seen = header(item.content)
+                looked_into = is_deep(seen.mode) and (deep < EVERY or deep % EVERY == 0)
+                deep += is_deep(seen.mode)
+                found.append(Looked(seen, values(item.content) if looked_into else None))
     return found
 
 
@@ -58,13 +61,13 @@ def check_values(sample: list[Looked], allowed: float) -> None:
     Raises:
         DataError: A larger share is.
     """
-    deep = [looked.item for looked in sample if is_deep(looked.header.mode)]
-    seen = list(_values(sample_of(deep, SAMPLE_OF_VALUES)))
+    deep = sum(is_deep(looked.header.mode) for looked in sample)
+    seen = [looked.values for looked in sample if looked.values]
     stated = [each for each in seen if each.white is not None]
     odd = [each for each in seen if each.white is None]
     if all(each.high < each.white * DIM for each in stated):
         odd += stated
-    if not odd or len(odd) / len(seen) * len(deep) <= allowed * len(sample):
+    if not odd or len(odd) / len(seen) * deep <= allowed * len(sample):
         return
     low, high = min(each.low for each in odd), max(each.high for each in odd)
     white = None if None in (whites := [each.white for each in odd]) else max(whites)
@@ -76,12 +79,6 @@ def check_values(sample: list[Looked], allowed: float) -> None:
         f"{high:,.6g}, {why}: before training, set ingestion.pixel_range to the values that are black and white, such "
         f"as {min(low, 0):g}+{top:g}, or convert the images to 8 bits"
     )
-
-
-def _values(items: Iterable[Item]) -> Iterator[Values]:
-    for item in items:
-        with suppress(UndecodableError, OSError):
-            yield values(item.content)
 
 
 def misfits(

@@ -256,9 +256,8 @@ def _orientation(image: Image.Image) -> int | None:
 
 def _mode(image: Image.Image) -> str:
     """The mode of an image that is not loaded yet; of colours of 16 bits a channel, with `;16` behind it."""
-    tiles = getattr(image, "tile", [])  # an array has none
-    is_deep_colour = not is_grey(image.mode) and SIXTEEN in str(tiles[:1])
-    return image.mode + SIXTEEN * is_deep_colour
+    tiles = getattr(image, "tile", None)  # an array has none
+    return image.mode + SIXTEEN if tiles and not is_grey(image.mode) and SIXTEEN in str(tiles[0][3]) else image.mode
 
 
 def _eight_bits(image: Image.Image, mode: str, pixel_range: tuple[float, float] | None) -> Image.Image:

@@ -210,3 +210,17 @@ def test_a_folder_without_any_image_is_all_reasons(model, tmp_path, output):
     (tmp_path / "texts/a.bin").write_text("a")
     assert embed_folder(model, tmp_path / "texts", output) == (0, 1)
     assert pq.read_table(output)["reason"].to_pylist() == ["not an image"]
+
+
+def test_images_of_many_bits_are_read_with_the_range_that_the_encoder_knows(tmp_path):
+    (tmp_path / "scans").mkdir()
+    numbers = np.random.default_rng(0).integers(0, 4096, (12, 8, 8), dtype=np.uint16)
+    for number, scan in enumerate(numbers):
+        Image.fromarray(scan).save(tmp_path / "scans" / f"{number:02}.png")
+    with pytest.raises(DataError, match="9 of 9 images of more than 8 bits .* set ingestion.pixel_range"):
+        embed_folder(Model("scans", "1", encoder_of()), tmp_path / "scans", tmp_path / "e.parquet")
+    encoder = ImageEncoder("small_resnet", 3, 8, Normalisation((0.5,) * 3, (0.25,) * 3, (0, 4095)))
+    assert embed_folder(Model("scans", "1", encoder), tmp_path / "scans", tmp_path / "e.parquet") == (12, 0)
+    pixels = (numbers / 4095 * 255).round().astype(np.uint8)[:, None].repeat(3, 1)
+    embedding = np.stack(pq.read_table(tmp_path / "e.parquet")["embedding"].to_numpy())
+    np.testing.assert_allclose(embedding, encoder.embed(pixels), rtol=1e-4, atol=1e-5)

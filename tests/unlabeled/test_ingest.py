@@ -425,7 +425,7 @@ def folder_of(tmp_path, images, form="png"):
 def test_twelve_bits_in_sixteen_are_refused_and_read_where_it_is_said_which_are_white(tmp_path):
     root = folder_of(tmp_path, [deep(4095, seed) for seed in range(40)])
     assert refusal(root) == (
-        "32 of 32 images of more than 8 bits that were looked at have values from 0 to 4,095, where 65,535 is white, "
+        "12 of 12 images of more than 8 bits that were looked at have values from 0 to 4,095, where 65,535 is white, "
         "so that they would be nearly black: before training, set ingestion.pixel_range to the values that are black "
         "and white, such as 0+4095, or convert the images to 8 bits"
     )

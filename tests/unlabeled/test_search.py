@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from unlabeled import search
-from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
 from unlabeled.errors import DataError
 from unlabeled.search import Origin, embed_file, nearest_files, origin, similar_page
 
@@ -89,6 +89,17 @@ def test_a_query_is_embedded_as_the_folder_was(tmp_path):
     for name, reason in {"q.txt": "not an image", "none.png": "No such file"}.items():
         with pytest.raises(DataError, match=f"^search.image: .*{name} cannot be used .*{reason}"):
             embed_file(encoder, tmp_path / name)
+
+
+def test_a_query_of_many_bits_is_read_with_the_range_that_the_encoder_knows(tmp_path):
+    numbers = np.random.default_rng(0).integers(0, 4096, (8, 8), dtype=np.uint16)
+    Image.fromarray(numbers).save(tmp_path / "q.png")
+    with pytest.raises(DataError, match="uses less than a quarter of the range that its format states"):
+        embed_file(ImageEncoder("small_resnet", 1, 8, Normalisation((0.5,), (0.25,))), tmp_path / "q.png")
+    ImageEncoder("small_resnet", 1, 8, Normalisation((0.5,), (0.25,), (0, 4095))).save(tmp_path / "encoder.safetensors")
+    encoder = read_encoder(tmp_path / "encoder.safetensors")
+    pixels = (numbers / 4095 * 255).round().astype(np.uint8)
+    np.testing.assert_allclose(embed_file(encoder, tmp_path / "q.png"), encoder.embed(pixels[None, None])[0], rtol=1e-6)
 
 
 def test_the_page_shows_the_query_and_its_neighbours(tmp_path, read_page):
