@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
 from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
-from pipelines.planning import training_of
+from pipelines.planning import method_to_train, say_plan
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
 from pipelines.store import anchored_uri, stop_if_out_of_reach
@@ -102,7 +102,7 @@ class ProjectHook(MlflowHook):
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
-            self._to_plan = training_of(pipeline)
+            self._to_plan = method_to_train(pipeline)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
             tags = {"hostname": socket.gethostname(), **made_from.tags}
@@ -123,7 +123,7 @@ class ProjectHook(MlflowHook):
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> dict[str, Any]:
         """Logs a node's parameters as they were written, and gives it those with absolute paths."""
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
-            self._to_plan.say(catalog)
+            say_plan(self._to_plan, catalog)
             self._to_plan = None
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
         flat = dict(pair for name, value in given.items() for pair in _flat(name, value))

@@ -210,7 +210,7 @@ def _rerun(
     """What was registered, as in version.json, empty where nothing was; and who was the champion before."""
     before = _registered(project, method)
     champion = registry.champion(client, before["name"]) if before else None
-    stages = _targets(method)[-1]
+    stages, env = _targets(method)[-1], env or os.environ.get("KEDRO_ENV")
     repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
     used, note = _environment(project, env), partial(replace_file, project / ENVIRONMENT)
     if used == _noted_environment(project):

@@ -31,7 +31,10 @@ def test_every_step_works_from_a_subfolder_of_a_project_with_an_odd_name(odd, ph
     for command, said in (
         (["run", "--pipeline=byol"], "its page: ../data/08_reporting/byol/report.html"),
         (["run", "--pipeline=embed", "--params=embed.path=data/01_raw/photos,embed.version=1"], "20 images embedded"),
-        (["run", "--pipeline=search", "--params=search.image=data/01_raw/photos/03.png"], "1.000 03.png"),
+        (
+            ["run", "--pipeline=search", "--params=search.image=data/01_raw/photos/03.png"],
+            "their page: ../data/08_reporting/similar.html",
+        ),
         (["run", "--pipeline=export", "--params=export.image=data/01_raw/photos"], "../data/07_model_output/export"),
         (["run", "--pipeline=leaderboard"], "the page: ../data/08_reporting/leaderboard.html"),
         (["champion"], "unlabeled-digits"),
