@@ -87,7 +87,7 @@ def judge(
     evaluation: Evaluation,
     config: Registration,
 ) -> Decision:
-    """Whether the model with these, answers and tags takes the place of the champion.
+    """Whether the model with these answers and tags takes the place of the champion.
 
     Args:
         worth: Of that model by itself.
