@@ -3,6 +3,7 @@
 What a user can mend is one sentence, without a traceback.
 """
 
+import copy
 import errno
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import mlflow
@@ -27,9 +29,10 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
+from pipelines.arguments import parse_params
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
-from unlabeled.errors import UnlabeledError
+from unlabeled.errors import ConfigError, UnlabeledError
 from unlabeled.methods import IMAGE_METHODS
 from unlabeled.progress import be_quiet
 
@@ -55,7 +58,21 @@ def cli() -> None:
     """Commands of this project."""
 
 
-@cli.command(name="run", params=kedro_run.params, help=kedro_run.help)
+def _run_options() -> list[click.Parameter]:
+    """Kedro's, but for `--params`, whose values arrive as they were written."""
+
+    def read(context: click.Context, option: click.Parameter, value: Any) -> dict[str, Any]:
+        try:
+            return value if isinstance(value, dict) else parse_params(value)
+        except ConfigError as error:
+            raise Sentence(str(error)) from error
+
+    options = copy.deepcopy(kedro_run.params)
+    next(option for option in options if option.name == "params").callback = read
+    return options
+
+
+@cli.command(name="run", params=_run_options(), help=kedro_run.help)
 @click.option("--quiet", is_flag=True, help="No bars, and no lines of what goes well.")
 def run(quiet: bool, **options) -> None:
     if quiet:
@@ -91,7 +108,7 @@ def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowC
     """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
     from kedro.framework.session import KedroSession
 
-    project = find_kedro_project(Path.cwd())  # Kedro found these commands by it
+    project = find_kedro_project(Path.cwd()) or Path.cwd()  # installed: `python -m pipelines`
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = session.load_context()
         parameters = context.config_loader["parameters"]

@@ -21,15 +21,15 @@ def embed(config: Embedding, registration: Registration, ingestion: Ingestion, f
     from unlabeled.embed import Model, embed_folder  # imports torch
     from unlabeled.train import choose_device
 
-    if config.path is None:
-        raise ConfigError("embed.path: received None, expected a folder of images: --params=embed.path=/folder")
+    if not config.path:
+        raise ConfigError(
+            f"embed.path: received {config.path!r}, expected a folder of images: --params=embed.path=/folder"
+        )
     name = config.model_name or model_name(registration, ingestion.name)
     found = fetch(name, config.version)
     found.encoder.network.to(choose_device(config.device, "embed.device"))
     model = Model(name, *found)
-    images, rejected = embed_folder(
-        model, Path(config.path).expanduser(), folder / FILE, config.chunk, ingestion.max_pixels
-    )
+    images, rejected = embed_folder(model, Path(config.path), folder / FILE, config.chunk, ingestion.max_pixels)
     where = os.path.relpath(folder / FILE)
     logger.info("%s images embedded by %s version %s: %s", f"{images:,}", name, model.version, where)
     if rejected:

@@ -22,7 +22,7 @@ def export(
 
     name = config.model_name or model_name(registration, ingestion.name)
     model = Model(name, *fetch(name, config.version))
-    given = Path(config.image).expanduser() if config.image else None
+    given = Path(config.image) if config.image else None
     images = images_to_check(model.encoder, ingestion_folder / "images.npy", given)
     difference = export_model(model, images, folder / "export")
     logger.info(

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import mlflow
 from filelock import FileLock, Timeout
@@ -29,8 +28,11 @@ from pydantic import BaseModel
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
 from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
+from pipelines.planning import training_of
 from pipelines.pretraining import CHECKPOINT
 from pipelines.provenance import Provenance, provenance
+from pipelines.store import anchored_uri, stop_if_out_of_reach
+from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
 from unlabeled.methods import IMAGE_METHODS, METHODS
 
@@ -59,15 +61,14 @@ class ProjectHook(MlflowHook):
         config = copy.deepcopy(context.config_loader["mlflow"])
         server = config.setdefault("server", {})
         uri = TRACKING_URI or server.get("mlflow_tracking_uri") or "sqlite:///mlflow.db"
-        if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-            uri = f"sqlite:///{context.project_path / uri.removeprefix('sqlite:///')}"
+        uri = anchored_uri(uri, context.project_path)
+        stop_if_out_of_reach(uri)
         server["mlflow_tracking_uri"] = uri
         experiment = config["tracking"]["experiment"]
-        if uri.startswith("sqlite:"):
+        if uri.startswith("sqlite"):
             location = experiment["create_experiment_kwargs"]["artifact_location"]
             experiment["create_experiment_kwargs"]["artifact_location"] = (context.project_path / location).as_uri()
         else:  # a server decides for itself
-            _stop_if_down(uri)
             experiment.pop("create_experiment_kwargs", None)
         context.config_loader["mlflow"] = config
         super().after_context_created(context=context)
@@ -101,6 +102,7 @@ class ProjectHook(MlflowHook):
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
+            self._to_plan = training_of(pipeline)
             self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
             tags = {"hostname": socket.gethostname(), **made_from.tags}
@@ -118,13 +120,18 @@ class ProjectHook(MlflowHook):
             raise
 
     @hook_impl
-    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> None:
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> dict[str, Any]:
+        """Logs a node's parameters as they were written, and gives it those with absolute paths."""
+        if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
+            self._to_plan.say(catalog)
+            self._to_plan = None
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
         flat = dict(pair for name, value in given.items() for pair in _flat(name, value))
         try:
             mlflow.log_params(flat)
         except MlflowException:  # a stage run again, with other parameters, in the run of its training
             mlflow.set_tags({f"rerun.{name}": value for name, value in flat.items()})
+        return {name: each.anchored(self._project) for name, each in inputs.items() if isinstance(each, Block)}
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
@@ -214,20 +221,6 @@ def _sweep(project: Path) -> None:
     for path in (project / "data").glob("0[2-8]_*/**/*"):
         if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def _stop_if_down(uri: str) -> None:
-    address = urlparse(uri)
-    if address.scheme not in ("http", "https"):
-        return
-    try:
-        port = address.port or {"http": 80, "https": 443}[address.scheme]
-        socket.create_connection((address.hostname, port), timeout=5).close()
-    except OSError as error:
-        raise UnlabeledError(
-            f"the MLflow server at {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to track in "
-            f"this project's own mlflow.db"
-        ) from error
 
 
 def _bury_killed_runs(project: Path, experiment: str) -> None:

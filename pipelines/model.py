@@ -15,7 +15,8 @@ from mlflow.pyfunc import PythonModel
 
 
 class EncoderModel(PythonModel):
-    """`predict` takes uint8 images (N, C, H, W) and gives float32 `embedding` (N, D) and `probability` (N, classes).
+    """`predict` takes images (N, C, H, W), whole numbers from 0 to 255, and gives float32 `embedding` (N, D) and
+    `probability` (N, classes).
 
     With the parameter `files`, image files as base64, it answers these instead, decoded as ingestion does.
     """
@@ -28,8 +29,13 @@ class EncoderModel(PythonModel):
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
+        from unlabeled.errors import DataError
+
         files = (params or {}).get("files")
-        return self.served.answer(self._decode(files) if files else np.asarray(model_input))
+        try:
+            return self.served.answer(self._decode(files) if files else np.asarray(model_input))
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def _decode(self, files: list[str]) -> np.ndarray:
         from unlabeled.decode import decode

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.utils import is_kedro_project
 
+from pipelines.arguments import write_params
 from pipelines.cli import QUIET, sentence
-from pipelines.parameters import flatten
 from unlabeled.progress import be_quiet
 
 
@@ -22,7 +24,10 @@ def main() -> None:
     project, method = Path(order["project_path"]), order["method"]
     # What MLflow keeps as the command that repeats this run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
-    bootstrap_project(project)
+    if is_kedro_project(project):
+        bootstrap_project(project)
+    else:  # installed: `python -m pipelines`
+        configure_project("pipelines")
     if QUIET in os.environ:
         be_quiet()
     try:
@@ -37,8 +42,7 @@ def main() -> None:
 
 
 def _arguments(env: str | None, parameters: dict[str, Any]) -> list[str]:
-    flat = dict(flatten({key: value for key, value in parameters.items() if key != "compare"}))
-    given = {"env": env, "params": ",".join(f"{name}={value}" for name, value in flat.items())}
+    given = {"env": env, "params": write_params({key: each for key, each in parameters.items() if key != "compare"})}
     return [f"--{option}={value}" for option, value in given.items() if value]
 
 

@@ -63,7 +63,7 @@ def contest(
     return decision
 
 
-def test_sample(answers: pd.DataFrame) -> str:
+def sample_of(answers: pd.DataFrame) -> str:
     """Some of the test images, the same ones for the same images: what `judged_on` recognises them by."""
     return " ".join(sorted({content[:8] for content in answers.sha256})[:SAMPLE])
 

@@ -24,7 +24,7 @@ import unlabeled
 from pipelines import model
 from pipelines.agreement import stop_if_of_others
 from pipelines.card import Kind, model_card
-from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, test_sample
+from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import MODEL, RECORD, model_name
 from pipelines.stage import stage
@@ -126,7 +126,7 @@ def enter(
         "unlabeled": unlabeled.__version__,
         "images": len(manifest),
         "test_images": len(predictions),
-        TEST_SAMPLE: test_sample(predictions),
+        TEST_SAMPLE: sample_of(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
         **provenance.tags,
     }
@@ -204,9 +204,8 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
     """Logs a model of images that loads without this project, with its record, and returns its id."""
-    # Any number of images of any height and width.
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, encoder.channels, -1, -1))])
-    signature = ModelSignature(inputs, outputs_of(encoder, probe), FILES)
+    # Without a schema of inputs: a server would cast fractions to uint8 by it, and black images would be answered.
+    signature = ModelSignature(None, outputs_of(encoder, probe), FILES)
     example = np.array(images[:EXAMPLES])
     return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
 

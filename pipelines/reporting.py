@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from mlflow.tracking import MlflowClient
 from pipelines.agreement import stop_if_of_others
 from pipelines.git import COMMIT, DIRTY
 from pipelines.stage import stage
-from unlabeled.config import Augmentation, Block, Evaluation, Ingestion, Pretraining, Registration, in_words
+from pipelines.store import database_uri
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def report(
             finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
             provenance=provenance_of(run, version),
             standing=standing_of(version),
-            parameters=parameters_of(ingestion, augmentation, pretraining, evaluation, registration),
+            parameters=(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
     tell(method, summary, metrics, version, folder)
@@ -99,11 +101,6 @@ def standing_of(version: dict[str, Any]) -> str:
     """What the gate made of a run, in sentences."""
     became = "It became the champion" if version["champion"] else "It is a challenger"
     return " ".join(filter(None, [f"{became}: {version['reason']}.", version["selection"]]))
-
-
-def parameters_of(*blocks: Block) -> dict[str, Any]:
-    """All of the blocks' parameters, by dotted name."""
-    return {f"{block.block}.{key}": value for block in blocks for key, value in block.model_dump().items()}
 
 
 def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], version: dict[str, Any], folder: Path) -> None:
@@ -129,8 +126,8 @@ def _where_runs_are() -> str:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return uri
-    own = f"sqlite:///{Path('mlflow.db').resolve()}"
-    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if uri == own else uri}"
+    here = uri == database_uri(Path("mlflow.db").resolve())
+    return f"mlflow ui --backend-store-uri {'sqlite:///mlflow.db' if here else shlex.quote(uri)}"
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:

@@ -21,9 +21,11 @@ def search(config: Search, ingestion: Ingestion, folder: Path, reporting_folder:
     from unlabeled.embed import weights_digest  # imports torch
     from unlabeled.search import embed_file, nearest_files, origin, similar_page
 
-    if config.image is None:
-        raise ConfigError("search.image: received None, expected an image file: --params=search.image=/photo.jpg")
-    source, image = origin(folder / FILE), Path(config.image).expanduser()
+    if not config.image:
+        raise ConfigError(
+            f"search.image: received {config.image!r}, expected an image file: --params=search.image=/photo.jpg"
+        )
+    source, image = origin(folder / FILE), Path(config.image)
     encoder = fetch(source.model, source.version).encoder
     if weights_digest(encoder) != source.weights:
         raise UnlabeledError(

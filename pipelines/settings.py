@@ -1,5 +1,12 @@
 """Kedro's settings of this project."""
 
+import os
+from pathlib import Path
+
+import yaml
+from kedro.framework.project import LOGGING
+from kedro.utils import find_kedro_project
+
 from pipelines.hooks import ProjectHook
 from pipelines.parameters import MethodConfigLoader
 
@@ -15,3 +22,8 @@ CONFIG_LOADER_ARGS = {
         "mlflow": "soft",
     },  # an environment changes single keys, and does not drop the others
 }
+
+# Kedro finds the project's conf/logging.yml only where a command is run in the project's root.
+project = find_kedro_project(Path.cwd())
+if project not in (None, Path.cwd()) and "KEDRO_LOGGING_CONFIG" not in os.environ:
+    LOGGING.configure(yaml.safe_load((project / "conf/logging.yml").read_text()))

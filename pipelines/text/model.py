@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -20,7 +21,12 @@ class TextEncoderModel(PythonModel):
         self.served = load_served(Path(context.artifacts["model"]))
 
     def predict(self, context, model_input, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-        return self.served.answer([str(text) for text in np.asarray(model_input).ravel()])
+        from unlabeled.errors import DataError
+
+        try:
+            return self.served.answer(np.asarray(model_input).ravel().tolist())
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 set_model(TextEncoderModel())

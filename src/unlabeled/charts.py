@@ -57,12 +57,14 @@ NAMES = {
 }
 """Curves of a training, in their order; further columns of its history follow under their own names."""
 NOT_CURVES = {"epoch", "seconds"}
+MAX_CLASSES = 20
+"""Classes at most that a chart has a line for."""
 
 
 def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") -> Chart:
     """Accuracy over labels a class, with bands, for each kind of features; the first is the encoder."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(5.6, 3.7, "labels a class (logarithmic)", "accuracy on test, %")
+        figure, axes = _axes(5.6, 3.3, "labels a class (logarithmic)", "accuracy on test, %")
         for (name, points), (colour, mark, dashes) in zip(curves.items(), _cycle(len(curves)), strict=True):
             x, mean = [p.labels for p in points], [100 * p.mean for p in points]
             low, high = [100 * p.low for p in points], [100 * p.high for p in points]
@@ -72,7 +74,7 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
         ticks = sorted({point.labels for points in curves.values() for point in points})
         _logarithmic(axes, ticks)
         axes.set_ylim(0, 101)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="best")
         first, last = next(iter(curves.values()))[0], next(iter(curves.values()))[-1]
         said = f"{next(iter(curves))}: {first} with {first.setting}, {last} with {last.setting}"
         return _chart(
@@ -96,7 +98,7 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
     values = 100 * rows[name] if name == "knn_accuracy" else rows[name]
     title = NAMES.get(name, name.replace("_", " "))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(3.6, 2.1, "epoch", "")
+        figure, axes = _axes(3.0, 1.9, "epoch", "")
         axes.set_title(title)
         sparse = len(rows) < 25
         axes.plot(rows.epoch, values, color=SERIES[0][0], linewidth=1.6, marker="o" if sparse else None, markersize=4)
@@ -111,16 +113,16 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
         if name == "knn_accuracy":
             axes.set_ylim(min(90, 10 * (values.min() // 10)), 100)
         elif values.min() >= 0 and name not in ("alignment", "momentum"):
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         first, last = values.iloc[0], values.iloc[-1]
         return _chart(figure, f"{title}, from {first:.3g} after epoch {rows.epoch.iloc[0]} to {last:.3g} at the end.")
 
 
 def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) -> Chart:
-    """Accuracy of each class, the worst on top; at most the 30 worst."""
-    order = np.argsort(accuracies, kind="stable")[:30][::-1]
+    """Accuracy of each class, the worst on top; at most the 20 worst."""
+    order = np.argsort(accuracies, kind="stable")[:MAX_CLASSES][::-1]
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(5.2, 0.9 + 0.24 * len(order), "accuracy of the linear probe on test, %", "")
+        figure, axes = _axes(5.6, 0.9 + 0.21 * len(order), "accuracy of the linear probe on test, %", "")
         axes.hlines(range(len(order)), 0, 100 * accuracies[order], color=SERIES[0][0], linewidth=2)
         axes.plot(100 * accuracies[order], range(len(order)), "o", color=SERIES[0][0], markersize=6)
         axes.set_yticks(range(len(order)), [f"{_short(names[i])} ({counts[i]})" for i in order])
@@ -131,25 +133,27 @@ def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) 
         return _chart(
             figure,
             f"Accuracy of each class; the worst is {names[worst]} with {100 * accuracies[worst]:.0f} %.",
-            "In brackets: test images of the class." + (" The 30 worst classes." if len(names) > 30 else ""),
+            "In brackets: test images of the class."
+            + (f" The {MAX_CLASSES} worst classes." if len(names) > MAX_CLASSES else ""),
         )
 
 
 def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
     """Of at most 20 classes, those with the most errors: counts (C, C), rows the truth, columns what was said."""
     errors = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
-    kept = np.sort(np.argsort(-errors, kind="stable")[:20])
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
     counts, names = counts[np.ix_(kept, kept)], [names[i] for i in kept]
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(5.2, 4.6, "what the probe said", "what it is")
+        figure, axes = _axes(5.6, min(1.8 + 0.3 * len(kept), 4.6), "what the probe said", "what it is")
         axes.grid(False)
         axes.pcolormesh(shares, cmap=_tint(), vmin=0, vmax=1, edgecolors=FAINT, linewidth=0.3, snap=True)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if shares[row, column] > 0.55 else INK
                 axes.text(column + 0.5, row + 0.5, int(count), ha="center", va="center", color=colour, fontsize=8)
-        centres, short, turned = np.arange(len(kept)) + 0.5, [*map(_short, names)], max(map(len, names)) > 3
+        centres, turned = np.arange(len(kept)) + 0.5, max(map(len, names)) > 3
+        short = [_short(name, 16) for name in names]
         axes.set_xticks(centres, short, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(centres, short)
         axes.invert_yaxis()
@@ -159,7 +163,7 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
             figure,
             f"Confusion matrix of {len(names)} classes: {wrong} of {int(counts.sum())} test images are told wrong.",
             "Test images by class; the tint is their share of the row."
-            + (" The 20 classes with the most errors." if len(errors) > 20 else ""),
+            + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
         )
 
 
@@ -217,9 +221,9 @@ def _logarithmic(axes: Axes, ticks: list[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.2g}"))
 
 
-def _short(name: str) -> str:
-    """As much of a name as leaves room for the chart."""
-    return name if len(name) <= 28 else f"{name[:27]}…"
+def _short(name: str, most: int = 24) -> str:
+    """As much of a name as leaves room for the chart: its beginning and its end, which tell two long names apart."""
+    return name if len(name) <= most else f"{name[: most - 7]}…{name[-6:]}"
 
 
 def _cycle(count: int) -> list:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +22,9 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(min_length=1)]
+A_PATH = "a path"
+Location = Annotated[str | None, A_PATH]
+"""A file or a folder. A relative one is taken from the project's root, wherever a command is run (`Block.anchored`)."""
 PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
@@ -27,6 +32,8 @@ GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "transl
 POINT = 1e-3
 """Spread of an embedding (as `health.embedding_std` measures it) that is one point. Equal images have up to 1.5e-7, by
 rounding; copies of one image with noise of 3/255 have .007 to .019 in untrained networks of every architecture."""
+RAW = "data/01_raw"
+"""The folder of what is ingested."""
 SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
 """Pixels a side of the images of a source, where they are known before one is read."""
 
@@ -41,6 +48,18 @@ def _as_list(value: Any) -> Any:
 def _as_text(value: Any) -> Any:
     """What YAML and `--params` take for a number: `version=3`."""
     return str(value) if type(value) is int else value
+
+
+NO_LABELS = "none"
+LabelColumn = Annotated[Name | None, BeforeValidator(_as_text)]
+"""The column of metadata.csv or Parquet that names the classes. None: the usual one, else the names of folders; where
+neither is there, but columns that may name classes are, it has to be given. `none`: no labels."""
+
+
+def _may_be_text(annotation: Any) -> bool:
+    """Whether a type hint is `str`, or has it as a branch."""
+    branches = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
+    return annotation is str or any(map(_may_be_text, branches))
 
 
 def check_fractions(validation_fraction: float, test_fraction: float, unit: str) -> None:
@@ -69,6 +88,17 @@ class Block(BaseModel):
                 expected.setdefault(received, []).append(wanted)
             raise ConfigError("; ".join(start + " or ".join(ends) for start, ends in expected.items())) from error
 
+    def anchored(self, root: Path) -> "Block":
+        """The block with its paths absolute: relative ones from `root`, and `~` is the user's home."""
+        keys = [key for key, field in type(self).model_fields.items() if A_PATH in field.metadata]
+        given = {key: Path(value).expanduser() for key in keys if (value := getattr(self, key))}
+        return self.model_copy(update={key: str(root / path) for key, path in given.items()})
+
+    @classmethod
+    def takes_text(cls, key: str) -> bool:
+        """Whether a text is a value of the key as it is written, `007` and `1e3` too."""
+        return key in cls.model_fields and _may_be_text(cls.model_fields[key].annotation)
+
     @classmethod
     def _received_and_expected(cls, error: Any) -> tuple[str, str]:
         if error["type"] == "value_error":  # of several keys at once: the validator says what it received
@@ -91,11 +121,14 @@ class Ingestion(Block):
 
     block: ClassVar[str] = "ingestion"
     source: Literal["digits", "torchvision", "image_folder", "parquet"] = "digits"
-    path: str | None = None
+    path: Location = None
     """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`, and `torchvision` where there are
-    some), or the folder to download to (`torchvision`)."""
+    some), or the folder to download to (`torchvision`; None: data/01_raw)."""
     dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
     """Which of torchvision's data sets, where `source` is `torchvision`."""
+    label: LabelColumn = None
+    image: Name | None = None
+    """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
@@ -105,7 +138,8 @@ class Ingestion(Block):
     """None: 1 where the first images are all grey, else 3."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the images that come without an official test split."""
+    """Shares drawn by content of the images that are in no official split, or in that for training: for validation
+    where there is no official validation split, for test where there is no official test split."""
     max_quarantined: Fraction = 0.05
     max_pixels: Count = 100_000_000
     """Larger images are taken for decompression bombs and quarantined."""
@@ -122,11 +156,23 @@ class Ingestion(Block):
         """Pixels a side of what will be stored; None: only the images can tell."""
         return self.image_size or SIZES.get(self.name)
 
+    def anchored(self, root: Path) -> "Ingestion":
+        """The block with its paths absolute; torchvision's downloads lie in data/01_raw where no path is given."""
+        downloads = self.source == "torchvision" and not self.path
+        placed = self.model_copy(update={"path": f"{RAW}/{self.dataset}"}) if downloads else self
+        return super(Ingestion, placed).anchored(root)
+
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
         check_fractions(self.validation_fraction, self.test_fraction, "images")
         if self.source in ("image_folder", "parquet") and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
+        if self.source == "digits" and (self.label or NO_LABELS).lower() != NO_LABELS:
+            raise ValueError(
+                f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
+            )
+        if self.source in ("digits", "image_folder") and self.image:
+            raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
         return self
 
 
@@ -348,7 +394,7 @@ class Embedding(Chosen):
     """Embeddings of a folder of images."""
 
     block: ClassVar[str] = "embed"
-    path: Name | None = None
+    path: Location = None
     """The folder; of any nesting."""
     chunk: Count = 4096
     """Images between two points from which a stopped run goes on."""
@@ -359,7 +405,7 @@ class Search(Block):
     """The images that are most like one."""
 
     block: ClassVar[str] = "search"
-    image: Name | None = None
+    image: Location = None
     """The file to find others like."""
     top: Count = 10
     """How many of them."""
@@ -369,5 +415,5 @@ class Exporting(Chosen):
     """A version as files that need nothing of this project."""
 
     block: ClassVar[str] = "export"
-    image: Name | None = None
+    image: Location = None
     """An image, or a folder of them, to check the files on; None: those that were ingested."""

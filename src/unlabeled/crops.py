@@ -1,6 +1,7 @@
 """The crop cache: K random resized crops of each image, kept from run to run by the content that they were cut from."""
 
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from unlabeled import augment
 from unlabeled.arrays import ArrayWriter, Rows, open_array, replace_file
 from unlabeled.augment import cut_views
 from unlabeled.config import Augmentation
+from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
 
@@ -45,12 +47,9 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     Returns:
         Row i has the views of image i: uint8 (N, K, C, h, w).
     """
-    count, contents = (0, []) if recipe.views == "fresh" else (recipe.views, list(contents))
-    size = recipe.crop_size or images.shape[2]
-    shape = (count, images.shape[1], size, size)
-    code = [augment, sys.modules[__name__]]
-    how = made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
-    earlier = earlier_rows(partial(_open, folder), how, shape)
+    contents = [] if recipe.views == "fresh" else list(contents)
+    shape = shape_of(images, recipe)
+    earlier = _earlier(images, recipe, folder)
     row_of = {content: row for row, content in enumerate(contents)}  # copies share their crops
     wanted = list(row_of)
     cut = partial(_cut, images=images, row_of=row_of, recipe=recipe, shape=shape)
@@ -58,11 +57,13 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     if earlier and earlier.damaged:
         intact |= _repair(folder, earlier, cut)
         logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
-        earlier = earlier_rows(partial(_open, folder), how, shape)
+        earlier = _earlier(images, recipe, folder)
     grows = earlier is not None and _can_grow(earlier, len(wanted))
     parts = earlier.array.parts if grows else []
     added = [content for content in wanted if content not in intact] if grows else wanted
     checksums: list[int] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    _stop_if_no_room(len(added), shape, folder)
     with bar("caching views", len(wanted), "images") as progress:
         progress.advance(len(wanted) - len(added))
         if added or not grows:
@@ -79,9 +80,50 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
     places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T
     index = pd.DataFrame({"sha256": contents, "place": places, "checksum": checks})
-    index.attrs[MADE_BY] = how
+    index.attrs[MADE_BY] = _how(images, recipe)
     replace_file(folder / INDEX, lambda path: index.to_parquet(path, index=False))
     return open_views(folder)
+
+
+def shape_of(images: np.ndarray, recipe: Augmentation) -> tuple[int, int, int, int]:
+    """(K, C, h, w), of the crops of an image; K is 0 where they are cut afresh."""
+    size = recipe.crop_size or images.shape[2]
+    return (0 if recipe.views == "fresh" else recipe.views), images.shape[1], size, size
+
+
+def count_missing(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, folder: Path) -> int:
+    """How many images have crops to be cut: the folder has none of the same content, made in the same way."""
+    if recipe.views == "fresh":
+        return 0
+    earlier = _earlier(images, recipe, folder)
+    return earlier.lacks(contents) if earlier else len(set(contents))
+
+
+def cut_some(images: np.ndarray, recipe: Augmentation) -> None:
+    """Cuts the crops of the images, uint8 (N, C, H, W), and keeps none of them: what that takes can be timed."""
+    contents = [f"{number:032x}" for number in range(len(images))]
+    row_of = {content: row for row, content in enumerate(contents)}
+    for _ in _cut(contents, images, row_of, recipe, shape_of(images, recipe)):
+        pass
+
+
+def _how(images: np.ndarray, recipe: Augmentation) -> str:
+    """A digest of all that decides the crops of an image, but for its content."""
+    code = [augment, sys.modules[__name__]]
+    return made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
+
+
+def _earlier(images: np.ndarray, recipe: Augmentation, folder: Path) -> EarlierRows | None:
+    return earlier_rows(partial(_open, folder), _how(images, recipe), shape_of(images, recipe))
+
+
+def _stop_if_no_room(count: int, shape: tuple[int, ...], folder: Path) -> None:
+    needed, free = count * math.prod(shape), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"the crops of {count:,} images take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: "
+            f"lower augmentation.views or augmentation.crop_size, set augmentation.views=fresh, or free some space"
+        )
 
 
 def open_views(folder: Path) -> Rows:

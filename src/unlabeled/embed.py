@@ -6,6 +6,7 @@ for those that decode; beside a GPU, some decode while it is at work.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections import deque
@@ -28,7 +29,9 @@ from unlabeled.ingest import decode_batch
 from unlabeled.items import Item
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
-from unlabeled.walk import file_names, printable
+from unlabeled.walk import find_files, printable
+
+logger = logging.getLogger(__name__)
 
 PARTS = "[0-9]*.parquet"
 """In a folder of parts: those that were finished."""
@@ -48,7 +51,7 @@ class Model:
 def embed_folder(
     model: Model, folder: Path, output: Path, chunk: int = 4096, max_pixels: int = Ingestion().max_pixels
 ) -> tuple[int, int]:
-    """Writes a Parquet file with a row a file of the folder, in the order of their names.
+    """Writes a Parquet file with a row for each file of the folder that may be an image, in the order of their names.
 
     Its columns: `path`, relative to the folder; `sha256` of the file; `embedding`, D float32; `reason`, null, or why
     the file is no image, where all else is null; with a probe `predicted`, the name of a class, and `probability`,
@@ -62,11 +65,14 @@ def embed_folder(
         How many images were embedded, and how many files could not be.
 
     Raises:
-        DataError: The folder is missing, or holds no files.
+        DataError: The folder is missing, or holds no images.
     """
-    names = file_names(folder, "embed.path")
+    found = find_files(folder, "embed.path")
+    names = found.names
     if not names:
-        raise DataError(f"embed.path: {folder} holds no files")
+        raise DataError(f"embed.path: {folder} holds no images{f'; {found.left_out}' if found.left_out.counts else ''}")
+    if found.left_out.counts:
+        logger.info("%s", found.left_out)
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
     done = len(list(parts.glob(PARTS)))

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlabeled.arrays import replace_file
-from unlabeled.augment import normalise, resample
+from unlabeled.augment import normalise
+from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.networks import build_encoder, rebuild, spec_of
 
@@ -82,20 +83,18 @@ class ImageEncoder(Saved):
         """Features of un-augmented images, with the network in eval mode and float32.
 
         Args:
-            images: uint8 of shape (N, C, H, W); another size than the training's is resampled to it.
+            images: Whole numbers from 0 to 255, of shape (N, C, H, W). Of images that are not square or of another size
+                than the training's, the centre square is resized, as ingestion does with a file.
             batch_size: Images that go through the network at a time; None: what its device takes.
 
         Returns:
             float32 array of shape (N, D).
 
         Raises:
-            DataError: The array has another type, number of dimensions or of channels.
+            DataError: The array has another shape, no pixels, or values that are not whole numbers from 0 to 255.
         """
-        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != self.channels:
-            expected = f"expected uint8 of (N, {self.channels}, H, W)"
-            raise DataError(f"received images of {images.dtype} with shape {images.shape}, {expected}")
         size = self.batch_size if batch_size is None else batch_size
-        return in_batches(self.network, images, self.prepare, size)
+        return in_batches(self.network, as_images(images, self.channels), self.prepare, size)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
@@ -106,12 +105,9 @@ class ImageEncoder(Saved):
         return None
 
     def prepare(self, images: np.ndarray) -> Tensor:
-        """What the network eats: uint8 images as normalised float32 of its size, channels_last, on its device."""
+        """Input of the network: uint8 images as normalised float32 of its size, channels_last, on its device."""
         device = next(self.network.parameters()).device
-        batch = torch.from_numpy(np.array(images)).to(device).float() / 255
-        if batch.shape[-2:] != (self.image_size, self.image_size):
-            whole = torch.tensor([0.0, 0.0, *batch.shape[-2:]], device=device).expand(len(batch), 1, 4)
-            batch = resample(batch, whole, self.image_size).squeeze(1)
+        batch = torch.from_numpy(fit(images, self.channels, self.image_size)).to(device).float() / 255
         return normalise(batch, *self.normalisation.tensors(device))
 
     def spec(self) -> dict[str, Any]:
@@ -128,6 +124,46 @@ class ImageEncoder(Saved):
         normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
         shape = spec["channels"], spec["image_size"]
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
+
+
+def as_images(data: np.ndarray, channels: int) -> np.ndarray:
+    """An array of images as uint8 (N, C, H, W).
+
+    Raises:
+        DataError: The array has another shape, no pixels, or values that are not whole numbers from 0 to 255. Floats of
+            0 to 1 are refused as well: as whole numbers they would be black.
+    """
+    expected = f"expected uint8 of (N, {channels}, H, W)"
+    if data.ndim != 4 or data.shape[1] != channels or not (data.shape[2] and data.shape[3]):
+        raise DataError(f"received images of {data.dtype} with shape {data.shape}, {expected}")
+    if data.dtype == np.uint8:
+        return data
+    if data.dtype.kind not in "iuf":
+        raise DataError(f"received images of {data.dtype}, {expected}")
+    if not data.size:
+        return data.astype(np.uint8)
+    low, high = data.min(), data.max()
+    if not (low >= 0 and high <= 255):  # NaN is neither
+        raise DataError(f"received images with values from {low:g} to {high:g}, {expected}: from 0 to 255")
+    if data.dtype.kind == "f" and (high <= 1 or (data != np.floor(data)).any()):
+        advice = "multiply images of 0 to 1 by 255, and round them"
+        raise DataError(f"received images with fractions, from {low:g} to {high:g}, {expected}: {advice}")
+    return data.astype(np.uint8)
+
+
+def fit(images: np.ndarray, channels: int, size: int) -> np.ndarray:
+    """Images made of arrays as `decode` makes them of files: the centre square, resized.
+
+    Args:
+        images: uint8 (N, C, H, W), C is 1 or 3; any C where nothing has to be changed.
+
+    Returns:
+        uint8 (N, channels, size, size).
+    """
+    if images.shape[1:] == (channels, size, size):
+        return np.array(images)  # in memory, and writable: torch warns of arrays that are not
+    pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in images)
+    return np.stack([decode(np.ascontiguousarray(picture), size, channels).pixels for picture in pictures])
 
 
 @torch.no_grad()

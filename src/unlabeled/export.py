@@ -15,10 +15,10 @@ from unlabeled.arrays import open_array, replace_file, spread
 from unlabeled.augment import normalise
 from unlabeled.decode import UndecodableError, decode
 from unlabeled.embed import Model
-from unlabeled.encoders import ImageEncoder
+from unlabeled.encoders import ImageEncoder, fit
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.probe import LinearProbe
-from unlabeled.walk import file_names
+from unlabeled.walk import find_files, read_file
 
 CHECKED = 64
 """Images at most that the files are checked on."""
@@ -135,7 +135,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     """
     size, channels = encoder.image_size, encoder.channels
     if given is not None:
-        files = [given] if given.is_file() else [given / name for name in file_names(given, "export.image")]
+        files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
         decoded = list(islice(_decoded(files, size, channels), CHECKED))
         if not decoded:
             raise DataError(f"export.image: {given} holds no image that can be read")
@@ -145,14 +145,12 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
             "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
             "an image, or a folder of them, with export.image"
         )
-    pictures = (image.transpose(1, 2, 0) for image in spread(open_array(ingested), CHECKED))
-    pictures = (picture[..., 0] if picture.shape[2] == 1 else picture for picture in pictures)
-    return np.stack([decode(np.ascontiguousarray(picture), size, channels).pixels for picture in pictures])
+    return fit(spread(open_array(ingested), CHECKED), channels, size)
 
 
 def _decoded(files, size: int, channels: int):
     for file in files:
         try:
-            yield decode(file.read_bytes(), size, channels).pixels
+            yield decode(read_file(file), size, channels).pixels
         except (UndecodableError, OSError):
             continue

@@ -20,13 +20,16 @@ from PIL import Image
 from unlabeled import decode as decoding
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.config import Ingestion
+from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
 from unlabeled.sources import open_source
+from unlabeled.splits import HELD_OUT, SplitRule, position
 from unlabeled.threads import batches_of, in_order
+from unlabeled.walk import read_file
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,6 @@ SAMPLE = 64
 LARGEST_CHOSEN_SIZE = 96
 READ_UNSEEN = 2**26
 """Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
-HELD_OUT = ("validation", "test")
 STORED = ["checksum", "width", "height"]
 COLUMNS = ["path", "sha256", *STORED, "label", "split"]
 
@@ -83,11 +85,12 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         how = made_by([decoding], shape=shape, pixels=config.max_pixels, pillow=PIL.__version__)
         earlier = earlier_rows(partial(_read_earlier, folder), how, shape)
         stamps = Stamps(folder / "stamps.parquet")
+        rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
         with (
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(chain(sample, source.items), size, channels, config, earlier, stamps):
+            for batch in _decode_all(chain(sample, source.items), size, channels, config, rule, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
                 sums += batch.sums
@@ -100,9 +103,11 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         stamps.keep()
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
+    summary |= contents_of(manifest, classes, source.understood, str(rule))
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
     _tell(summary, len(manifest) / seconds)
+    tell_contents(summary, source.understood, "images")
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
 
@@ -140,7 +145,7 @@ def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
         return content
     if content.stat().st_size > READ_UNSEEN:
         check_header(content)
-    return content.read_bytes()
+    return read_file(content)
 
 
 @dataclass(frozen=True)
@@ -169,22 +174,27 @@ class _Batch(NamedTuple):
 
 
 def _decode_all(
-    items: Iterator[Item], size: int, channels: int, config: Ingestion, earlier: EarlierRows | None, stamps: Stamps
+    items: Iterator[Item],
+    size: int,
+    channels: int,
+    config: Ingestion,
+    rule: SplitRule,
+    earlier: EarlierRows | None,
+    stamps: Stamps,
 ) -> Iterator[_Batch]:
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
 
     def make(batch: list[Item]) -> _Batch:
         outcomes = decode_batch(batch, size, channels, config.fraction, earlier, stamps)
-        return _stack(outcomes, (channels, size, size), config)
+        return _stack(outcomes, (channels, size, size), rule)
 
     return in_order(make, batches_of(items, BATCH))
 
 
-def _stack(batch: list[Outcome], shape: tuple[int, ...], config: Ingestion) -> _Batch:
+def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    fractions = config.validation_fraction, config.test_fraction
     decisive = [_digest(item.group) if item.group else digest for item, digest, _ in good]
-    splits = [split_of(key, item.split, *fractions) for key, (item, *_) in zip(decisive, good, strict=True)]
+    splits = [rule.split_of(key, item.split) for key, (item, *_) in zip(decisive, good, strict=True)]
     records = [
         (item.path, digest, _checksum(result), result.width, result.height, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
@@ -216,7 +226,7 @@ def _decode_one(
         if item.reason:
             raise UndecodableError(item.reason)
         content, digest = _content(item.content, stamps)
-        if fraction < 1 and item.split not in HELD_OUT and _position(digest[13:26]) >= fraction:
+        if fraction < 1 and item.split not in HELD_OUT and position(digest[13:26]) >= fraction:
             return item, digest, None
         pixels = np.empty((channels, size, size), np.uint8)
         if earlier is None or not earlier.take(digest, pixels):
@@ -238,23 +248,6 @@ def _digest(content: bytes | str | np.ndarray) -> str:
     if isinstance(content, str):
         content = content.encode()
     return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
-
-
-def split_of(digest: str, official: str | None, validation_fraction: float, test_fraction: float) -> str:
-    """By the content alone: it stays where it is when data are added, and copies of it land on one side."""
-    if official in HELD_OUT:
-        return official
-    position = _position(digest[:13])
-    if position < validation_fraction:
-        return "validation"
-    if official is None and position < validation_fraction + test_fraction:
-        return "test"
-    return "train"
-
-
-def _position(digits: str) -> float:
-    """Where a part of a digest lies between the first and the last there is, in [0, 1)."""
-    return int(digits, 16) / 16 ** len(digits)
 
 
 def stop_if_damaged(

@@ -1,10 +1,12 @@
 """An image that is not decoded yet, with what is known of its label, and a stream of them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from unlabeled.walk import LeftOut
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,24 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Understood:
+    """What a source was taken to mean.
+
+    Attributes:
+        official: By split that it brings (train, validation, test), what says so: folders, files or a column.
+        left_out: Files that are no data.
+        warnings: What may have been misunderstood, a sentence each.
+    """
+
+    official: Mapping[str, str] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Source:
-    """A stream of `total` items."""
+    """A stream of `total` items, and what its source was taken to mean."""
 
     items: Iterator[Item]
     total: int
+    understood: Understood = field(default_factory=Understood)

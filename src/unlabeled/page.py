@@ -15,14 +15,21 @@ from PIL import Image
 
 from unlabeled.diagnosis import Finding
 
-TILE_SIDE = 64
-"""Pixels a side that a picture on a page has at most."""
-LARGE_SIDE = 128
-"""The same of one that is to be looked at by itself."""
+TILE_SIDE = 128
+"""Pixels a side that a picture in a row of pictures has at most."""
+LARGE_SIDE = 256
+"""Pixels a side that a picture has at most which is looked at by itself."""
+MAP_SIDE = 64
+"""Pixels a side that a picture of a map has at most."""
 GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#888888", "#c2571a", "#7f5539", "#5c7cfa")
 """Of classes in a map, which also say their name."""
-LOSSLESS_BELOW = 32
-"""Pixels a side under which PNG is small enough."""
+TINY_BELOW = 32
+"""Pixels a side under which an image is kept pixel by pixel, as PNG, and enlarged with crisp edges."""
+PNG = "data:image/png;base64,"
+LONG_WORD = 24
+"""Characters above which a word of a table may be broken: a path or a digest."""
+TALL = 30
+"""Rows above which a table scrolls by itself."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture as a data address; `mark` is "right", "wrong" or nothing."""
+    """A picture as a data address; `mark` is "right", "wrong", "asked" (others are found for it) or nothing."""
 
     source: str
     alt: str
@@ -53,6 +60,20 @@ class Tiles:
     rows: list[tuple[str, list[Tile]]]
     caption: str = ""
     large: bool = False
+
+    @property
+    def tiny(self) -> bool:
+        """Whether every picture has so few pixels that it is enlarged with crisp edges."""
+        return all(tile.source.startswith(PNG) for _, row in self.rows for tile in row)
+
+    @property
+    def labelled(self) -> bool:
+        return any(label for label, _ in self.rows)
+
+    @property
+    def longest(self) -> int:
+        """Pictures in the longest row."""
+        return max((len(row) for _, row in self.rows), default=1)
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,20 @@ class Table:
     rows: list[list]
     caption: str = ""
     sortable: bool = False
+
+    @property
+    def tall(self) -> bool:
+        """Whether it scrolls by itself, so that the page does not grow with it."""
+        return len(self.rows) > TALL
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A table that is hidden until its summary is clicked."""
+
+    kind: ClassVar[str] = "folded"
+    summary: str
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -126,7 +161,7 @@ def percent(share: float) -> tuple[str, float]:
     return f"{100 * share:.1f}", share
 
 
-Block = Chart | Tiles | Table | Map | Prose | Code | Findings
+Block = Chart | Tiles | Table | Folded | Map | Prose | Code | Findings
 
 
 @dataclass(frozen=True)
@@ -136,8 +171,13 @@ class Section:
     title: str
     blocks: list[Block]
     lead: str = ""
-    layout: Literal["wide", "halves", "thirds"] = "halves"
+    layout: Literal["wide", "halves", "quarters"] = "halves"
     anchor: str = field(init=False)
+
+    @property
+    def warnings(self) -> int:
+        """Findings in it, which the list of sections says beside its title."""
+        return sum(len(block.found) for block in self.blocks if isinstance(block, Findings))
 
     def __post_init__(self):
         object.__setattr__(self, "anchor", "".join(c if c.isalnum() else "-" for c in self.title.lower()))
@@ -156,17 +196,22 @@ def render(title: str, verdict: str, facts: list[tuple[str, str]], sections: lis
 
 def picture(image: np.ndarray, most: int = TILE_SIDE) -> str:
     """A uint8 image (C, H, W) as a data address, scaled down to at most so many pixels a side."""
-    return _address(_pillow(image, most))
+    made = _pillow(image, most)
+    return _address(made, lossless=max(made.size) < TINY_BELOW)
 
 
-def sprite(images: list[np.ndarray], side: int) -> tuple[str, int, int]:
-    """Square uint8 images (C, H, W) beside each other as a data address, with its columns and rows."""
+def sprite(images: list[np.ndarray], side: int = MAP_SIDE) -> tuple[str, int, int]:
+    """Square uint8 images (C, H, W) beside each other as a data address, with its columns and rows.
+
+    Each has `side` pixels a side, or as many as the first image where that is fewer.
+    """
+    side = min(side, *images[0].shape[1:]) if images else side
     columns = max(1, math.ceil(math.sqrt(len(images))))
     rows = max(1, math.ceil(len(images) / columns))
     sheet = Image.new("RGB", (columns * side, rows * side))
     for i, image in enumerate(images):
         sheet.paste(_pillow(image, side).resize((side, side)), (i % columns * side, i // columns * side))
-    return _address(sheet), columns, rows
+    return _address(sheet, lossless=side < TINY_BELOW), columns, rows
 
 
 def _pillow(image: np.ndarray, most: int) -> Image.Image:
@@ -179,12 +224,11 @@ def _pillow(image: np.ndarray, most: int) -> Image.Image:
     return made
 
 
-def _address(image: Image.Image) -> str:
-    lossless = min(image.size) < LOSSLESS_BELOW or image.mode == "L"
+def _address(image: Image.Image, lossless: bool) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG" if lossless else "WEBP", **({"optimize": True} if lossless else {"quality": 80}))
-    name = "png" if lossless else "webp"
-    return f"data:image/{name};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, **({"format": "PNG", "optimize": True} if lossless else {"format": "WEBP", "quality": 80}))
+    start = PNG if lossless else "data:image/webp;base64,"
+    return start + base64.b64encode(buffer.getvalue()).decode()
 
 
 @cache
@@ -196,16 +240,26 @@ def _template():
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
     environment.filters["shown"] = _shown
     environment.filters["sorts"] = _sorts
     environment.globals["colours"] = GROUPS
     return environment.get_template("page.html.j2")
 
 
+def _unbroken(text: str) -> Markup:
+    """Text that breaks between words alone: a browser would also break behind the hyphen of "t-shirt"."""
+    words = text.split(" ")
+    return Markup(" ").join(word if word.isalnum() else Markup("<span>{}</span>").format(word) for word in words)
+
+
 def _shown(cell: object) -> object:
+    """What a cell says, with long words marked: these may be broken."""
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
-    return cell[0] if isinstance(cell, tuple) else cell
+    words = str(cell[0] if isinstance(cell, tuple) else cell).split(" ")
+    long = Markup('<span class="long">{}</span>')
+    return Markup(" ").join(long.format(word) if len(word) > LONG_WORD else word for word in words)
 
 
 def _sorts(cell: object) -> object:

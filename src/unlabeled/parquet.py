@@ -1,108 +1,160 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+from unlabeled.columns import find_labels, find_splits, is_none, split_of, tell_columns
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.layout import official_splits, split_in_name
+from unlabeled.items import Item, Source, Understood
+from unlabeled.layout import split_in_name
+from unlabeled.tables import Table, declared_beside, parquet_table, readable
+from unlabeled.walk import find_files
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-LABEL_COLUMNS = ("label", "fine_label")  # the second is CIFAR-100's
-UNLABELLED = -1
-"""What stands for no label among integers, as in STL-10 and on the Hugging Face Hub."""
+IMAGE = "image"
+"""The column of images, where there are several."""
 ROWS = 64
 """Of a Parquet file, in memory at a time."""
 
 
 def holds_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
+    return path.suffix == ".parquet" or (path.is_dir() and bool(_names(path)))
 
 
-def read_parquet(path: Path, labels: Sequence[str] = LABEL_COLUMNS) -> Source:
-    """The images of a Parquet file, or of all in a folder; the first column there is of `labels` names the classes.
+def _names(folder: Path) -> list[str]:
+    """The Parquet files in a folder, in order; those that only describe others where there are no others."""
+    found = find_files(folder, "ingestion.path")
+    names = sorted(name for name in (*found.names, *found.others) if name.lower().endswith(".parquet"))
+    return names or [name for name in found.metadata if name.lower().endswith(".parquet")]
 
-    Raises DataError where there are none, or a file cannot be read.
+
+class Part(NamedTuple):
+    """A Parquet file of images: its column of images, others of images, and the columns of anything else."""
+
+    images: str
+    unread: list[str]
+    table: Table
+
+
+def read_parquet(path: Path, label: str | None = None, image: str | None = None) -> Source:
+    """The images of a Parquet file, or of all in a folder.
+
+    Args:
+        label: As `ingestion.label`.
+        image: As `ingestion.image`.
+
+    Raises:
+        DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
+    """
+    root, parts = open_parquet(path, image)
+    tables = [part.table for part in parts]
+    labels, splits = find_labels(tables, label), find_splits(tables)
+    if labels.question:
+        raise DataError(labels.question)
+    official: dict[str, str] = {}
+    for table in tables:
+        if split := split_in_name(table.name):
+            official[split] = f"{official[split]}, {table.name}" if split in official else table.name
+    official |= dict.fromkeys(splits.found, f"the column {splits.column}")
+    wanted = [column for column in (labels.column, splits.column) if column]
+
+    def items() -> Iterator[Item]:
+        for number, part in enumerate(parts):
+            for place, content, row in _rows(root, part, wanted):
+                split = split_of(row.get(splits.column)) or split_in_name(part.table.name)
+                yield Item(place, content, labels.of(number, row), split)
+
+    warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
+    if not (labels.column or is_none(label)):
+        warnings += _unread_metadata(path)
+    total = sum(_count(root / table.name) for table in tables)
+    return Source(items(), total, Understood(official, warnings=warnings))
+
+
+def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]]:
+    """A file, or all in a folder, in the order of their names, and the folder that these are relative to.
+
+    Args:
+        image: As `ingestion.image`.
+
+    Raises:
+        DataError: There are none, or one has no column of images, or several that may be meant.
     """
     import pyarrow.parquet as pq
 
-    files = parquet_files(path)
-    official = official_splits(map(split_in_name, files))
-    total = 0
-    for file in files.values():
-        with readable(file):
-            metadata = pq.read_metadata(file)
-        _columns(file, metadata.schema.to_arrow_schema(), labels)
-        total += metadata.num_rows
-
-    def items() -> Iterator[Item]:
-        for name, file in files.items():
-            yield from _rows(file, name, official.get(split_in_name(name)), labels)
-
-    return Source(items(), total)
+    root, names = (path, _names(path)) if path.is_dir() else (path.parent, [path.name])
+    if not names:
+        raise DataError(f"ingestion.path: {root} holds no .parquet files")
+    parts = []
+    for name in names:
+        with readable(root / name):
+            schema = pq.read_schema(root / name)
+        images = [field.name for field in schema if _holds_images(field.type)]
+        column = _image_column(root / name, schema.names, images, image)
+        table = parquet_table(root / name, name, images, declared_beside(root, schema.names))
+        parts.append(Part(column, [each for each in images if each != column], table))
+    return root, parts
 
 
-def parquet_files(path: Path) -> dict[str, Path]:
-    """A file, or all in a folder, in the order of their names within it. Raises DataError where there is none."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"ingestion.path: {path} holds no .parquet files")
-    root = path if path.is_dir() else path.parent
-    return {file.relative_to(root).as_posix(): file for file in files}
+def _unread_images(parts: Sequence[Part]) -> list[str]:
+    unread = sorted({column for part in parts for column in part.unread})
+    if not unread:
+        return []
+    return [
+        f"of the columns of images {parts[0].images} is read, {', '.join(unread)} not: ingestion.image names another"
+    ]
 
 
-def _rows(file: Path, name: str, split: str | None, labels: Sequence[str]) -> Iterator[Item]:
+def _unread_metadata(path: Path) -> list[str]:
+    names = find_files(path, "ingestion.path").metadata if path.is_dir() else []
+    return [f"{', '.join(names)} is not read: the labels of images in Parquet are one of its columns"] if names else []
+
+
+def _count(file: Path) -> int:
     import pyarrow.parquet as pq
 
-    number = 0
+    return pq.read_metadata(file).num_rows
+
+
+def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, Path | bytes | None, dict[str, Any]]]:
+    """The place, the image and the other columns of each row; a column that the file lacks is None."""
+    import pyarrow.parquet as pq
+
     # So pyarrow reads a page at a time; otherwise a row group, which may be the whole file.
+    name = part.table.name
+    file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
-        image_column, label_column, names = _columns(file, table.schema_arrow, labels)
-        for batch in table.iter_batches(ROWS, columns=[image_column, *([label_column] if label_column else [])]):
-            for row in batch.to_pylist():
-                image, label, path = row[image_column] or {}, row.get(label_column), f"{name}/{number}"
-                content = image.get("bytes")
-                if not content and image.get("path"):
-                    content = file.parent / image["path"]
-                label = class_name(label, names, path) if isinstance(label, int) else label or None
-                yield Item(path, content, label, split)
-                number += 1
+        here = [column for column in others if column in table.schema_arrow.names]
+        batches = table.iter_batches(ROWS, columns=[part.images, *here])
+        for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+            yield f"{name}/{number}", _content(root, file, row.pop(part.images) or {}), dict.fromkeys(others) | row
 
 
-@contextmanager
-def readable(file: Path) -> Iterator[None]:
-    """What Arrow says of a file that is no Parquet becomes a DataError."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
+def _content(root: Path, file: Path, image: dict[str, Any]) -> Path | bytes | None:
+    """The bytes of an image, or its file: beside the Parquet file, or below the root."""
+    if image.get("bytes") or not image.get("path"):
+        return image.get("bytes") or None
+    beside, below = (folder / image["path"].replace("\\", "/") for folder in (file.parent, root))
+    return below if below.exists() and not beside.exists() else beside
 
 
-def _columns(
-    file: Path, schema: "pa.Schema", labels: Sequence[str]
-) -> tuple[str, str | None, list[str] | None]:
-    """The names of the image and the label column, and the names of the classes where the Hub's metadata have them."""
-    images = [field.name for field in schema if _holds_images(field.type)]
+def _image_column(file: Path, columns: Sequence[str], images: Sequence[str], wanted: str | None) -> str:
     if not images:
+        hint = ": for files that it names, set ingestion.source=image_folder" if "file_name" in columns else ""
         raise DataError(
-            f"{file} has the columns {', '.join(schema.names)}, expected an image column of structs with binary `bytes`"
+            f"{file} has the columns {', '.join(columns)}, expected an image column of structs with binary `bytes`"
+            f"{hint}"
         )
-    label = next((name for name in labels if name in schema.names), None)
-    if label and not _names_a_class(schema.field(label).type):
-        raise DataError(f"{file}: received labels of type {schema.field(label).type}, expected integers or strings")
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        names = features.get(label, {}).get("names")
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{file}: its metadata `huggingface` are not those of the Hub ({error})") from error
-    return "image" if "image" in images else images[0], label, names
+    if wanted and wanted not in images:
+        raise DataError(
+            f"ingestion.image: received {wanted!r}, expected one of {file}'s columns of images, {', '.join(images)}"
+        )
+    if wanted or len(images) == 1:
+        return wanted or images[0]
+    if IMAGE not in images:
+        raise DataError(f"{file} has the columns of images {', '.join(images)}: set ingestion.image to one of them")
+    return IMAGE
 
 
 def _holds_images(kind: Any) -> bool:
@@ -116,20 +168,3 @@ def _holds_images(kind: Any) -> bool:
         return False
     binary = has("bytes", pa.types.is_binary, pa.types.is_large_binary)
     return binary and (kind.get_field_index("path") < 0 or has("path", pa.types.is_string, pa.types.is_large_string))
-
-
-def _names_a_class(kind: Any) -> bool:
-    import pyarrow as pa
-
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    tests = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-    return any(test(kind) for test in tests)
-
-
-def class_name(label: int, names: list[str] | None, path: str) -> str | None:
-    if label == UNLABELLED:
-        return None
-    if label < 0 or (names and label >= len(names)):
-        most = f"{len(names) - 1}, the last of the {len(names)} classes that the data name" if names else "more"
-        raise DataError(f"{path}: received the label {label}, expected {UNLABELLED} (no label) or 0 to {most}")
-    return names[label] if names else str(label)

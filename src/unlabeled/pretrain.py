@@ -83,7 +83,7 @@ def pretrain_encoder(
     classes = int(manifest.target.max()) + 1
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        encoder, model = _build(method, config, channels, size, normalisation, classes)
+        encoder, model = build_method(method, config, channels, size, normalisation, classes)
     if reason := model.suits(torch.from_numpy(images[spread(rows, JUDGED)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
@@ -147,7 +147,7 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     choose_device(config.device)
     size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
     with tentatively(config.encoder == "small_resnet" and config.batch_size * size**2 <= SMALL):
-        _, model = _build(method, config, 3, size, anything, classes=2)
+        _, model = build_method(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
@@ -165,9 +165,10 @@ def tentatively(small: bool) -> Iterator[None]:
         yield
 
 
-def _build(
+def build_method(
     name: str, config: Pretraining, channels: int, size: int, normalisation: Normalisation, classes: int
 ) -> tuple[ImageEncoder, Method]:
+    """An encoder, and the method of that name on it; `classes` are for a supervised one."""
     kind = load_method(name)
     labels = {"classes": classes} if kind.supervised else {}
     with as_config_error():

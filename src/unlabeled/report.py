@@ -13,9 +13,25 @@ from threadpoolctl import threadpool_limits
 from unlabeled import charts, diagnosis
 from unlabeled.arrays import spread
 from unlabeled.config import Augmentation, Evaluation, Pretraining, in_words
+from unlabeled.config import Block as Parameters
+from unlabeled.data_section import SHOWN, understood
 from unlabeled.diagnosis import Finding
 from unlabeled.encoders import ImageEncoder
-from unlabeled.page import Block, Code, Findings, Map, Prose, Section, Table, Tile, Tiles, picture, render, sprite
+from unlabeled.page import (
+    Block,
+    Code,
+    Findings,
+    Folded,
+    Map,
+    Prose,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    picture,
+    render,
+    sprite,
+)
 from unlabeled.probe import Labels, LinearProbe, nearest
 from unlabeled.saliency import smooth_gradients
 from unlabeled.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
@@ -25,8 +41,16 @@ MAPPED = 600
 """Images at most on the map."""
 CLUSTERED = 5_000
 """Images at most that are clustered."""
-NEIGHBOURS = 5
-"""Shown of an image."""
+QUERIES, NEIGHBOURS = 3, 4
+"""Images whose neighbours are shown, and how many of each."""
+CONFUSIONS, CONFUSED = 6, 5
+"""Pairs of classes whose confusions are shown, and images of each at most."""
+CENTRAL = 5
+"""Images shown of a cluster."""
+SEEN, VIEWS = 3, 5
+"""Images whose crops and views are shown, and how many of each."""
+LOOKED_AT = 10
+"""Images of which is shown where the encoder looks."""
 Rules = Iterator[tuple[str, Finding | None]]
 """Each rule that could be tried, by name, and what it found."""
 
@@ -41,7 +65,7 @@ class Evidence:
         history: A row an epoch.
         finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
         provenance: What is needed to repeat the run, by name.
-        parameters: All of them, by dotted name.
+        parameters: The blocks that the run was made with.
         standing: What the gate made of it, in sentences.
     """
 
@@ -60,7 +84,7 @@ class Evidence:
     evaluation: Evaluation
     finetuned: dict[str, dict[str, dict[str, float]]]
     provenance: dict[str, str]
-    parameters: dict[str, Any]
+    parameters: Sequence[Parameters]
 
     @property
     def labels(self) -> Labels:
@@ -224,18 +248,20 @@ def _of_features(evidence: Evidence, curves: Curves) -> Rules:
 def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
     if not finding.rows:
         return None
-    tiles = [evidence.tile(row, words if i == 0 else "") for rows, words in finding.rows for i, row in enumerate(rows)]
-    return Tiles([("", tiles)])
+    lines = []
+    for rows, words in finding.rows:
+        lines.append(("", [evidence.tile(row, words if i == 0 else "") for i, row in enumerate(rows)]))
+    return Tiles(lines)
 
 
 def training(evidence: Evidence, curves: Curves) -> Section | None:
     drawn = charts.training_curves(evidence.history)
-    return Section("How it trained", drawn, layout="thirds") if drawn else None
+    return Section("How it trained", drawn, layout="quarters") if drawn else None
 
 
 def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
-    rows = evidence.rows_of("train")[:6]
+    rows = spread(evidence.rows_of("train"), SEEN)
     fresh = evidence.recipe.views == "fresh"
     if len(rows) < 2:
         return None
@@ -243,9 +269,9 @@ def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     finished = _finished(evidence, store, rows)
     lines = []
     for i, row in enumerate(rows):
-        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :4]]
+        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :VIEWS]]
         views = [Tile(picture(view), "a finished view") for view in finished[i]]
-        lines.append((evidence.name_of(row), [evidence.tile(row, ""), *crops, *views]))
+        lines.append(("", [evidence.tile(row, mark="asked"), *crops, *views]))
     cached = "" if fresh else "some of its cached crops, and "
     count = len(finished[0])
     caption = f"An image, {cached}{count} views as the network gets them: cropped, moved and coloured at random."
@@ -253,7 +279,7 @@ def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
-    normalisation, count = evidence.encoder.normalisation, 4 if store.ndim == 4 else min(4, store.shape[1])
+    normalisation, count = evidence.encoder.normalisation, VIEWS if store.ndim == 4 else min(VIEWS, store.shape[1])
     supply = Views(
         store,
         rows,
@@ -294,14 +320,12 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
     ]
     wrong = counts - np.diag(counts.diagonal())
     lines = []
-    for flat in np.argsort(-wrong, axis=None, kind="stable")[:6]:
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]:
         target, said = divmod(int(flat), len(names))
         if wrong[target, said]:
-            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(8, "confidence")
-            tiles = [
-                evidence.tile(row, f"{sure:.0%} sure", "wrong")
-                for row, sure in zip(these.row, these.confidence, strict=True)
-            ]
+            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(CONFUSED, "confidence")
+            sure = zip(these.row, these.confidence, strict=True)
+            tiles = [evidence.tile(row, f"{confidence:.0%} sure") for row, confidence in sure]
             times = "once" if wrong[target, said] == 1 else f"{wrong[target, said]} times"
             lines.append((f"{names[target]} taken for {names[said]}, {times}", tiles))
     if lines:
@@ -312,16 +336,19 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
-    chosen = np.random.default_rng(0).permutation(evidence.test)[:6]
+    chosen = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
     train = np.setdiff1d(evidence.rows_of("train"), chosen)  # which may be of them, where there is no test split
     blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
     answers = evidence.predictions
-    worst = answers[answers.target != answers.predicted].nlargest(6, "confidence")
+    worst = answers[answers.target != answers.predicted].nlargest(QUERIES, "confidence")
     if len(worst):
         said = [evidence.summary["classes"][target] for target in worst.predicted]
         caption = "Test images that the linear probe is most surely wrong about."
         blocks.append(_neighbour_rows(evidence, worst.row.to_numpy(), train, caption, said))
-    lead = "On the left an image; then the training images nearest to it, with their cosine similarity."
+    lead = (
+        "An image in a frame; then the training images nearest to it, with their cosine similarity: underlined where "
+        "they are of its class, dashed where they are not."
+    )
     return Section("Nearest neighbours", blocks, lead)
 
 
@@ -331,7 +358,7 @@ def _neighbour_rows(
     similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
     lines = []
     for i, (query, rows, near) in enumerate(zip(queries, found, similarities, strict=True)):
-        name, tiles = evidence.name_of(query), [evidence.tile(query)]
+        name, tiles = evidence.name_of(query), [evidence.tile(query, mark="asked")]
         for row, similarity in zip(rows, near, strict=True):
             mark = ("right" if evidence.name_of(row) == name else "wrong") if name and evidence.name_of(row) else ""
             tiles.append(evidence.tile(row, f"{evidence.name_of(row)} {similarity:.2f}".strip(), mark))
@@ -356,7 +383,7 @@ def _map(evidence: ImageEvidence, curves: Curves) -> Section | None:
     targets = evidence.manifest.target.to_numpy()[rows]
     there = np.unique(targets)
     names = [evidence.summary["classes"][target] if target >= 0 else "without a label" for target in there]
-    pictures, columns, lines = sprite([evidence.images[row] for row in rows], min(40, evidence.images.shape[-1]))
+    pictures, columns, lines = sprite([evidence.images[row] for row in rows])
     said = dict(zip(evidence.predictions.row, evidence.predictions.predicted, strict=True))
     words = [_words(evidence, row, said.get(row)) for row in rows]
     caption = (
@@ -388,7 +415,7 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
     distances, lines = fitted.transform(features), []
     for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
         members = np.flatnonzero(fitted.labels_ == cluster)
-        central = members[np.argsort(distances[members, cluster], kind="stable")][:8]
+        central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL]
         lines.append((f"{len(members)} images", [evidence.tile(rows[i], "") for i in central]))
     caption = (
         f"k-means with {len(lines)} clusters of {len(rows)} training images; in each, the most central ones first."
@@ -397,22 +424,20 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
-    rows = np.random.default_rng(1).permutation(evidence.test)[:8]
+    rows = np.random.default_rng(1).permutation(evidence.test)[:LOOKED_AT]
     images = evidence.images[np.sort(rows)]
     maps = smooth_gradients(evidence.encoder, images, evidence.probe)
     looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
-    lines = [("image", [evidence.tile(row) for row in np.sort(rows)]), ("where it looks", looks)]
+    lines = [("", [evidence.tile(row), look]) for row, look in zip(np.sort(rows), looks, strict=True)]
     of = "the class that the linear probe says" if evidence.probe is not None else "the length of the feature vector"
-    caption = f"Bright: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
+    caption = f"Bright beside an image: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
     return Section("Where it looks", [Tiles(lines, caption)], layout="wide")
 
 
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
-    rows = [[name, _as_text(summary[name])] for name in summary if name not in ("classes", "splits")]
-    rows += [[f"split {split}", f"{count:,}"] for split, count in summary["splits"].items()]
-    rows.append(["classes", f"{len(summary['classes'])}: {', '.join(summary['classes'][:30])}"])
-    blocks: list[Block] = [Table(["what", "value"], rows, "What ingestion read.")]
+    rows = [[name, _as_text(summary[name])] for name in summary if name not in SHOWN]
+    blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)
         caption = f"{len(evidence.quarantine)} files in quarantine, and why; the first {len(bad)}."
@@ -424,13 +449,25 @@ def data(evidence: Evidence, curves: Curves) -> Section:
 
 def provenance(evidence: Evidence, curves: Curves) -> Section:
     facts = [[name, value] for name, value in evidence.provenance.items() if name != "command"]
-    parameters = [[name, _as_text(value)] for name, value in evidence.parameters.items()]
+    given = _by_name({block.block: block.model_dump() for block in evidence.parameters})
+    defaults = _by_name({block.block: type(block)().model_dump() for block in evidence.parameters})
+    rows = {name: [name, _as_text(value)] for name, value in given.items()}
+    changed = [row for name, row in rows.items() if name not in defaults or defaults[name] != given[name]]
     blocks: list[Block] = [
         Code(evidence.provenance["command"]),
         Table(["what", "value"], facts, "The run."),
-        Table(["parameter", "value"], parameters, "All parameters."),
+        Table(["parameter", "value"], changed, "The parameters that are not at their defaults."),
+        Folded(f"All {len(rows)} parameters", Table(["parameter", "value"], [*rows.values()])),
     ]
-    return Section("How to repeat it", blocks, layout="wide")
+    return Section("How to repeat it", blocks)
+
+
+def _by_name(nested: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    named = {}
+    for key, value in nested.items():
+        named |= _by_name(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return named
 
 
 def _as_text(value: Any) -> str:
@@ -442,7 +479,7 @@ def _as_text(value: Any) -> str:
 
 
 SECTIONS: tuple[Callable[[ImageEvidence, Curves], Section | None], ...] = (
-    *(label_efficiency, _findings, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _views, training),
+    *(label_efficiency, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _findings, _views, training),
     *(data, provenance),
 )
 """In the order of the page: what a reader wants to know first is first."""

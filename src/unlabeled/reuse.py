@@ -45,6 +45,10 @@ class EarlierRows:
         self._checksums = self._columns["checksum"]
         self._number = {content: number for number, content in enumerate(index.sha256)}
 
+    def lacks(self, contents: Iterable[str]) -> int:
+        """How many of these contents no row is made of."""
+        return len(set(contents) - self._number.keys())
+
     def about(self, content: str, column: str) -> Any:
         """What the index says of the row made of this content."""
         return self._columns[column][self._number[content]]

@@ -13,6 +13,7 @@ from unlabeled.decode import UndecodableError, decode
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
+from unlabeled.walk import read_file
 
 ROWS = 4096
 """Of the file, in memory at a time."""
@@ -44,7 +45,7 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixels = decode(image.read_bytes(), encoder.image_size, encoder.channels).pixels
+        pixels = decode(read_file(image), encoder.image_size, encoder.channels).pixels
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -94,7 +95,10 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
         _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}") for path, similarity in found.to_numpy()
     ]
     facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
-    caption = f"Nearest first, with their cosine similarity; of {source.folder}."
+    caption = (
+        f"Nearest first, with their cosine similarity; of {source.folder}. The middle square of an image is "
+        f"shown, which is what the encoder sees."
+    )
     query = Tiles([("", [_tile(image, image.name, image.name)])], large=True)
     sections = [
         Section("The image", [query], layout="wide"),
@@ -105,7 +109,10 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
 
 def _tile(file: Path, alt: str, caption: str) -> Tile:
     try:
-        pixels = decode(file.read_bytes(), LARGE_SIDE, 3).pixels
+        content = read_file(file)
+        found = decode(content, LARGE_SIDE, 3)
+        side = min(LARGE_SIDE, found.width, found.height)
+        pixels = decode(content, side, 3).pixels  # a tiny image as it is, not a smooth enlargement
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -3,17 +3,19 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unlabeled.config import Ingestion
+from unlabeled.columns import class_name, is_none
+from unlabeled.config import RAW, Ingestion
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.layout import with_folder_names
-from unlabeled.metadata import read_metadata, with_metadata
-from unlabeled.parquet import class_name, holds_parquet, read_parquet
-from unlabeled.walk import file_names
+from unlabeled.items import Item, Source, Understood
+from unlabeled.layout import read_layout, with_folder_names
+from unlabeled.metadata import Metadata, read_metadata, unread_labels, with_metadata
+from unlabeled.parquet import holds_parquet, read_parquet
+from unlabeled.walk import IMAGES, Found, find_files
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -28,14 +30,25 @@ DOWNLOAD_TIMEOUT = 30
 
 def open_source(config: Ingestion) -> Source:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    source = _open(config)
+    return without_labels(source) if is_none(config.label) else source
+
+
+def without_labels(source: Source) -> Source:
+    return replace(source, items=(replace(item, label=None) for item in source.items))
+
+
+def _open(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
-    path = Path(config.path or "data/01_raw").expanduser()
-    if config.source == "torchvision" and not (config.path and holds_parquet(path)):
+    path = Path(config.path or f"{RAW}/{config.dataset}").expanduser()
+    if config.source == "torchvision" and not holds_parquet(path):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    return image_folder(path) if config.source == "image_folder" else read_parquet(path)
+    if config.source == "image_folder":
+        return image_folder(path, config.label)
+    return read_parquet(path, config.label, config.image)
 
 
 def digits() -> Source:
@@ -51,7 +64,8 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    folder = path / name
+    within = path / name
+    folder = path if path.name == name and not within.exists() else within
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
     if name == "svhn":
@@ -77,7 +91,8 @@ def _torchvision(name: str, path: Path) -> Source:
                 path = f"{name}/{split}/{i}"
                 yield Item(path, image, class_name(int(label), names, path), split)
 
-    return Source(items(), sum(map(len, parts.values())))
+    official = {split: f"{name}'s {split}" for split in parts}
+    return Source(items(), sum(map(len, parts.values())), Understood(official))
 
 
 @contextmanager
@@ -90,26 +105,42 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def image_folder(root: Path, label: str | None = "label") -> Source:
+def image_folder(root: Path, label: str | None = None) -> Source:
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label: The column of its metadata.csv, where it has one, that names the classes; None: nothing does.
+        label: As `ingestion.label`.
     """
-    return named_items(root, file_names(root, "ingestion.path"), label=label)
+    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label)
 
 
-def named_items(root: Path, names: list[str], kind: str = "files", label: str | None = "label") -> Source:
-    """What has these names below a folder, with the labels and splits of its metadata.csv, else of its folders' names.
+def named_items(root: Path, found: Found, unit: str, expected: str = "", label: str | None = None) -> Source:
+    """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
-        kind: What they are, for the DataError that is raised where there are none.
-        label: The column of its metadata.csv that names the classes; None: nothing does.
+        unit: What it is, in the plural.
+        expected: What it would be, for the DataError that is raised where there is none.
+        label: As `ingestion.label`.
     """
-    metadata = root / "metadata.csv"
-    rows = read_metadata(metadata) if metadata.exists() else None
-    if not names and not rows:
-        raise DataError(f"ingestion.path: {root} holds no {kind}")
-    if rows is None:
-        return Source(with_folder_names(root, names), len(names))
-    return Source(with_metadata(root, names, rows, label), len(rows.keys() | set(names)))
+    return described_items(root, found, read_metadata(root, found, label), unit, expected, label)
+
+
+def described_items(
+    root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
+) -> Source:
+    """As `named_items`, with metadata that have been read."""
+    left_out = found.left_out
+    if not found.names and not metadata.rows:
+        raise DataError(
+            f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
+        )
+    listed = metadata.rows.keys() - metadata.missing.keys()  # what is named is wanted, whatever it is called
+    layout = read_layout(sorted(listed.union(found.names)), unit)
+    others = [name for name in found.names if name not in listed]
+    names = sorted(listed.union(layout.without_left_out(others, left_out)))
+    items, warnings = with_metadata(list(with_folder_names(root, names, layout)), names, metadata, label)
+    if not is_none(label) and not any(item.label for item in items):
+        warnings += unread_labels(found)
+    folders = layout.understood(left_out)
+    official = folders.official | metadata.official
+    return Source(iter(items), len(items), Understood(official, left_out, warnings + folders.warnings))

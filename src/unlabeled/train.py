@@ -69,6 +69,7 @@ def pretrain(
     fingerprint: str = "",
     monitor: Monitor | None = None,
     report: Report | None = None,
+    title: str = "pretraining",
 ) -> list[dict[str, float]]:
     """Trains `method` in place on batches of `supply`.
 
@@ -80,6 +81,7 @@ def pretrain(
             and each `…_embedding_std`.
         report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
             training's earlier epochs first.
+        title: Of the bar.
 
     Returns:
         A row of metrics for each epoch, counted from 1; `seconds` are since the beginning, all that a training does in
@@ -112,7 +114,7 @@ def pretrain(
     note = summary_of(history[-1], supply.unit) if history else ""
 
     with (
-        bar("pretraining", steps, "steps", done=step) as progress,
+        bar(title, steps, "steps", done=step) as progress,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
     ):
         began = time.perf_counter()

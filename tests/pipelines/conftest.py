@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +43,25 @@ QUICK = {
 """Changes to the default parameters: the same chain in seconds."""
 STARTING = 180
 """Seconds at most that a server has to start."""
+LEAKS = ("MAKE", "MFLAGS", "GNUMAKEFLAGS", "ARGS", "UNLABELED_", "KEDRO_ENV", "KEDRO_LOGGING", "DVC_REMOTE")
+LEAKS += ("MLFLOW_TRACKING", "MLFLOW_REGISTRY", "MLFLOW_EXPERIMENT", "MLFLOW_RUN", "MLFLOW_ARTIFACT")
+LEAKS += ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")
+"""How the names of variables begin by which a shell, make or a hook of git would reach into the tests' projects."""
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
 
 
 def pytest_itemcollected(item):
     """Warnings of our own code are errors here too; those that Kedro, MLflow and DVC cause each other are not ours."""
     item.add_marker(pytest.mark.filterwarnings("ignore:::(?!unlabeled|pipelines)"))
+
+
+def without_leaks(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a project of the tests is on its own."""
+    return {name: value for name, value in environment.items() if not name.startswith(LEAKS)}
+
+
+for leak in os.environ.keys() - without_leaks(os.environ).keys():
+    del os.environ[leak]
 
 
 class Project:
@@ -84,7 +98,8 @@ class Project:
         return subprocess.Popen(command, cwd=self.path, env=self.environment(**variables), **silent)
 
     def environment(self, **variables: str) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        """Of another process: without what MLflow has left in this one's."""
+        inherited = without_leaks(os.environ)
         binaries = Path(sys.executable).parent
         return {**inherited, "PATH": f"{binaries}{os.pathsep}{inherited['PATH']}", **variables}
 
@@ -204,7 +219,7 @@ def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for number, pixels in enumerate(load_digits().images[:20]):
         Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8)).save(folder / f"{number:02d}.png")
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.bin").write_text("no image")
     return folder
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from pipelines import registry
-from pipelines.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, test_sample
+from pipelines.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
 from unlabeled.config import Evaluation, Registration
 from unlabeled.significance import chance_of_gain, level_left
 from unlabeled.verdict import Worth
@@ -83,7 +83,7 @@ def test_who_is_surely_better_wins(gate):
 
 def test_who_may_be_better_by_chance_does_not(gate):
     promoted, reason, numbers, _ = gate(mended(gate.answers, 5))
-    assert not promoted and numbers["gate.p_value"] == 0.0625
+    assert not promoted and numbers["gate.p_value"] == pytest.approx(0.0625)
     least = (
         f"which is not surely better: that takes at least 6 more right answers (+{600 / len(gate.answers):.1f} points"
     )
@@ -195,7 +195,7 @@ class Version(NamedTuple):
 def test_versions_that_the_same_test_images_have_judged_are_counted():
     def version(first, **tags):
         contents = pd.DataFrame({"sha256": [hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, 500)]})
-        return Version({"test_sample": test_sample(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
+        return Version({"test_sample": sample_of(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
 
     judged = {"gate_p_value": "0.3"}
     mine = version(0).tags["test_sample"]

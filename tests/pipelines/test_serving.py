@@ -53,3 +53,15 @@ def test_what_is_no_base64_or_no_image_array_is_refused(server):
 
 def test_it_listens_on_the_loopback_address_alone(server):
     assert f"Uvicorn running on {server.address}" in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "images", [[[[[0.0, 0.5]]]], [[[[0.0, 1.0]]]], [[[[128.6]]]], [[[[300]]]], [[[[-1]]]], [[[[]]]], [[]], []]
+)
+def test_what_cannot_be_an_image_is_refused(server, images):
+    status, said = server.answer(inputs=images)
+    assert status == 400 and "expected uint8 of (N, 1, H, W)" in said["message"]
+
+
+def test_images_of_unequal_sizes_are_refused(server):
+    assert server.answer(inputs=[[[[0, 0]]], [[[0, 0], [0, 0]]]])[0] == 400

@@ -178,12 +178,12 @@ def test_per_class_draws_the_numbers_given(every):
     assert np.array(lengths) / max(lengths) == pytest.approx([1.0, 0.8, 0.75], abs=1e-3)
 
 
-def test_of_many_classes_the_thirty_worst_are_shown():
+def test_of_many_classes_the_twenty_worst_are_shown():
     accuracies = np.linspace(1, 0.5, 40)
     chart = charts.per_class([f"class {i}" for i in range(40)], accuracies, np.full(40, 7))
     shown = [each for each in texts(chart) if "(7)" in each]
-    assert len(shown) == 30 and shown[-1] == "class 39 (7)" and shown[0] == "class 10 (7)"
-    assert chart.caption.endswith("The 30 worst classes.") and "class 39 with 50 %" in chart.alt
+    assert len(shown) == 20 and shown[-1] == "class 39 (7)" and shown[0] == "class 20 (7)"
+    assert chart.caption.endswith("The 20 worst classes.") and "class 39 with 50 %" in chart.alt
 
 
 def test_a_confusion_matrix_holds_its_counts(every):
@@ -199,6 +199,21 @@ def test_of_many_classes_those_with_the_most_errors_are_confused():
     chart = charts.confusion_matrix([f"class {i}" for i in range(40)], counts)
     assert {"class 35", "class 36"} <= set(texts(chart)) and "class 39" not in texts(chart)
     assert "4 of 184" in chart.alt and chart.caption.endswith("The 20 classes with the most errors.")
+
+
+def test_long_names_that_end_differently_are_told_apart():
+    names = [f"Felis_silvestris_catus_longhaired_{kind}" for kind in "AB"]
+    for chart in (
+        charts.per_class(names, np.array([0.5, 0.6]), np.array([2, 3])),
+        charts.confusion_matrix(names, np.array([[1, 1], [0, 3]])),
+    ):
+        assert len({each for each in texts(chart) if each.startswith("Felis")}) == 2
+
+
+def test_a_legend_does_not_lie_on_the_curves():
+    low = charts.label_efficiency({"encoder": points_of(0.1, 0.1, 0.2), "raw pixels": points_of(0.1, 0.1, 0.3)})
+    (height,) = re.findall(r'y="([\d.]+)"[^>]*>encoder</text>', low.svg)
+    assert float(height) < 60
 
 
 def test_one_class_is_enough():

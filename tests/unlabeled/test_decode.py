@@ -1,18 +1,21 @@
 import struct
+import tracemalloc
 import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps
 
-from unlabeled.decode import UndecodableError, decode, pixel_limit
+from unlabeled.decode import PNG, UndecodableError, check_header, decode, header, pixel_limit, values
 
 ORIENTATION = 0x0112
 MODES = {
     "PNG": "1 L LA P RGB RGBA I;16",
     "JPEG": "1 L RGB CMYK YCbCr",
-    "TIFF": "1 L LA P RGB RGBA CMYK YCbCr I;16 I",
+    "JPEG2000": "L RGB I;16",
+    "PPM": "1 L RGB I",
+    "TIFF": "1 L LA P RGB RGBA CMYK YCbCr LAB I;16",
     "GIF": "1 L LA P RGB RGBA",
     "WEBP": "L LA P RGB RGBA",
     "AVIF": "L RGB RGBA",
@@ -33,6 +36,12 @@ def encoded(image, form="PNG", **options):
     file = BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
+
+
+def lab_of(image):
+    return ImageCms.profileToProfile(
+        image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
 
 
 def planes(pixels):
@@ -71,6 +80,7 @@ def test_a_colour_image_is_its_three_channels_or_their_luma(form):
 @pytest.mark.parametrize("form, mode", [(form, mode) for form, modes in MODES.items() for mode in modes.split()])
 def test_pixels_are_uint8_of_the_size_asked_for_whatever_the_mode_and_format(form, mode, channels):
     image = Image.fromarray(photo(40, 30))
+    image = lab_of(image) if mode == "LAB" else image
     image = image.convert("L").convert(mode) if mode.startswith("I") else image.convert(mode)
     decoded = decode(encoded(image, form), 16, channels)
     assert decoded.pixels.shape == (channels, 16, 16) and decoded.pixels.dtype == np.uint8
@@ -259,17 +269,187 @@ def test_an_image_within_the_limit_is_none():
         assert decode(encoded(photo()), 16, 3).pixels.shape == (3, 16, 16)
 
 
-def test_a_bomb_of_text_in_a_small_image_is_undecodable():
-    text = PngImagePlugin.PngInfo()
-    text.add_text("comment", "0" * 10_000_000, zip=True)
-    with pytest.raises(UndecodableError, match="Decompressed data too large"):
-        decode(encoded(photo(), pnginfo=text), 16, 3)
+def chunk(name, content, checksum=None):
+    checksum = zlib.crc32(name + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
-def test_floating_point_pixels_are_undecodable():
-    content = encoded(photo(channels=1).astype(np.float32), "TIFF")
-    with pytest.raises(UndecodableError, match="floating-point pixels have no agreed range"):
+def with_chunk(png, extra, after=33):
+    """A PNG with one chunk more, behind its header or elsewhere."""
+    return png[:after] + extra + png[after:]
+
+
+EXTRAS = {
+    "text": chunk(b"tEXt", b"comment\0" + b"x" * (2 << 20)),
+    "compressed text": chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(10_000_000))),
+    "international text": chunk(b"iTXt", b"workflow\0\1\0\0\0" + zlib.compress(bytes(2 << 20))),
+    "profile": chunk(b"iCCP", b"a profile\0\0" + zlib.compress(bytes(2 << 20))),
+    "no profile": chunk(b"iCCP", b"a profile\0\0nonsense"),
+    "a profile of another compression": chunk(b"iCCP", b"a profile\0\7" + zlib.compress(b"x")),
+    "no orientation": chunk(b"eXIf", b"nonsense"),
+    "a wrong checksum": chunk(b"tIME", bytes(7), 1),
+    "a wrong checksum of the orientation": chunk(b"eXIf", b"MM\0*", 1),
+    "a private chunk": chunk(b"prVt", bytes(100), 1),
+    "an empty chunk": chunk(b"pHYs", b""),
+}
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_stands_in_a_png_beside_its_pixels_is_no_damage(extra, place):
+    pixels = photo()
+    content = with_chunk(encoded(pixels), EXTRAS[extra], 33 if place.startswith("before") else -12)
+    np.testing.assert_array_equal(decode(content, 48, 3).pixels, planes(pixels))
+    assert header(content) == (48, 48, "RGB")
+
+
+def test_a_png_with_large_text_keeps_its_orientation_and_its_transparency():
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    pixels = photo(channels=1) // 2
+    plain = encoded(pixels, transparency=int(pixels[0, 0]), exif=exif)
+    decoded = decode(with_chunk(plain, EXTRAS["compressed text"]), 48, 1).pixels
+    np.testing.assert_array_equal(decoded, decode(plain, 48, 1).pixels)
+    assert decoded[0, 0, -1] == 255
+
+
+def test_text_that_would_fill_the_memory_is_not_unpacked():
+    text = zlib.compress(bytes(1 << 28))
+    content = with_chunk(encoded(photo()), chunk(b"zTXt", b"bomb\0\0" + text) * 20)
+    tracemalloc.start()
+    assert decode(content, 48, 3).pixels.shape == (3, 48, 48)
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+
+
+def test_damaged_pixels_are_damage_whatever_stands_beside_them():
+    content = with_chunk(encoded(photo()), EXTRAS["compressed text"])
+    middle = content.index(b"IDAT") + 500
+    for damaged in (content[:-300], content[:middle] + bytes(50) + content[middle + 50 :], content[:9000] + b"IEND"):
+        with pytest.raises(UndecodableError):
+            decode(damaged, 48, 3)
+
+
+def test_a_large_png_is_read_whatever_its_header_is_like(tmp_path):
+    (tmp_path / "a.png").write_bytes(with_chunk(encoded(photo()), EXTRAS["profile"]))
+    check_header(tmp_path / "a.png")
+    (tmp_path / "a.mp4").write_bytes(b"no image")
+    with pytest.raises(UndecodableError, match="^not an image$"):
+        check_header(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_bytes_behind_an_image_are_none_of_its(form):
+    content = encoded(photo(), form)
+    np.testing.assert_array_equal(decode(content + b"junk" * 500, 48, 3).pixels, decode(content, 48, 3).pixels)
+
+
+def test_a_jpeg_may_have_any_number_of_markers():
+    content = encoded(photo(), "JPEG")
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", 60_002) + b"x" * 60_000 for _ in range(100))
+    markers = segments + b"\xff\xe2\0\x10ICC_PROFILE\0\7\1" + b"\xff\xed\0\x10Photoshop 3.0\0"
+    np.testing.assert_array_equal(
+        decode(content[:2] + markers + content[2:], 48, 3).pixels, decode(content, 48, 3).pixels
+    )
+
+
+def tiff(pixels, bits=None, kind=1, photometric=1, **tags):
+    """A TIFF of (H, W), of as many bits as the array's type unless they are 12, packed; `kind` 2: signed, 3: float."""
+    height, width = pixels.shape
+    data = pixels.tobytes()
+    if bits == 12:
+        pairs = pixels.astype(np.uint32).reshape(-1, 2)
+        data = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    entries = {256: width, 257: height, 258: bits or 8 * pixels.itemsize, 259: 1, 262: photometric, 277: 1, 278: height}
+    entries |= {279: len(data), 339: kind} | {int(tag[1:]): number for tag, number in tags.items()}
+    entries[273] = 8 + 2 + 12 * (len(entries) + 1) + 4
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + table + bytes(4) + data
+
+
+def ramp(high, kind=np.uint16, low=0):
+    """(16, 16) from one number to another."""
+    return np.linspace(low, high, 256).reshape(16, 16).astype(kind)
+
+
+@pytest.mark.parametrize("high", [65_535, 4095, 1])
+def test_images_of_sixteen_bits_stay_as_bright_beside_each_other_as_they_were(high):
+    expected = (ramp(high) / 257).round()
+    for content in (encoded(ramp(high)), encoded(ramp(high), "TIFF"), tiff(ramp(high), _281=high), ramp(high)):
+        np.testing.assert_array_equal(decode(content, 16, 1).pixels, [expected])
+
+
+def test_the_bits_that_a_tiff_states_are_its_range():
+    np.testing.assert_array_equal(decode(tiff(ramp(4095), bits=12), 16, 1).pixels, [(ramp(4095) / 4095 * 255).round()])
+
+
+def test_a_tiff_in_which_zero_is_white_is_turned_over():
+    for content in (tiff(ramp(65_535), photometric=0), tiff(ramp(255, np.uint8), photometric=0)):
+        assert decode(content, 16, 1).pixels[0, [0, -1], [0, -1]].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize("white", [1, 100, 255, 1000, 4095, 65_535])
+def test_the_highest_number_that_a_pgm_states_is_its_range(white):
+    numbers = np.array([[0, white // 2, white]])
+    content = f"P5 3 1 {white}\n".encode() + numbers.astype(">u2" if white > 255 else "u1").tobytes()
+    square = decode(content, 1, 1).pixels[0, 0, 0]
+    assert abs(int(square) - 255 * (white // 2) / white) <= 1
+
+
+def test_colours_of_sixteen_bits_are_the_upper_eight():
+    numbers = np.random.default_rng(0).integers(0, 65_536, (48, 48, 3))
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in numbers)
+    size = struct.pack(">IIBBBBB", 48, 48, 16, 2, 0, 0, 0)
+    content = PNG + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    decoded = decode(content, 48, 3)
+    np.testing.assert_array_equal(decoded.pixels, planes(numbers // 256))
+    assert decoded.mode == "RGB;16" and values(content) == (257 * (numbers.min() // 256), 65_535, 65_535)
+    with pytest.raises(UndecodableError, match="^colours of 16 bits are read in their whole range alone: convert it"):
+        decode(content, 48, 3, (0, 4095))
+
+
+WITHOUT_A_RANGE = {
+    "floating point": tiff(ramp(1, np.float32), kind=3),
+    "floating point of bytes": encoded(ramp(255, np.float32), "TIFF"),
+    "pfm": b"Pf\n16 16\n-1.0\n" + ramp(1, np.float32).tobytes(),
+    "32 bits": tiff(ramp(2**20, np.uint32)),
+    "signed 32 bits": encoded(ramp(1000, np.int32, -1000), "TIFF"),
+    "signed 16 bits": tiff(ramp(1000, np.int16, -1000), kind=2),
+}
+
+
+@pytest.mark.parametrize("content", WITHOUT_A_RANGE.values(), ids=WITHOUT_A_RANGE)
+def test_numbers_without_an_agreed_range_are_refused_and_read_with_one(content):
+    message = "^(floating-point|signed or 32-bit) pixels have no agreed range: set ingestion.pixel_range to the numbers"
+    with pytest.raises(UndecodableError, match=message):
         decode(content, 16, 1)
+    seen = values(content)
+    assert seen.white is None and seen.low < seen.high
+    pixels = decode(content, 16, 1, (seen.low, seen.high)).pixels[0]
+    np.testing.assert_allclose(np.sort(pixels.ravel()), np.linspace(0, 255, 256), atol=1)
+
+
+def test_what_is_outside_of_the_range_is_black_or_white_and_bytes_are_as_they_are():
+    pixels = decode(tiff(ramp(2000, np.int16, -2000), kind=2), 16, 1, (-1000, 1000)).pixels[0].ravel()
+    assert not pixels[:64].any() and (pixels[192:] == 255).all() and 126 <= pixels[128] <= 129
+    np.testing.assert_array_equal(decode(encoded(photo()), 48, 3, (0, 4095)).pixels, planes(photo()))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_undecodable(odd):
+    pixels = ramp(1, np.float32)
+    pixels[3, 3] = odd
+    with pytest.raises(UndecodableError, match="no numbers"):
+        decode(tiff(pixels, kind=3), 16, 1, (0, 1))
+
+
+def test_an_image_of_many_bits_that_is_nearly_black_is_dim():
+    assert decode(encoded(ramp(4095)), 16, 1).is_dim and not decode(encoded(ramp(4095)), 16, 1, (0, 4095)).is_dim
+    assert not decode(encoded(ramp(65_535)), 16, 1).is_dim and not decode(encoded(ramp(9, np.uint8)), 16, 1).is_dim
+
+
+def test_a_clear_number_of_sixteen_bits_is_white():
+    assert decode(encoded(ramp(65_535), transparency=0), 16, 1).pixels[0, 0, 0] == 255
 
 
 def test_the_limit_ends_with_its_block():

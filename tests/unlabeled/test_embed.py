@@ -49,7 +49,7 @@ def photos(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels_of(number)).save(path)
     (folder / "a/empty.jpg").touch()
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.bin").write_text("no image")
     (folder / ".hidden.png").write_bytes((folder / "a/01.png").read_bytes())
     return folder
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_image_has_its_reason_and_nothing_else(model, photos, 
     bad = {row["path"]: row for row in pq.read_table(output).to_pylist() if row["reason"]}
     assert {path: row["reason"] for path, row in bad.items()} == {
         "a/empty.jpg": "empty file",
-        "notes.txt": "not an image",
+        "notes.bin": "not an image",
     }
     assert all(row[name] is None for row in bad.values() for name in ("embedding", "predicted", "probability"))
 
@@ -195,7 +195,7 @@ def test_an_older_file_stays_until_the_new_one_is_whole(model, photos, output, s
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.write_bytes(b""), "is a file, expected a folder of images"),
-        (lambda path: path.mkdir(), "holds no files"),
+        (lambda path: path.mkdir(), "holds no images"),
     ],
 )
 def test_what_is_no_folder_of_files_is_refused(model, tmp_path, output, make, message):
@@ -207,6 +207,6 @@ def test_what_is_no_folder_of_files_is_refused(model, tmp_path, output, make, me
 
 def test_a_folder_without_any_image_is_all_reasons(model, tmp_path, output):
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.txt").write_text("a")
+    (tmp_path / "texts/a.bin").write_text("a")
     assert embed_folder(model, tmp_path / "texts", output) == (0, 1)
     assert pq.read_table(output)["reason"].to_pylist() == ["not an image"]

@@ -1,15 +1,18 @@
 import json
 import pickle
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
 
 from unlabeled.augment import normalise
+from unlabeled.decode import decode
 from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder, read_encoder, untrained
 from unlabeled.errors import DataError
 from unlabeled.networks import SmallResNet, build_encoder
@@ -157,6 +160,15 @@ def test_no_images_have_no_embeddings(saved):
     assert saved[1].embed(images_of(0)).shape == (0, saved[1].feature_dim)
 
 
+@pytest.mark.parametrize("height, width", [(9, 30), (30, 9), (8, 20), (21, 21), (3, 5)])
+def test_an_array_that_is_not_square_is_the_same_picture_as_its_file(saved, height, width):
+    picture = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    of_file = saved[1].embed(decode(file.getvalue(), saved[1].image_size, 1).pixels[None])
+    np.testing.assert_array_equal(saved[1].embed(picture[None, None]), of_file)
+
+
 def test_images_of_another_size_are_resampled(saved):
     plain = np.full((2, 1, 1, 1), 100, np.uint8) * np.ones((1, 1, 13, 21), np.uint8)
     same = saved[1].embed(plain[:, :, :8, :8])
@@ -175,14 +187,42 @@ def test_a_read_only_memory_map_is_embedded_without_a_warning(saved, tmp_path):
     "images",
     [
         np.zeros((2, 3, 8, 8), np.uint8),
-        np.zeros((2, 1, 8, 8), np.float32),
         np.zeros((1, 8, 8), np.uint8),
         np.zeros((2, 8, 8, 1), np.uint8),
+        np.zeros((2, 1, 0, 8), np.uint8),
+        np.zeros((2, 1, 8, 0), np.uint8),
+        np.zeros((1, 1, 1, 0)),
     ],
-    ids=["channels", "type", "one image", "channels last"],
+    ids=["channels", "one image", "channels last", "no height", "no width", "nothing"],
 )
-def test_what_are_no_images_is_refused(saved, images):
+def test_an_array_of_another_shape_is_refused(saved, images):
     with pytest.raises(DataError, match=r"received images of \w+ with shape \(.*\), expected uint8 of \(N, 1, H, W\)"):
+        saved[1].embed(images)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, np.float32, np.float64])
+def test_whole_numbers_of_other_types_are_the_same_images(saved, kind):
+    assert np.array_equal(saved[1].embed(images_of(3).astype(kind)), saved[1].embed(images_of(3)))
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (0.5, "with fractions, from 0 to 0.5, .*multiply images of 0 to 1 by 255"),
+        (128.6, "with fractions"),
+        (1.0, "with fractions, from 0 to 1"),
+        (np.nan, "with values from nan to nan"),
+        (np.inf, "with values from 0 to inf"),
+        (-1, "with values from -1 to 0, .*from 0 to 255"),
+        (256, "with values from 0 to 256"),
+        (True, "images of bool"),
+        ("white", "images of <U5"),
+    ],
+)
+def test_values_that_are_no_pixels_are_refused(saved, value, message):
+    images = np.zeros((2, 1, 8, 8), np.asarray(value).dtype)
+    images[0, 0, 0, 0] = value
+    with pytest.raises(DataError, match=message):
         saved[1].embed(images)
 
 

@@ -169,10 +169,51 @@ def test_copies_of_what_is_held_out_are_excluded_elsewhere(tmp_path, other, held
 
 def test_official_splits_are_kept(tmp_path):
     for number, split in enumerate(("train", "val", "test")):
-        photos(tmp_path / "photos" / split / "cat", 20, start=20 * number)
-    result = ingested(tmp_path / "photos", validation_fraction=0.0)
-    assert result.summary["splits"] == {"test": 20, "train": 20, "validation": 20}
+        photos(tmp_path / "photos" / split / "cat", 40, start=40 * number)
+    result = ingested(tmp_path / "photos", validation_fraction=0.3, test_fraction=0.3)
+    assert result.summary["splits"] == {"test": 40, "train": 40, "validation": 40}
     assert all(path.startswith(split[:3]) for path, split in splits_of(result).items())
+    assert result.summary["splits_from"] == "official: train/, val/, test/"
+
+
+def test_an_official_validation_split_stays_and_a_test_split_is_drawn_from_train(tmp_path):
+    photos(tmp_path / "photos" / "train", 200), photos(tmp_path / "photos" / "validation", 40, start=200)
+    result = ingested(tmp_path / "photos", test_fraction=0.3)
+    splits = splits_of(result)
+    assert {path for path, split in splits.items() if split == "validation"} == {
+        f"validation/{i}.png" for i in range(200, 240)
+    }
+    assert binomtest(result.summary["splits"]["test"], 200, 0.3).pvalue > 1e-3
+    said = "official: train/, validation/; drawn from train by content: test (30%)"
+    assert result.summary["splits_from"] == said
+
+
+def test_an_image_for_testing_stays_one_when_a_validation_folder_is_added(tmp_path):
+    photos(tmp_path / "photos" / "train", 100)
+    before = splits_of(ingested(tmp_path / "photos"))
+    photos(tmp_path / "photos" / "val", 20, start=100)
+    after = splits_of(ingested(tmp_path / "photos"))
+    assert {path for path in before if before[path] == "test"} == {path for path in after if after[path] == "test"}
+
+
+def test_the_summary_shows_what_was_understood(tmp_path, caplog):
+    caplog.set_level("INFO", "unlabeled")
+    root = tmp_path / "photos"
+    photos(root / "train/cat", 4), photos(root / "train/dog", 3, start=10), photos(root / "test/cat", 2, start=20)
+    photos(root / "unlabeled", 5, start=30)
+    for name in ("LICENSE", "README.md", "train/cat/.DS_Store", "train/cat/0.xml"):
+        (root / name).write_text("no image")
+    summary = ingested(root, validation_fraction=0.0).summary
+    assert summary["counts"] == {"cat": {"train": 4, "test": 2}, "dog": {"train": 3}, "": {"train": 5}}
+    assert summary["splits_from"] == "official: train/, unlabeled/, test/" and summary["warnings"] == []
+    assert summary["left_out"] == {
+        "left by systems and tools": {"count": 1, "names": ["train/cat/.DS_Store"]},
+        "not images by their names": {"count": 3, "names": ["LICENSE", "README.md", "train/cat/0.xml"]},
+    }
+    table = [line.split() for line in caplog.messages[1].splitlines()]
+    assert ["class", "train", "test", "all"] in table and ["cat", "4", "2", "6"] in table
+    assert ["dog", "3", "–", "3"] in table and table[-1] == ["all", "12", "2", "14"]
+    assert "left out: 1 left by systems and tools (train/cat/.DS_Store); 3 not images" in caplog.text
 
 
 def test_validation_is_cut_from_train_and_nothing_from_an_official_test(tmp_path):
@@ -330,12 +371,12 @@ def test_a_file_that_is_gone_when_its_turn_comes_goes_to_quarantine(tmp_path):
 def test_a_large_file_is_not_read_before_its_header_says_that_it_is_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(unlabeled.ingest, "READ_UNSEEN", 1000)
     root = photos(tmp_path / "photos", 30, width=40, height=40)
-    (root / "video.mp4").write_bytes(bytes(2000))
+    (root / "video.xyz").write_bytes(bytes(2000))
     read, read_bytes = [], Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
     result = ingested(root)
-    assert result.quarantine.values.tolist() == [["video.mp4", "not an image"]]
-    assert len(result.images) == 30 and "video.mp4" not in read and "29.png" in read
+    assert result.quarantine.values.tolist() == [["video.xyz", "not an image"]]
+    assert len(result.images) == 30 and "video.xyz" not in read and "29.png" in read
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")

@@ -13,6 +13,7 @@ from unlabeled.page import (
     Chart,
     Code,
     Findings,
+    Folded,
     Link,
     Map,
     Prose,
@@ -53,7 +54,7 @@ def everything(text="plain"):
 
 
 def test_pictures_to_be_looked_at_by_themselves_are_larger(read_page):
-    large = picture(random_image(side=200), LARGE_SIDE)
+    large = picture(random_image(side=400), LARGE_SIDE)
     assert pixels_of(large).shape[:2] == (LARGE_SIDE, LARGE_SIDE)
     page = read_page(render("t", "v", [], [Section("s", [Tiles([("", [Tile(large, "a")])], large=True)])]))
     assert page.all("figure", **{"class": "strip large"})
@@ -127,6 +128,52 @@ def test_right_and_wrong_are_marked_by_more_than_colour(read_page):
     assert marks == [["right"], ["wrong"], []] and "border-style: dashed" in page.html
 
 
+def strip_of(*rows):
+    return Section("c", [Tiles([(label, [Tile(source, "a", caption)]) for label, source, caption in rows])])
+
+
+@pytest.mark.parametrize("side, tiny", [(8, True), (28, True), (32, False), (128, False)])
+def test_tiny_images_have_crisp_edges_and_photographs_do_not(read_page, side, tiny):
+    page = read_page(render("a", "b", [], [strip_of(("", picture(random_image(3, side)), "x"))]))
+    assert bool(page.all("figure", **{"class": "strip tiny"})) == tiny
+    assert 'img[src^="data:image/png"] { image-rendering: pixelated; }' in page.html
+
+
+def test_a_row_is_as_wide_as_its_longest_row_has_to_be(read_page):
+    tile = Tile(picture(random_image()), "a")
+    page = read_page(render("a", "b", [], [Section("c", [Tiles([("", [tile] * 3), ("", [tile] * 5)])])]))
+    assert page.all("figure", style="--tiles: 5")
+
+
+def test_a_name_is_never_broken_and_can_be_read_whole(read_page):
+    name = "t-shirt with/slash and_a_long_name"
+    page = read_page(render("a", "b", [], [strip_of((name, picture(random_image()), f"{name} 0.98"))]))
+    assert page.all("div", title=name, **{"class": "label"}) and page.all("figcaption", title=f"{name} 0.98")
+    assert "<span>t-shirt</span> <span>with/slash</span>" in page.html
+
+
+def test_a_long_word_of_a_table_may_be_broken_and_a_short_one_may_not(read_page):
+    page = read_page(table_of([["a/path/" * 6, "longsleeve"]]))
+    assert '<span class="long">a/path/' in page.html and ">longsleeve<" in page.html
+
+
+def test_a_long_table_scrolls_by_itself(read_page):
+    short, long = (read_page(table_of([[i, i] for i in range(count)])) for count in (30, 200))
+    assert long.all("div", **{"class": "scroll tall"}) and not short.all("div", **{"class": "scroll tall"})
+
+
+def test_a_folded_table_is_hidden_until_it_is_asked_for(read_page):
+    folded = Folded("All 2 parameters", Table(["x", "y"], [["a", 1], ["b", 2]]))
+    page = read_page(render("a", "b", [], [Section("c", [folded])]))
+    assert page.all("details") == [{}] and "All 2 parameters" in page.text and len(page.all("td")) == 4
+
+
+def test_the_list_of_sections_counts_what_was_found(read_page):
+    found = Findings([(Finding("r", "s", "t", "u"), None)] * 3, [])
+    page = read_page(render("a", "b", [], [Section("Look out", [found]), Section("c", [])]))
+    assert "Look out 3 c" in page.text
+
+
 def test_the_dots_of_a_map_lie_where_its_points_are(read_page):
     dots = Map([[0.0, 0.0], [1.0, 1.0], [0.5, 0.25]], [0, 1, 0], ["cat", "dog"], ["a", "b", "c"], "data:,", 2, 2)
     circles = read_page(render("a", "b", [], [Section("c", [dots])])).all("circle")
@@ -148,8 +195,8 @@ def test_findings_name_what_was_not_found(read_page):
     assert "Looked for" not in page.text and "r s t u" in page.text
 
 
-@pytest.mark.parametrize("side", [4, 8, 28, 64])
-def test_a_grey_picture_is_the_image_pixel_by_pixel(side):
+@pytest.mark.parametrize("side", [4, 8, 28])
+def test_a_small_grey_picture_is_the_image_pixel_by_pixel(side):
     image = random_image(side=side)
     assert np.array_equal(pixels_of(picture(image)), image[0])
 
@@ -159,15 +206,18 @@ def test_a_small_colour_picture_is_the_image_pixel_by_pixel():
     assert np.array_equal(pixels_of(picture(image)), image.transpose(1, 2, 0))
 
 
-def test_a_larger_colour_picture_is_nearly_the_image():
-    image = np.linspace(0, 255, 3 * 48 * 48).astype(np.uint8).reshape(3, 48, 48)
-    shown = pixels_of(picture(image)).astype(int)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_larger_picture_is_nearly_the_image_and_no_png(channels):
+    image = np.linspace(0, 255, channels * 48 * 48).astype(np.uint8).reshape(channels, 48, 48)
+    source = picture(image)
+    assert source.startswith("data:image/webp")
+    shown = pixels_of(source).astype(int)
     assert shown.shape == (48, 48, 3) and np.abs(shown - image.transpose(1, 2, 0)).mean() < 6
 
 
 def test_a_large_picture_is_scaled_down_and_keeps_its_shape():
-    assert pixels_of(picture(random_image(3, 200))).shape == (64, 64, 3)
-    assert pixels_of(picture(random_image(1, 200, height=100))).shape == (32, 64)
+    assert pixels_of(picture(random_image(3, 200))).shape == (128, 128, 3)
+    assert pixels_of(picture(random_image(1, 200, height=100))).shape == (64, 128, 3)
 
 
 @pytest.mark.parametrize("channels, shown", [(2, (8, 8)), (4, (8, 8, 3)), (13, (8, 8, 3))])
@@ -199,6 +249,11 @@ def test_a_large_sprite_still_holds_each_image_at_its_place():
     sheet = pixels_of(source)
     for i, shade in enumerate(shades):
         assert abs(int(sheet[40 * (i // columns) + 20, 40 * (i % columns) + 20, 0]) - int(shade)) < 6
+
+
+def test_a_sprite_of_tiny_images_is_kept_pixel_by_pixel():
+    source, columns, rows = sprite([random_image(seed=i) for i in range(9)])
+    assert source.startswith("data:image/png") and pixels_of(source).shape == (24, 24, 3)
 
 
 def test_a_sprite_of_nothing_is_a_sprite():

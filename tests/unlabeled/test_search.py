@@ -102,3 +102,11 @@ def test_the_page_shows_the_query_and_its_neighbours(tmp_path, read_page):
     assert len(page.all("img")) == 3 and page.all("img", alt="<a>.png")
     assert "Most like q.png is <a>.png, with a cosine similarity of 0.912." in page.text
     assert "0.500 b.png (cannot be read any more)" in page.text and "1,234" in page.text
+
+
+@pytest.mark.parametrize("width, height, kind", [(8, 8, "png"), (8, 400, "png"), (400, 300, "webp")])
+def test_a_tiny_image_is_shown_with_its_own_pixels(tmp_path, width, height, kind):
+    Image.new("RGB", (width, height), "red").save(tmp_path / "q.png")
+    found = pd.DataFrame({"path": ["q.png"], "similarity": [1.0]})
+    page = similar_page(tmp_path / "q.png", found, Origin(1, "m", "1", "abc", str(tmp_path)))
+    assert page.count(f'src="data:image/{kind}') == 2

@@ -119,12 +119,13 @@ def test_folders_named_after_splits_are_the_splits_and_their_folders_the_classes
     }
 
 
-def test_without_a_test_folder_a_test_split_is_cut_from_the_train_folder(tmp_path):
+def test_a_source_says_which_splits_it_brings(tmp_path):
     folder_of(tmp_path, "train/cat/a.png", "validation/cat/b.png")
-    assert items("image_folder", tmp_path) == [
-        ("train/cat/a.png", "cat", None),
-        ("validation/cat/b.png", "cat", "validation"),
-    ]
+    official = {"train": "train/", "validation": "validation/"}
+    assert opened("image_folder", tmp_path).understood.official == official
+    metadata_of(tmp_path, "file_name,split\ntrain/cat/a.png,test\n")
+    official["test"] = "the column split of metadata.csv"
+    assert opened("image_folder", tmp_path).understood.official == official
 
 
 def test_a_class_may_be_called_train_beside_others(tmp_path):
@@ -137,9 +138,14 @@ def test_hidden_files_and_what_dvc_leaves_are_no_images(tmp_path):
     assert [path for path, *_ in items("image_folder", tmp_path)] == ["a.png", "cat/e.png"]
 
 
-def test_other_files_are_left_for_the_decoder_to_refuse(tmp_path):
-    folder_of(tmp_path, "a.png", "notes.txt")
-    assert [path for path, *_ in items("image_folder", tmp_path)] == ["a.png", "notes.txt"]
+def test_files_of_unknown_endings_are_left_for_the_decoder_to_refuse(tmp_path):
+    folder_of(tmp_path, "a.png", "b.xyz", "c", "notes.txt")
+    assert [path for path, *_ in items("image_folder", tmp_path)] == ["a.png", "b.xyz", "c"]
+
+
+def test_what_metadata_name_is_read_whatever_it_is_called(tmp_path):
+    metadata_of(folder_of(tmp_path, "a.png", "b.txt"), "file_name,label\na.png,cat\nb.txt,dog\n")
+    assert items("image_folder", tmp_path) == [("a.png", "cat", None), ("b.txt", "dog", None)]
 
 
 def test_folders_and_files_may_be_links(tmp_path):
@@ -149,10 +155,18 @@ def test_folders_and_files_may_be_links(tmp_path):
     assert items("image_folder", tmp_path / "photos") == [("cat/b.png", "cat", None), ("dog/a.png", "dog", None)]
 
 
-@pytest.mark.parametrize("names", [[], ["photos.dvc"], [".hidden/a.png"]])
-def test_an_empty_folder(tmp_path, names):
+@pytest.mark.parametrize(
+    "names, left_out",
+    [
+        ([], ""),
+        (["photos.dvc"], "; left out: 1 left by systems and tools (photos.dvc)"),
+        ([".hidden/a.png"], "; left out: 1 hidden (.hidden/)"),
+        (["photos.zip"], "; left out: 1 not images by their names (photos.zip)"),
+    ],
+)
+def test_a_folder_without_images(tmp_path, names, left_out):
     folder_of(tmp_path, *names)
-    assert refusal("image_folder", tmp_path) == f"ingestion.path: {tmp_path} holds no files"
+    assert refusal("image_folder", tmp_path) == f"ingestion.path: {tmp_path} holds no images{left_out}"
 
 
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
@@ -197,23 +211,18 @@ def test_metadata_give_the_splits_too(tmp_path):
     ]
 
 
-def test_without_a_test_split_in_the_metadata_one_is_cut_from_train(tmp_path):
-    folder_of(tmp_path, "a.png", "b.png")
-    metadata_of(tmp_path, "file_name,split\na.png,train\nb.png,validation\n")
-    assert items("image_folder", tmp_path) == [("a.png", None, None), ("b.png", None, "validation")]
-
-
 def test_spaces_around_the_names_of_metadatas_columns_do_no_harm(tmp_path):
     folder_of(tmp_path, "a.png")
     metadata_of(tmp_path, "file_name, label ,split\na.png, cat, train\n")
-    assert items("image_folder", tmp_path) == [("a.png", "cat", None)]
+    assert items("image_folder", tmp_path) == [("a.png", "cat", "train")]
 
 
-def test_metadata_without_a_column_of_labels_are_told(tmp_path, caplog):
+def test_metadata_without_a_column_of_labels_are_told(tmp_path):
     folder_of(tmp_path, "a.png")
-    metadata_of(tmp_path, "file_name,class\na.png,cat\n")
+    metadata_of(tmp_path, "file_name,photographer\na.png,Ann\n")
     assert items("image_folder", tmp_path) == [("a.png", None, None)]
-    assert "metadata.csv has no column label: what it names is without labels" in caplog.text
+    (told,) = opened("image_folder", tmp_path).understood.warnings
+    assert told.endswith("metadata.csv has no column label: what it names is without labels")
 
 
 def test_a_split_that_is_none_is_refused(tmp_path):
@@ -336,9 +345,11 @@ def test_files_named_after_splits_are_the_splits(tmp_path, train, test):
     )
 
 
-def test_a_train_file_alone_is_cut_into_splits(tmp_path):
-    path = table_of(tmp_path / "train.parquet", [b"0"])
-    assert items("parquet", path) == [("train.parquet/0", None, None)]
+def test_parquet_files_say_which_splits_they_are(tmp_path):
+    for name in ("train-0.parquet", "train-1.parquet", "valid.parquet"):
+        table_of(tmp_path / name, [b"0"])
+    official = {"train": "train-0.parquet, train-1.parquet", "validation": "valid.parquet"}
+    assert opened("parquet", tmp_path).understood.official == official
 
 
 def test_the_folders_above_the_path_name_no_split(tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Augmentation, Count, Evaluation, Ingestion, Name, Pretraining
+from unlabeled.config import Augmentation, Count, Evaluation, Ingestion, Location, Name, Pretraining
 
 
 class PairsIngestion(Ingestion):
@@ -13,10 +13,8 @@ class PairsIngestion(Ingestion):
 
     source: Literal["captioned_digits", "pairs"] = "captioned_digits"
     """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
-    path: str | None = None
+    path: Location = None
     """Of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of them."""
-    label: Name | None = "label"
-    """The column whose values are the classes, where there is one; None: no labels."""
     together: str | None = None
     """A regular expression, of the source `pairs`: captions that read alike without what it matches stay on one side of
     the split. None: the split follows from the image's content."""

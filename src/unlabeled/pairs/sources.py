@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unlabeled.columns import find_labels, is_none
+from unlabeled.config import NO_LABELS
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.metadata import read_metadata
 from unlabeled.pairs.config import PairsIngestion
-from unlabeled.parquet import holds_parquet, parquet_files, read_parquet, readable
-from unlabeled.sources import digits, image_folder
+from unlabeled.parquet import holds_parquet, open_parquet, read_parquet
+from unlabeled.sources import described_items, digits, without_labels
+from unlabeled.walk import IMAGES, METADATA, find_files, printable
 
 CAPTION = "text"
 """The column that holds it."""
-METADATA = "metadata.csv"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -31,17 +33,13 @@ class Pairs(NamedTuple):
 def open_pairs(config: PairsIngestion) -> Pairs:
     """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     if config.source == "captioned_digits":
-        return captioned_digits()
+        pairs = captioned_digits()
+        return pairs._replace(images=without_labels(pairs.images)) if is_none(config.label) else pairs
     path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    if holds_parquet(path):
-        captions = _in_parquet(path, config.label)
-        images = read_parquet(path, [config.label] if config.label else [])
-    else:
-        captions = _in_metadata(path, config.label)
-        images = image_folder(path, config.label)
-    return Pairs(Source(_captioned(images.items, captions, config.together), images.total), captions)
+    images, captions = _parquet(path, config) if holds_parquet(path) else _folder(path, config.label)
+    return Pairs(replace(images, items=_captioned(images.items, captions, config.together)), captions)
 
 
 def captioned_digits() -> Pairs:
@@ -86,34 +84,33 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, group=re.sub(together, "", caption).strip() if together else None)
 
 
-def _in_metadata(root: Path, label: str | None) -> dict[str, str]:
-    file = root / METADATA
-    if not file.is_file():
-        raise DataError(f"ingestion.path: {root} has no {METADATA}, expected one with the columns file_name,{CAPTION}")
-    rows = read_metadata(file)
-    _check_columns(file, list(next(iter(rows.values()), {CAPTION: ""})), label)
-    return {name: row[CAPTION] or "" for name, row in rows.items()}
+def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:
+    """The images of a folder, and the captions that metadata give them."""
+    found = find_files(root, "ingestion.path")
+    if not found.metadata:
+        columns = f"file_name,{CAPTION}"
+        raise DataError(f"ingestion.path: {root} has no {METADATA[0]}, expected one with the columns {columns}")
+    metadata = read_metadata(root, found, label, CAPTION)
+    # Pairs are learned from captions: nobody has to answer.
+    told = [*metadata.warnings, *([metadata.question] if metadata.question else [])]
+    metadata = metadata._replace(question=None, warnings=told)
+    source = described_items(root, found, metadata, IMAGES.name, label=label)
+    return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
 
 
-def _in_parquet(path: Path, label: str | None) -> dict[str, str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
+    """The images of Parquet files, and the captions in the same rows."""
+    tables = [part.table for part in open_parquet(path, config.image)[1]]
     captions = {}
-    for name, file in parquet_files(path).items():
-        with readable(file):
-            schema = pq.read_schema(file)
-            _check_columns(file, schema.names, label)
-            kind = schema.field(CAPTION).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise DataError(f"{file}: received a column {CAPTION} of type {kind}, expected one string an image")
-            column = pq.read_table(file, columns=[CAPTION])[CAPTION].to_pylist()
-        captions |= {f"{name}/{number}": text or "" for number, text in enumerate(column)}
-    return captions
-
-
-def _check_columns(file: Path, columns: list[str], label: str | None) -> None:
-    if CAPTION not in columns:
-        raise DataError(f"{file} has the columns {', '.join(columns)}, expected {CAPTION} among them")
-    if label not in (None, "label", *columns):
-        raise DataError(f"ingestion.label: received {label!r}, expected one of {file}'s columns, {', '.join(columns)}")
+    for table in tables:
+        if CAPTION not in table.columns:
+            raise DataError(f"{table.name} has the columns {', '.join(table.columns)}, expected {CAPTION} among them")
+        for place, row in table.read([CAPTION]):
+            if not isinstance(row[CAPTION] or "", str):
+                kind = table.types[CAPTION]
+                raise DataError(f"{place}: received a column {CAPTION} of type {kind}, expected one string an image")
+            captions[place] = row[CAPTION] or ""
+    question = find_labels(tables, config.label).question
+    source = read_parquet(path, NO_LABELS if question else config.label, config.image)
+    source.understood.warnings.extend([question] if question else [])
+    return source, captions

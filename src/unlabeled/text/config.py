@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, Location, Pretraining, check_fractions
 
 
 class TextIngestion(Block):
@@ -13,18 +13,19 @@ class TextIngestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["topics", "text"] = "topics"
     """`topics`: CPython's own help topics, always there; `text`: a file or a folder of UTF-8 text."""
-    path: str | None = None
+    path: Location = None
     """The file or folder of the source `text`. The first folder below it that a file is in is its label."""
     documents: Literal["file", "heading"] = "file"
     """What a document is: a file, or what follows a line `= Title =` or `# Title`."""
     passage: Annotated[int, Field(ge=50)] = 600
-    """Characters, at least, of the passages that are embedded and probed; they end where a line does."""
+    """Characters, at least, of the passages that are embedded and probed; they end where a line does, and a shorter
+    rest stays with the passage before it."""
     tokenizer: Literal["wordpiece", "bpe"] = "bpe"
     vocabulary: Annotated[int, Field(ge=300, le=65_536)] = 4096
     """Tokens that the tokenizer learns from the training split."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the documents."""
+    """Shares drawn by content, where there is no such official split, of the documents that are in none."""
     max_quarantined: Fraction = 0.05
 
     @property

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
+from unlabeled.contents import contents_of, tell_contents
 from unlabeled.errors import DataError
+from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
-from unlabeled.text.sources import Document, read_documents
+from unlabeled.text.sources import Document, is_blank, read_documents
 from unlabeled.text.tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,8 @@ def ingest(config: TextIngestion) -> Ingested:
     Raises:
         DataError, ConfigError: Too few documents, too many that cannot be used, too large a vocabulary.
     """
-    read = list(read_documents(config))
+    source = read_documents(config)
+    read = list(source.items)
     documents, rejects = _without_copies(document for document in read if not document.reason)
     rejects = [(document.path, document.reason) for document in read if document.reason] + rejects
     quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
@@ -56,15 +59,18 @@ def ingest(config: TextIngestion) -> Ingested:
             f"found {len(documents) or 'no'} document, and needs two at least to hold one back: give ingestion.path a "
             f"folder of files, or set ingestion.documents=heading to cut a file at its headings"
         )
-    manifest, classes = _manifest(documents, config)
+    rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
+    manifest, classes = _manifest(documents, config, rule)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
     summary = _summary(manifest, quarantine, classes, config, tokenizer)
+    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule))
     logger.info(
         "%s: %d documents in %d passages (%s); %d quarantined; %d tokens in the vocabulary",
         *(summary[key] for key in ("source", "documents", "passages")),
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
         *(summary[key] for key in ("quarantined", "vocabulary")),
     )
+    tell_contents(summary, source.understood, "documents")
     return Ingested(manifest, quarantine, summary, tokenizer.to_str())
 
 
@@ -75,25 +81,33 @@ def texts_of(manifest: pd.DataFrame, split: str) -> list[str]:
 
 
 def passages_of(text: str, least: int) -> list[str]:
-    """A text cut at line ends into passages of so many characters at least, but for the last; joined by line ends, it
-    is what it was."""
-    passages, lines = [], []
+    """A text cut at line ends into passages of at least so many characters, blank lines not counted.
+
+    A rest that is shorter stays with the passage before it, so only a text that is shorter makes a shorter passage.
+    Joined by line ends, passages are the text again.
+    """
+    passages, lines, size = [], [], 0
     for line in text.split("\n"):
         lines.append(line)
-        if sum(map(len, lines)) + len(lines) > least:
+        size += 0 if is_blank(line) else len(line) + 1
+        if size > least:
             passages.append("\n".join(lines))
-            lines = []
+            lines, size = [], 0
+    if passages and lines:
+        lines = [passages.pop(), *lines]
     return [*passages, "\n".join(lines)] if lines else passages
 
 
 def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list[tuple[str, str]]]:
     """Each paragraph once, in the shortest document that has it: no sentence is learned and tested (arXiv:2107.06499).
 
-    Documents of which nothing is left come back with the reason.
+    Official test documents keep theirs, then those for validation. Documents of which nothing is left come back with
+    the reason.
     """
     seen: set[str] = set()
     kept, rejects = [], []
-    for document in sorted(documents, key=lambda each: (len(each.text), each.path)):
+    first = {"test": 0, "validation": 1}
+    for document in sorted(documents, key=lambda each: (first.get(each.split, 2), len(each.text), each.path)):
         fresh = []
         for paragraph in document.text.split("\n\n"):
             words = " ".join(paragraph.split())
@@ -101,17 +115,17 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
                 fresh.append(paragraph)
             seen.add(words)
         text = "\n\n".join(fresh)
-        if text.strip():
+        if not is_blank(text):
             kept.append(document._replace(text=text))
         else:
             rejects.append((document.path, "all of it stands in other documents"))
     return sorted(kept, key=lambda each: each.path), rejects
 
 
-def _manifest(documents: list[Document], config: TextIngestion) -> tuple[pd.DataFrame, list[str]]:
+def _manifest(documents: list[Document], config: TextIngestion, rule: SplitRule) -> tuple[pd.DataFrame, list[str]]:
     records = []
     for document in documents:
-        split = _split(document.text, config)
+        split = rule.split_of(hashlib.sha256(document.text.encode()).hexdigest(), document.split)
         for number, text in enumerate(passages_of(document.text, config.passage)):
             digest = hashlib.sha256(text.encode()).hexdigest()
             records.append((document.path, number, digest, text, len(text), document.label, split))
@@ -127,14 +141,6 @@ def _manifest(documents: list[Document], config: TextIngestion) -> tuple[pd.Data
     numbers = {label: number for number, label in enumerate(classes)}
     manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
     return manifest, classes
-
-
-def _split(text: str, config: TextIngestion) -> str:
-    """By the content alone: a document stays where it is when others are added."""
-    position = int(hashlib.sha256(text.encode()).hexdigest()[:13], 16) / 16**13
-    if position < config.validation_fraction:
-        return "validation"
-    return "test" if position < config.validation_fraction + config.test_fraction else "train"
 
 
 def _summary(

@@ -1,15 +1,22 @@
 """Documents from where they are: CPython's help topics, or files of UTF-8 text."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from unlabeled.errors import DataError
+from unlabeled.items import Understood
+from unlabeled.layout import Place, read_layout
 from unlabeled.text.config import TextIngestion
+from unlabeled.walk import TEXTS, find_files, printable, read_file
 
-HEADING = re.compile(r"^(?: ?= [^=].* = ?| ?# .+)$", re.MULTILINE)
-"""`= Title =`, as in WikiText, or `# Title`; neither of a lower level."""
+HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
+"""`= Title =`, as in WikiText, or `# Title`, neither of a lower level; several where nothing stands between them."""
+UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+"""Unicode's categories of controls, marks without a shape of their own (the byte order mark is one), and blanks."""
 CHAPTERS = {
     "lexical analysis": "strings integers floating imaginary numbers identifiers operator-summary",
     "data model": "attribute-access bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects "
@@ -28,17 +35,27 @@ CHAPTERS = {
 
 
 class Document(NamedTuple):
-    """A text with a name, and a label where it has one; `reason` says why it cannot be used."""
+    """A text with a name; a label and an official split where it has them; `reason` says why it cannot be used."""
 
     path: str
     text: str
     label: str | None = None
     reason: str = ""
+    split: str | None = None
 
 
-def read_documents(config: TextIngestion) -> Iterator[Document]:
-    """All documents of a source, in the order of their names. Raises DataError where there is none."""
-    return _topics() if config.source == "topics" else _files(Path(str(config.path)).expanduser(), config.documents)
+class Documents(NamedTuple):
+    """A stream of documents, in the order of their names, and what their source was taken to mean."""
+
+    items: Iterator[Document]
+    understood: Understood
+
+
+def read_documents(config: TextIngestion) -> Documents:
+    """All documents of a source. Raises DataError where there is none."""
+    if config.source == "topics":
+        return Documents(_topics(), Understood())
+    return _files(Path(str(config.path)).expanduser(), config.documents)
 
 
 def _topics() -> Iterator[Document]:
@@ -49,27 +66,40 @@ def _topics() -> Iterator[Document]:
         yield Document(name, text, chapter.get(name))
 
 
-def _files(root: Path, unit: str) -> Iterator[Document]:
+def _files(root: Path, unit: str) -> Documents:
     if not root.exists():
         raise DataError(f"ingestion.path: received {str(root)!r}, which does not exist; expected a file or a folder")
-    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
-    if not files:
-        raise DataError(f"ingestion.path: received {str(root)!r}, a folder without files; expected UTF-8 text in it")
-    for path in files:
-        place = path.relative_to(root) if root.is_dir() else Path(path.name)
-        label = place.parts[0] if len(place.parts) > 1 else None
-        try:
-            text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-        except UnicodeDecodeError as error:
-            yield Document(
-                place.as_posix(), "", label, f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
-            )
-            continue
-        except OSError as error:
-            yield Document(place.as_posix(), "", label, f"cannot be read: {error.strerror}")
-            continue
-        yield from _documents(place.as_posix(), text, label, unit)
+    if root.is_file():
+        return Documents(_read(root, root.name, Place(), unit), Understood())
+    found = find_files(root, "ingestion.path", TEXTS)
+    left_out = found.left_out
+    layout = read_layout(found.names, TEXTS.name, strays=False)
+    names = layout.without_left_out(found.names, left_out)
+    if not names:
+        raise DataError(
+            f"ingestion.path: received {str(root)!r}, a folder without files of text; expected UTF-8 text in it"
+            f"{f'; {left_out}' if left_out.counts else ''}"
+        )
+    documents = (_read(root / name, printable(name), layout.place_of(name), unit) for name in names)
+    return Documents(chain.from_iterable(documents), layout.understood(left_out))
+
+
+def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
+    try:
+        text = read_file(file).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
+        yield Document(name, "", place.label, reason, place.split)
+    except OSError as error:
+        yield Document(name, "", place.label, f"cannot be read: {error.strerror or error}", place.split)
+    else:
+        for document in _documents(name, text, place.label, unit):
+            yield document._replace(split=place.split)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen."""
+    return all(unicodedata.category(character) in UNSEEN for character in text)
 
 
 def _documents(path: str, text: str, label: str | None, unit: str) -> Iterator[Document]:
@@ -78,6 +108,6 @@ def _documents(path: str, text: str, label: str | None, unit: str) -> Iterator[D
     starts = starts if starts[:1] == [0] else [0, *starts]
     parts = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     for number, part in enumerate(parts):
-        reason = "" if part.strip() else "empty"
-        if part.strip() or len(parts) == 1:
+        reason = "empty" if is_blank(part) else ""
+        if not reason or len(parts) == 1:
             yield Document(path if len(parts) == 1 else f"{path}#{number}", part, label, reason)

@@ -15,15 +15,17 @@ from unlabeled.arrays import replace_file
 from unlabeled.decode import Decoded, UndecodableError, decode
 from unlabeled.video.config import VideoIngestion
 
-VIDEOS = (".mp4", ".webm", ".mkv", ".mov")
+VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SOUND = ".wav"
-READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wav"}
+READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav"}
 """No playlists, whatever a file is called: FFmpeg would open the files and the addresses that they name."""
 FPS = 25
 """Frames a second of a film that does not say how many it has."""
 ROUNDING = 0.001
 """Seconds that containers round the moment of a frame by."""
+GAP = 0.01
+"""Seconds from which on what is missing in a sound is silence: containers round the moment of each part."""
 COMPLETE = 0.9
 """A file that ends before this share of the time that its header states has been cut short."""
 
@@ -33,8 +35,9 @@ class Clip:
     """What is kept of a clip, and how it was stored.
 
     Attributes:
-        frames: uint8 (T, C, H, W), evenly spaced over the seconds looked at.
-        wave: int16 (S,), mono.
+        frames: uint8 (T, C, H, W), evenly spaced over the seconds looked at, which begin where the picture or the sound
+            begins, whichever is first.
+        wave: int16 (S,), mono, of the same seconds.
         width, height: Pixels of a stored frame.
         seconds: Of the whole clip, by its header.
     """
@@ -57,18 +60,21 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
     """
     images, sound = parts_of(path)
     stated = _stated_seconds(sound)
-    if images:
-        pictures, ends = _pictures(images, config, min(1.0, config.seconds / (stated or config.seconds))), 0.0
-    else:
-        pictures, ends = _film(path, config)
-    wave = read_sound(sound, config.rate, config.samples)
-    ends = max(ends, len(wave) / config.rate)
-    if stated and ends < COMPLETE * min(stated, config.seconds):
-        raise UndecodableError(f"cut short: it ends after {ends:.2f} of its {stated:.2f} seconds")
+    wave, heard = _sound(sound, config.rate, config.samples)
     if not len(wave):
         raise UndecodableError("its sound is of zero length")
+    if images:
+        pictures, start, ends = _pictures(images, config, stated or config.seconds), heard, heard
+    else:
+        pictures, start, ends = _film(path, config, heard)
+    silence = round((heard - start) * config.rate)
+    if silence >= config.samples:
+        raise UndecodableError(f"no sound in its first {config.seconds:g} seconds: it begins after {heard - start:.2f}")
+    ends = max(ends - start, (silence + len(wave)) / config.rate)
+    if stated and ends < COMPLETE * min(stated, config.seconds):
+        raise UndecodableError(f"cut short: it ends after {ends:.2f} of its {stated:.2f} seconds")
     frames = np.stack([picture.pixels for picture in pictures])
-    wave = np.pad(wave, (0, config.samples - len(wave)))
+    wave = np.pad(wave, (silence, config.samples))[: config.samples]
     return Clip(frames, wave, pictures[0].width, pictures[0].height, stated or ends)
 
 
@@ -96,16 +102,28 @@ def read_sound(path: Path, rate: int, samples: int) -> np.ndarray:
     Raises:
         UndecodableError: Damaged, or without a sound.
     """
+    return _sound(path, rate, samples)[0]
+
+
+def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
+    """The sound as `read_sound` gives it, with silence where the file's clock says that some is missing, and the second
+    of that clock at which it begins. Sound whose time lies before the end of what came earlier follows directly."""
     resampler = av.AudioResampler("s16", "mono", rate)
-    parts = [np.zeros(0, np.int16)]
+    wave, filled, start = np.zeros(samples, np.int16), 0, None
     with _opened(path) as container:
         if not container.streams.audio:
             raise UndecodableError("no sound")
         for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is held back
-            parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-            if sum(map(len, parts)) >= samples:
+            for part in resampler.resample(frame):
+                start = _time(part) if start is None else start
+                due = round((_time(part) - start) * rate)
+                filled = min(samples, due) if due - filled > GAP * rate else filled
+                piece = part.to_ndarray()[0][: samples - filled]
+                wave[filled : filled + len(piece)] = piece
+                filled += len(piece)
+            if filled >= samples:
                 break
-    return np.concatenate(parts)[:samples]
+    return wave[:filled], start or 0.0
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int, wave: np.ndarray, rate: int) -> None:
@@ -144,37 +162,69 @@ def _mux(container: OutputContainer, frames: np.ndarray, fps: int, wave: np.ndar
 def _stated_seconds(path: Path) -> float | None:
     """How long a file is by its header; None: it does not say, as where a browser has recorded it."""
     with _opened(path) as container:
-        return container.duration / av.time_base if container.duration else None
+        # Matroska counts from its clock's zero, wherever the clip begins.
+        before = max(0, container.start_time or 0) if "matroska" in container.format.name else 0
+        seconds = ((container.duration or 0) - before) / av.time_base
+        return seconds if seconds > 0 else None
 
 
-def _film(path: Path, config: VideoIngestion) -> tuple[list[Decoded], float]:
-    """The frames to keep, upright, and the second that the last of them all is shown until."""
-    pictures, times = [], []
+def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
+    """The frames to keep, upright, the second of the file's clock at which its picture or its sound begins, whichever
+    is first, and the one that its last frame is shown until. A frame stands until the next one is due; the first also
+    stands for the time before it.
+
+    Args:
+        heard: The second at which its sound begins.
+    """
     with _opened(path) as container:
         if not container.streams.video:
             raise UndecodableError("no frames: there is no video in it")
         stream = container.streams.video[0]
         stream.thread_count = 1  # here and below: the cores have clips of their own
-        for frame in container.decode(stream):
-            times.append(frame.time)
-            if times[-1] - times[0] >= config.seconds:
-                break
-            picture = decode(frame.to_ndarray(format="rgb24", threads=1), config.image_size, config.channels or 3)
-            pixels = np.rot90(picture.pixels, frame.rotation // 90, axes=(1, 2))
-            pictures.append(Decoded(pixels, picture.width, picture.height))
-        if not pictures:
+        frames = container.decode(stream)
+        shown = next(frames, None)
+        if shown is None:
             raise UndecodableError("no frames: the video is empty")
-        ends = times[-1] - times[0] + 1 / float(stream.average_rate or FPS)
-    # By the moments at which they are shown: frames need not be equally long.
-    moments = (np.arange(config.frames) + 0.5) / config.frames * min(ends, config.seconds)
-    shown = np.searchsorted(times[: len(pictures)], times[0] + moments + ROUNDING, "right") - 1
-    return [pictures[i] for i in shown], ends
+        since = _time(shown)
+        start = min(since, heard)
+        if since - start >= config.seconds:
+            raise UndecodableError(
+                f"no frames in its first {config.seconds:g} seconds: they begin after {since - start:.2f}"
+            )
+        pictures, moments = [], start + _moments(config)
+        for frame in frames:
+            if (time := _time(frame)) > since:  # one that goes back on the clock is not shown
+                if due := np.searchsorted(moments, time - ROUNDING) - len(pictures):
+                    pictures += [_upright(shown, config)] * due
+                shown, since = frame, time
+            if since - start >= config.seconds:
+                break
+        if due := config.frames - len(pictures):
+            pictures += [_upright(shown, config)] * due
+    return pictures, start, since + 1 / float(stream.average_rate or FPS)
 
 
-def _pictures(images: list[Path], config: VideoIngestion, share: float) -> list[Decoded]:
-    """Those to keep of the first images, of so large a share of all."""
-    count = max(1, round(share * len(images)))
-    return [_picture(images[i], config) for i in _evenly(count, config.frames)]
+def _upright(frame: av.VideoFrame, config: VideoIngestion) -> Decoded:
+    picture = decode(frame.to_ndarray(format="rgb24", threads=1), config.image_size, config.channels or 3)
+    return Decoded(np.rot90(picture.pixels, frame.rotation // 90, axes=(1, 2)), picture.width, picture.height)
+
+
+def _pictures(images: list[Path], config: VideoIngestion, seconds: float) -> list[Decoded]:
+    """The images to keep of those that are shown for equal parts of so many seconds, the last of them until the end."""
+    shown = np.minimum(_moments(config) / seconds * len(images), len(images) - 1).astype(int)
+    pictures = {number: _picture(images[number], config) for number in dict.fromkeys(shown)}
+    return [pictures[number] for number in shown]
+
+
+def _moments(config: VideoIngestion) -> np.ndarray:
+    """When the frames to keep are shown, in seconds from the start: the middle of each of as many equal parts."""
+    return (np.arange(config.frames) + 0.5) * config.seconds / config.frames
+
+
+def _time(frame: av.frame.Frame) -> float:
+    """The second of the file's clock at which a frame is shown or heard; that of its decoding where it has no other."""
+    moment = frame.pts if frame.pts is not None else frame.dts or 0
+    return float(moment * frame.time_base)
 
 
 def _picture(path: Path, config: VideoIngestion) -> Decoded:
@@ -182,11 +232,6 @@ def _picture(path: Path, config: VideoIngestion) -> Decoded:
         return decode(path.read_bytes(), config.image_size, config.channels or 3)
     except UndecodableError as error:
         raise UndecodableError(f"{path.name}: {error}") from error
-
-
-def _evenly(count: int, wanted: int) -> np.ndarray:
-    """Numbers below `count`: the middle of each of as many equal parts as are wanted."""
-    return ((np.arange(wanted) + 0.5) * count / wanted).astype(int)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, LabelColumn, Location, Pretraining, check_fractions
 
 
 class VideoIngestion(Block):
@@ -13,10 +13,12 @@ class VideoIngestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["moving_digits", "video"] = "moving_digits"
     """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
-    path: str | None = None
+    path: Location = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
+    label: LabelColumn = None
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
-    """Of a clip that are looked at and listened to, from its start; a shorter sound is filled up with silence."""
+    """Of a clip that are looked at and listened to, from where its picture or its sound begins, whichever is first; a
+    shorter sound is filled up with silence, and of a shorter picture the last frame stands."""
     frames: Annotated[int, Field(ge=1, le=256)] = 8
     """T, kept of these seconds, evenly spaced; where a clip has fewer, some are repeated."""
     image_size: Annotated[int, Field(ge=4, le=1024)] = 32
@@ -27,7 +29,7 @@ class VideoIngestion(Block):
     """Hz of the stored sound, which is mono; sound of any other rate is resampled."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Of the clips that come without an official test split."""
+    """Shares drawn by content, where there is no such official split, of the clips that are in none."""
     max_quarantined: Fraction = 0.05
     rare_labels: Literal["refuse", "drop"] = "refuse"
     """A class with one clip: stop, or keep the clip without its label."""

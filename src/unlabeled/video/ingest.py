@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.arrays import ArrayWriter, open_array
+from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import UndecodableError
-from unlabeled.ingest import channel_moments, settle, split_of, stop_if_damaged, sums_of
+from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
 from unlabeled.items import Item
 from unlabeled.progress import bar
+from unlabeled.splits import SplitRule
 from unlabeled.threads import batches_of, in_order
 from unlabeled.video.clips import Clip, parts_of, read_clip
 from unlabeled.video.config import VideoIngestion
@@ -64,12 +66,13 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
     shape = config.frames, config.channels, config.image_size, config.image_size
     records, rejects, sums = [], [], np.zeros((3, config.channels), np.int64)
     batches = batches_of(chain(sample, source.items), BATCH)
+    rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
         ArrayWriter(folder / "frames.npy", shape) as frames,
         ArrayWriter(folder / "sounds.npy", (config.samples,), np.int16) as sounds,
         bar("ingesting", source.total, "clips") as progress,
     ):
-        for batch in in_order(partial(_read_batch, config=config, shape=shape), batches):
+        for batch in in_order(partial(_read_batch, config=config, shape=shape, rule=rule), batches):
             rejects += batch.rejects
             records += batch.records
             sums += batch.sums
@@ -80,7 +83,9 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
+    summary |= contents_of(manifest, classes, source.understood, str(rule))
     _tell(summary, len(manifest) / (time.perf_counter() - began))
+    tell_contents(summary, source.understood, "clips")
     return Ingested(open_array(folder / "frames.npy"), open_array(folder / "sounds.npy"), manifest, quarantine, summary)
 
 
@@ -106,11 +111,10 @@ class _Batch(NamedTuple):
     """`sums_of` the frames of the good ones that are not for testing."""
 
 
-def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...]) -> _Batch:
+def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     outcomes = [_read_one(item, config) for item in items]
     good = [outcome for outcome in outcomes if isinstance(outcome[2], Clip)]
-    fractions = config.validation_fraction, config.test_fraction
-    splits = [split_of(digest, item.split, *fractions) for item, digest, _ in good]
+    splits = [rule.split_of(digest, item.split) for item, digest, _ in good]
     records = [
         (item.path, digest, clip.width, clip.height, clip.seconds, item.label, split)
         for (item, digest, clip), split in zip(good, splits, strict=True)

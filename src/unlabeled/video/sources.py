@@ -1,5 +1,7 @@
-"""Where clips come from: films, or folders of frames with a WAV, with what is known of their labels."""
+"""Where clips come from: videos, or folders of frames with a WAV, with what is known of their labels."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unlabeled.items import Source
@@ -7,9 +9,9 @@ from unlabeled.sources import named_items
 from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.moving_digits import clips_folder, make_clips
-from unlabeled.walk import file_names
+from unlabeled.walk import CLIPS, find_files
 
-KIND = f"clips: films ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
+EXPECTED = f"clips: videos ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
 
 
 def open_source(config: VideoIngestion, folder: Path) -> Source:
@@ -23,15 +25,24 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
         make_clips(root)
     else:
         root = Path(str(config.path)).expanduser()
-    return named_items(root, clip_names(file_names(root, "ingestion.path", "clips")), KIND)
+    found = find_files(root, "ingestion.path", CLIPS)
+    names, strays = clip_names(found.names)
+    found.left_out.add("neither videos nor parts of a clip", strays)
+    return named_items(root, replace(found, names=names), CLIPS.name, EXPECTED, config.label)
 
 
-def clip_names(names: list[str]) -> list[str]:
-    """Of the files of a folder, the films; and the folders that hold images or a WAV, and no film."""
-    films = [name for name in names if name.lower().endswith(VIDEOS)]
-    parts = [name for name in names if name.lower().endswith((*IMAGES, SOUND))]
-    return sorted([*films, *(_folders(parts) - _folders(films) - {"."})])
+def clip_names(names: list[str]) -> tuple[list[str], list[str]]:
+    """Of the files of a folder, the videos and the folders that hold images or a WAV, and no video; and other files."""
+    videos = {name for name in names if name.lower().endswith(VIDEOS)}
+    parts = {name for name in names if name.lower().endswith((*IMAGES, SOUND))}
+    folders = _folders(parts) - _folders(videos) - {"."}
+    strays = [name for name in names if name not in videos and not (name in parts and _folder(name) in folders)]
+    return sorted([*videos, *folders]), strays
 
 
-def _folders(names: list[str]) -> set[str]:
-    return {PurePosixPath(name).parent.as_posix() for name in names}
+def _folders(names: Iterable[str]) -> set[str]:
+    return {_folder(name) for name in names}
+
+
+def _folder(name: str) -> str:
+    return PurePosixPath(name).parent.as_posix()

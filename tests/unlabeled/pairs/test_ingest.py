@@ -1,6 +1,7 @@
 """Captioned images: their sources, their split, and what is wrong with them."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,39 @@ def test_a_folder_with_captions_and_any_column_of_labels(tmp_path, fish):
     made = ingested(tmp_path, fish, label="kind")
     assert made.manifest.text[3] == "a black fish number 3" and made.summary["classes"] == ["green", "red"]
     assert ingested(tmp_path, fish).summary["classes"] == []
+
+
+def test_captions_in_the_folders_of_splits(tmp_path, fish):
+    rows = list(csv.reader((fish / "metadata.csv").read_text().splitlines()))[1:]
+    for split, part in (("train", rows[:30]), ("test", rows[30:])):
+        folder_of(tmp_path / "pairs", [], drawn=())
+        folder_of(tmp_path / "pairs" / split, part)
+    (tmp_path / "pairs/metadata.csv").unlink()
+    made = ingested(tmp_path, tmp_path / "pairs", label="kind")
+    texts = dict(zip(made.manifest.path, made.manifest.text, strict=True))
+    assert texts["train/03.png"] == rows[3][1] and texts["test/31.png"] == rows[31][1]
+    assert made.summary["splits"]["test"] == 10 and made.summary["classes"] == ["green", "red"]
+
+
+def test_captions_in_lines_of_json(tmp_path, fish):
+    before = ingested(tmp_path, fish).manifest
+    rows = csv.DictReader((fish / "metadata.csv").read_text().splitlines())
+    (fish / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (fish / "metadata.csv").unlink()
+    assert ingested(tmp_path, fish).manifest.text.tolist() == before.text.tolist()
+
+
+def test_columns_that_may_name_the_classes_are_told(tmp_path, fish, caplog):
+    made = ingested(tmp_path, fish)
+    assert made.summary["classes"] == [] and "set ingestion.label=kind" in " ".join(made.summary["warnings"])
+    assert "the column kind may name the classes" in caplog.text
+    caplog.clear()
+    assert ingested(tmp_path, fish, label="none").summary["classes"] == []
+    assert "may name the classes" not in caplog.text
+
+
+def test_digits_may_be_without_labels(tmp_path):
+    assert ingested(tmp_path, label="none").summary["classes"] == []
 
 
 def test_parquet_gives_the_same(tmp_path, fish):

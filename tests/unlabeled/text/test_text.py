@@ -51,6 +51,55 @@ def test_passages_lose_nothing():
     assert "\n".join(passages_of(text, 10)) == text
 
 
+@pytest.mark.parametrize("rest", ["\n", "\n \t\n", "\n\f\n", "\n\u00a0\n", "\n\ufeff\n\u200b", "\nend", "\n" * 500, ""])
+def test_a_short_rest_stays_with_the_passage_before_it(rest):
+    text = "\n".join(f"line {number} of a text that goes on" for number in range(22)) + rest
+    passages = passages_of(text, 100)
+    assert "\n".join(passages) == text and len(passages) == 5
+    assert all(len(passage.strip()) >= 100 for passage in passages)
+
+
+def test_blank_lines_alone_are_no_passage():
+    text = "\n" * 700 + "a line of text" + "\n" * 700 + "another line"
+    assert passages_of(text, 20) == [text]
+    assert passages_of("short\n", 100) == ["short\n"]
+
+
+def test_text_that_ends_in_a_newline_has_no_passages_more_than_text_that_does_not(tmp_path):
+    made = []
+    for end in ("", "\n", "\r\n", "\n\n\n"):
+        for number in range(20):
+            file = tmp_path / repr(end) / str(number % 2) / f"{number}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes((sentences(number) + end).encode())
+        made.append(ingest(config(tmp_path / repr(end), passage=50)).manifest)
+    assert len({len(manifest) for manifest in made}) == 1
+    assert all(manifest.text.str.strip().str.len().min() >= 50 for manifest in made)
+
+
+@pytest.mark.parametrize("content", ["\n \n", "\ufeff\ufeff\n", "\u200b", "\f\n", "\u00a0", "\x00\x00"])
+def test_a_file_in_which_nothing_can_be_seen_is_empty(folder, content):
+    (folder / "blank.txt").write_text(content, encoding="utf-8")
+    assert ingest(config(folder)).quarantine.to_numpy().tolist() == [["blank.txt", "empty"]]
+
+
+def test_line_ends_of_every_system_are_line_ends(tmp_path):
+    for name, end in (("unix", "\n"), ("windows", "\r\n"), ("old mac", "\r")):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            lines = [sentences(100 * number + line) for line in range(9)]
+            (tmp_path / name / f"{number}.txt").write_bytes(end.join(lines).encode())
+    made = [ingest(config(tmp_path / name)).manifest for name in ("unix", "windows", "old mac")]
+    assert all(manifest.equals(made[0]) for manifest in made) and len(made[0]) > 24
+
+
+def test_headings_with_nothing_between_them_begin_one_document(tmp_path):
+    text = "# Part\n\n# Chapter\n" + sentences(0) + "".join(f"\n# Chapter\n{sentences(n)}" for n in range(1, 9))
+    (tmp_path / "book.txt").write_text(text)
+    texts = ingest(config(tmp_path, documents="heading")).manifest.text
+    assert texts.str.startswith("# Part\n\n# Chapter").sum() == 1 and texts.str.len().min() > 50
+
+
 def test_what_stands_in_two_documents_is_kept_in_the_shorter_one(folder):
     paragraph = "A paragraph that is long enough to be taken for a copy of another one, word by word."
     (folder / "odd/1.txt").write_text(f"{sentences(1)}\n\n{paragraph}")

@@ -1,6 +1,9 @@
 import struct
+import tracemalloc
 import wave as wav
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -119,6 +122,121 @@ def test_a_shorter_sound_is_filled_up_with_silence(tmp_path, film, steps, tone):
     wave = read_clip(path, GREY).wave
     np.testing.assert_array_equal(wave[:3200], tone(seconds=0.4))
     assert wave.shape == (8000,) and not wave[3200:].any()
+
+
+CLOCKS = {
+    "clip.mp4": ("libx264", "aac", 44_100),
+    "clip.mov": ("mpeg4", "pcm_s16le", 8000),
+    "clip.mkv": ("libx264", "libmp3lame", 16_000),
+    "clip.webm": ("libvpx", "libopus", 48_000),
+}
+TWO_SECONDS = VideoIngestion(channels=1, frames=100, seconds=2.0)
+
+
+def clap(path, picture=(0.0, 2.0), sound=(0.0, 2.0), at=1.0, lost_frames=(9, 9), lost_sound=(9, 9), zero=0.0, jump=9.0):
+    """Writes a clip that is black and silent until a second of its clock, then white with a tone.
+
+    Args:
+        picture, sound: Seconds at which the track begins and ends.
+        at: When the clap is.
+        lost_frames, lost_sound: Seconds between which the track has nothing.
+        zero: Added to all times of the file.
+        jump: The second from which on the times of the sound are a day later.
+    """
+    *codecs, rate = CLOCKS[path.name]
+    with av.open(path, "w") as container:
+        video = container.add_stream(codecs[0], 50)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream(codecs[1], rate, layout="mono")
+        container.start_encoding()
+        for number in range(round(50 * picture[0]), round(50 * picture[1])):
+            if not lost_frames[0] <= (second := number / 50) < lost_frames[1]:
+                frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 255 * (second >= at), np.uint8))
+                frame.pts, frame.time_base = round(1000 * (second + zero)), Fraction(1, 1000)
+                container.mux(video.encode(frame))
+        times = np.arange(round(sound[0] * rate), round(sound[1] * rate)) / rate
+        wave = (10_000 * np.sin(2 * np.pi * 440 * times) * (times >= at)).astype(np.int16)
+        step = audio.frame_size or 1024
+        for start in range(0, len(wave), step):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + step], "s16", "mono")
+            frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+            frame.pts = start + round((sound[0] + zero) * rate)
+            for packet in audio.encode(frame):
+                second = float(packet.pts * packet.time_base) - zero
+                packet.pts = packet.dts = packet.pts + (86_400 * rate if second >= jump else 0)
+                if not lost_sound[0] <= second < lost_sound[1]:
+                    container.mux(packet)
+        container.mux(video.encode(None))
+        if jump == 9:
+            container.mux(audio.encode(None))
+    return path
+
+
+def seen_and_heard(path, config=TWO_SECONDS):
+    """The seconds at which the clap is stored."""
+    clip = read_clip(path, config)
+    seen = np.argmax(clip.frames.mean((1, 2, 3)) > 128) * config.seconds / config.frames
+    return seen, np.argmax(np.abs(clip.wave.astype(int)) > 3000) / config.rate
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+@pytest.mark.parametrize(
+    "tracks",
+    [
+        {},
+        {"sound": (0.6, 2.0)},
+        {"picture": (0.6, 2.0)},
+        {"picture": (0.0, 1.3)},
+        {"sound": (0.0, 1.3)},
+        {"picture": (0.3, 1.5), "sound": (0.1, 1.2), "zero": -0.1},
+        {"picture": (0.0, 5.0), "sound": (0.9, 1.4)},
+        {"lost_frames": (0.2, 0.7)},
+        {"lost_frames": (0.98, 1.5), "at": 1.5},
+        {"zero": 7.0},
+    ],
+    ids=str,
+)
+def test_picture_and_sound_are_laid_on_the_clock_of_their_file(tmp_path, name, tracks):
+    starts = [tracks.get(track, (0.0, 2.0))[0] for track in ("picture", "sound")]
+    clap_is_at = tracks.get("at", 1.0) - min(starts)
+    np.testing.assert_allclose(seen_and_heard(clap(tmp_path / name, **tracks)), clap_is_at, atol=0.026)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm"])  # a mov of PCM cannot say that some is missing
+@pytest.mark.parametrize("lost", [(0.3, 0.34), (0.3, 0.8)])
+def test_what_is_missing_in_a_sound_is_silence(tmp_path, name, lost):
+    np.testing.assert_allclose(seen_and_heard(clap(tmp_path / name, lost_sound=lost)), 1.0, atol=0.026)
+
+
+def test_a_picture_that_begins_late_shows_its_first_frame_before(tmp_path):
+    clip = read_clip(clap(tmp_path / "clip.mkv", picture=(0.6, 2.0), at=0.3), TWO_SECONDS)
+    assert clip.frames.min() > 240 and not np.abs(clip.wave[:2300]).max() > 300
+
+
+def test_a_clip_shorter_than_the_seconds_looked_at_is_not_stretched(tmp_path):
+    path = clap(tmp_path / "clip.mp4", picture=(0.0, 0.8), sound=(0.0, 0.8), at=0.5)
+    np.testing.assert_allclose(seen_and_heard(path), 0.5, atol=0.026)
+
+
+def test_images_and_a_wav_shorter_than_the_seconds_looked_at_are_not_stretched(tmp_path, tone):
+    clip = read_clip(folder_of(tmp_path / "clip", 4, tone(seconds=1.0)), TWO_SECONDS)
+    assert clip.frames[:, 0, 0, 0].tolist() == [0] * 12 + [10] * 13 + [20] * 12 + [30] * 63
+
+
+@pytest.mark.parametrize("track, kind", [("sound", "sound"), ("picture", "frames")])
+def test_a_track_that_begins_after_the_seconds_looked_at(tmp_path, track, kind):
+    path = clap(tmp_path / "clip.mkv", **{"picture": (0.0, 4.0), "sound": (0.0, 4.0)} | {track: (2.5, 4.0)})
+    assert refusal(path, TWO_SECONDS).startswith(f"no {kind} in its first 2 seconds:")
+
+
+def test_hours_of_silence_that_times_claim_take_no_memory(tmp_path):
+    path = clap(tmp_path / "clip.mkv", jump=1.3)
+    tracemalloc.start()
+    wave = read_clip(path, TWO_SECONDS).wave
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    assert np.abs(wave[8500:10_000]).max() > 8000 and not wave[11_500:].any()
 
 
 def test_of_fewer_frames_some_are_repeated(tmp_path, steps, tone):

@@ -41,7 +41,8 @@ def test_a_folder_of_frames_and_a_wav_is_a_clip(tmp_path):
 
 
 def test_images_beside_films_are_no_clip():
-    assert clip_names(["cat/a.mp4", "cat/a.jpg", "cat/a.wav", "cover.png"]) == ["cat/a.mp4"]
+    beside = ["cat/a.jpg", "cat/a.wav", "cover.png"]
+    assert clip_names(["cat/a.mp4", *beside]) == (["cat/a.mp4"], beside)
 
 
 def test_metadata_name_labels_and_splits(tmp_path):
@@ -62,11 +63,32 @@ def test_official_splits_by_folder(tmp_path):
 
 
 def test_a_folder_without_clips(tmp_path):
-    files(tmp_path, "a.avi", "cover.png")
-    assert "holds no clips: films (.mp4, .webm, .mkv, .mov), or folders of frames" in refusal(tmp_path)
+    files(tmp_path, "a.wmv", "cover.png", "notes.txt")
+    said = refusal(tmp_path)
+    assert "holds no clips: videos (.mp4, .webm, .mkv, .mov" in said and ", or folders of frames" in said
+    assert "1 not clips by their names (notes.txt); 2 neither videos nor parts of a clip (a.wmv, cover.png)" in said
+
+
+def test_videos_lie_as_ucf101_has_them_beside_lists_of_its_splits(tmp_path):
+    files(tmp_path, "UCF-101/Run/v_1.avi", "UCF-101/Swim/v_2.avi", "ucfTrainTestlist/classInd.txt")
+    assert [label for _, label, _ in items(tmp_path)] == ["Run", "Swim"]
 
 
 def test_a_path_that_is_no_folder(tmp_path):
     files(tmp_path, "a.mp4")
     assert refusal(tmp_path / "a.mp4").endswith("a.mp4 is a file, expected a folder of clips")
     assert refusal(tmp_path / "gone").endswith("does not exist")
+
+
+def test_a_column_of_classes_may_be_named(tmp_path):
+    files(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,speaker,label\na.mp4,Ann,1\nb.mp4,Bob,2\n")
+    config = VideoIngestion(source="video", path=str(tmp_path), label="speaker")
+    assert [item.label for item in open_source(config, tmp_path).items] == ["Ann", "Bob"]
+
+
+def test_metadata_in_the_folders_of_splits(tmp_path):
+    files(tmp_path, "train/a.mp4", "test/b.mp4")
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\na.mp4,cat\n")
+    (tmp_path / "test/metadata.csv").write_text("file_name,label\nb.mp4,dog\n")
+    assert items(tmp_path) == [("test/b.mp4", "dog", "test"), ("train/a.mp4", "cat", "train")]

@@ -1,0 +1,76 @@
+"""The values of `--params`, which arrive as they were written."""
+
+import re
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pipelines.parameters import flatten
+from unlabeled.config import Block, Embedding, Exporting, Finetuning, Ingestion, Registration, Search
+from unlabeled.errors import ConfigError
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.text.config import TextIngestion
+from unlabeled.video.config import VideoIngestion
+
+BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
+BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
+"""Those that have keys whose values are texts."""
+KEY = r"[A-Za-z_][\w.]*"
+BETWEEN = re.compile(rf"\s*,\s*(?={KEY}\s*=|,|$)")
+"""A comma parts two parameters where a key follows; else it belongs to the value."""
+QUOTED = re.compile(rf"(?P<start>(?:^|,)\s*{KEY}\s*=\s*)(?P<quote>['\"])(?P<text>.*?)(?P=quote)\s*(?=,|$)", re.DOTALL)
+NEEDS_QUOTES = re.compile(rf"^\s|\s$|,\s*({KEY}\s*=|,|$)|^['\"]|^null$|^$")
+"""What a text would be read as something else for."""
+
+
+def parse_params(written: str) -> dict[str, Any]:
+    """Nested parameters of `block.key=value,block.key=value`.
+
+    A key that takes a text gets it as it is written; the values of other keys are read as YAML. A value in quotes is a
+    text, commas and all; `null` without quotes is None.
+
+    Raises:
+        ConfigError: A part has no `=`, or its value cannot be read.
+    """
+    texts: list[str] = []
+
+    def put_aside(match: re.Match) -> str:
+        texts.append(match["text"])
+        return f"{match['start']}\0{len(texts) - 1}"
+
+    given = OmegaConf.create()
+    for part in filter(None, BETWEEN.split(QUOTED.sub(put_aside, written.strip()))):
+        key, equals, value = (each.strip() for each in part.partition("="))
+        if not equals or not re.fullmatch(KEY, key):
+            raise ConfigError(f"--params: received {part!r}, expected block.key=value, with a comma between several")
+        text = texts[int(value[1:])] if value.startswith("\0") else value if _takes_text(key, value) else None
+        if "${" in (text or ""):  # by which OmegaConf names another key
+            raise ConfigError(f"--params: {key}: received {text!r}, expected a text without ${{")
+        try:
+            read = OmegaConf.from_dotlist([f"value={value}"])["value"] if text is None else text
+            OmegaConf.update(given, key, read, force_add=True)
+        except (OmegaConfBaseException, YAMLError) as error:
+            what = " ".join(str(error).split())
+            raise ConfigError(f"--params: {key}: received {value!r}, which cannot be read ({what})") from error
+    return OmegaConf.to_container(given)
+
+
+def _takes_text(key: str, value: str) -> bool:
+    """Whether a value that is not in quotes is a text of that key."""
+    path, _, name = key.rpartition(".")
+    block = path.rpartition(".")[2]
+    return value != "null" and any(each.block == block and each.takes_text(name) for each in BLOCKS)
+
+
+def write_params(values: dict[str, Any]) -> str:
+    """What `parse_params` reads as these nested values."""
+    return ",".join(f"{name}={_written(value)}" for name, value in flatten(values))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str) and NEEDS_QUOTES.search(value):
+        quote = "'" if '"' in value else '"'
+        return f"{quote}{value}{quote}"
+    return "null" if value is None else str(value)

@@ -1,0 +1,51 @@
+"""Where MLflow keeps what it is told: the URI of its database, or of a server."""
+
+import socket
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from sqlalchemy.engine import make_url
+
+from unlabeled.errors import UnlabeledError
+
+SQLITE = "sqlite:///"
+
+
+def database_uri(file: Path) -> str:
+    """The URI of an SQLite database.
+
+    In a URI `%` begins a code and `?` ends the path (SQLAlchemy's `engine/url.py`), so that both are written as codes.
+    MLflow makes the folder of what follows `sqlite:///` as it stands there (`_make_parent_dirs_if_sqlite` in its
+    `store/db/utils.py`): a second one, beside the project. Where the driver is named, too, it does not.
+    """
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return (SQLITE if path == str(file) else "sqlite+pysqlite:///") + path
+
+
+def anchored_uri(uri: str, project: Path) -> str:
+    """The URI with a relative path of an SQLite database taken from the project."""
+    relative = uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/")
+    return database_uri(project / unquote(uri.removeprefix(SQLITE))) if relative else uri
+
+
+def stop_if_out_of_reach(uri: str) -> None:
+    """Raises UnlabeledError where MLflow would try for minutes, in silence: no such server, or no such folder."""
+    if uri.startswith("sqlite"):
+        folder = Path(make_url(uri).database or "").parent
+        if not folder.is_dir() and str(folder) not in uri:
+            raise UnlabeledError(
+                f"the MLflow database {uri} would lie in {folder}, which does not exist: in a URI write % as %25 and ? "
+                f"as %3F"
+            )
+        return
+    address = urlparse(uri)
+    if address.scheme not in ("http", "https"):
+        return
+    try:
+        port = address.port or {"http": 80, "https": 443}[address.scheme]
+        socket.create_connection((address.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise UnlabeledError(
+            f"the MLflow server at {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to track in "
+            f"this project's own mlflow.db"
+        ) from error

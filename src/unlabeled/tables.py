@@ -1,0 +1,224 @@
+"""Tables as people keep them: CSV of any spreadsheet, lines of JSON, Parquet; read row by row, as often as asked."""
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from unlabeled.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DELIMITERS = (",", ";", "\t", "|")
+PARQUET_ROWS = 4096
+"""Rows of a Parquet file in memory at a time; columns of images are never among them."""
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that lies in a file.
+
+    Attributes:
+        name: What messages call it.
+        columns: Their names, in their order.
+        read: Yields of the columns asked for, row by row, the place of the row, for messages, and its values.
+        types: The types of columns, for messages, where the file declares them.
+        classes: The names of the classes of columns that the file declares to be of classes.
+    """
+
+    name: str
+    columns: Sequence[str]
+    read: Callable[[Sequence[str]], Rows]
+    types: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def open_table(path: Path, known: Sequence[str] = ()) -> Table:
+    """A table by the ending of its file: .parquet, .jsonl, or else CSV.
+
+    Args:
+        known: Names of a column, any of which the table is expected to have, by which its delimiter is recognised.
+
+    Raises:
+        DataError: Now, or while rows are read: the file is not of the kind that its ending says.
+    """
+    kinds = {".parquet": parquet_table, ".jsonl": _json_lines}
+    kind = kinds.get(path.suffix.lower())
+    return kind(path) if kind else _csv(path, known)
+
+
+def plain(column: str) -> str:
+    """A column's name as it is compared: lower case, words joined by `_`."""
+    return re.sub(r"[\s_-]+", "_", column.strip().lower())
+
+
+def _csv(path: Path, known: Sequence[str]) -> Table:
+    with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
+        header, start, delimiters = _first_line(file)
+        headers = {each: _header(header, each) for each in delimiters}
+    delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), delimiters[0])
+    columns = headers[delimiter]
+    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise DataError(f"{path} has two columns {twice[0]}, expected one")
+
+    def read(wanted: Sequence[str]) -> Rows:
+        with _errors(path, "CSV"), path.open(newline="", encoding=encoding) as file:
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+            for values in reader:
+                values = [value.strip() for value in values]
+                if reader.line_num <= start or not any(values):
+                    continue
+                place = f"{path}, line {reader.line_num}"
+                if any(values[len(columns) :]):
+                    raise DataError(
+                        f"{place}: received {len(values)} values, expected {len(columns)}, for {', '.join(columns)}; "
+                        f"put text that has commas in quotes"
+                    )
+                row = dict(zip(columns, values, strict=False))
+                yield place, {name: row.get(name, "") for name in wanted}
+
+    return Table(str(path), [name for name in columns if name], read)
+
+
+def _first_line(file: TextIO) -> tuple[str, int, Sequence[str]]:
+    """The line that names the columns, its number, and the delimiters that it may have: rows may be empty before it,
+    and Excel may say `sep=;`."""
+    delimiters: Sequence[str] = DELIMITERS
+    line, number = "", 0
+    for number, line in enumerate(file, 1):
+        if told := re.fullmatch(r"sep=(.)\s*", line):
+            delimiters = (told[1],)
+        elif line.strip(" \r\n\t,;|"):
+            return line, number, delimiters
+    return line, number, delimiters
+
+
+def _header(line: str, delimiter: str) -> list[str]:
+    """The names of columns, without the empty ones that a spreadsheet leaves behind the last."""
+    names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or UTF-16 where a file begins with its mark or holds a zero in its first two bytes."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) > 1 and not (start[0] and start[1]):
+        return "utf-16-be" if not start[0] else "utf-16-le"
+    return "utf-8-sig"
+
+
+@contextmanager
+def _errors(path: Path, kind: str) -> Iterator[None]:
+    """What is wrong with a file of text becomes a DataError that says which kind of file was expected."""
+    try:
+        yield
+    except (UnicodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a {kind} file in UTF-8 ({error}): save it as {kind} in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _json_lines(path: Path) -> Table:
+    def objects() -> Iterator[tuple[str, dict[str, Any]]]:
+        with _errors(path, "JSON lines"), path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}, line {number}", _object(path, number, line)
+
+    def read(wanted: Sequence[str]) -> Rows:
+        for place, row in objects():
+            yield place, {name: row.get(name) for name in wanted}
+
+    columns = dict.fromkeys(name for _, row in objects() for name in row)
+    return Table(str(path), list(columns), read)
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, line {number}: received no JSON ({error}), expected an object in one line") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: received {line.strip()[:50]}, expected an object in one line")
+    return {name.strip(): value.strip() if isinstance(value, str) else value for name, value in row.items()}
+
+
+def parquet_table(
+    path: Path, name: str | None = None, without: Sequence[str] = (), classes: Mapping[str, list[str]] | None = None
+) -> Table:
+    """A Parquet file as a table.
+
+    Args:
+        name: What messages call it; None: its path.
+        without: Columns that are left out.
+        classes: The names of the classes of columns, where the file does not declare them itself.
+    """
+    import pyarrow.parquet as pq
+
+    name = name or str(path)
+    with readable(path):
+        schema = pq.read_schema(path)
+        columns = [column for column in schema.names if column not in without]
+
+    def read(wanted: Sequence[str]) -> Rows:
+        nothing = dict.fromkeys(wanted)
+        here = [column for column in columns if column in nothing]
+        with readable(path), pq.ParquetFile(path) as file:
+            rows = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(PARQUET_ROWS, columns=here))
+            for number, row in enumerate(rows if here else repeat({}, file.metadata.num_rows)):
+                yield f"{name}/{number}", nothing | row
+
+    types = {each.name: str(each.type) for each in schema}
+    return Table(name, columns, read, types, {**(classes or {}), **_declared(path, schema)})
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """What Arrow says of a file that is no Parquet becomes a DataError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
+
+
+def _declared(file: Path, schema: "pa.Schema") -> dict[str, list[str]]:
+    """The names of the classes of each column that a file's own metadata declare to be of classes."""
+    try:
+        info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
+        return _classes(info, schema.names)
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{file}: its metadata `huggingface` are not those of the Hub ({error})") from error
+
+
+def declared_beside(root: Path, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the classes of each column that a dataset_infos.json, older than such metadata, declares."""
+    path = root / "dataset_infos.json"
+    try:
+        infos = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = [_classes(info, columns) for info in infos.values()]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a dataset_infos.json of the Hugging Face Hub ({error})") from error
+    return found[0] if found and all(each == found[0] for each in found) else {}
+
+
+def _classes(info: dict[str, Any], columns: Sequence[str]) -> dict[str, list[str]]:
+    """The names of classes in the description of a data set by the Hugging Face Hub."""
+    features = {column: each for column, each in (info.get("features") or {}).items() if column in columns}
+    names = {column: each.get("names") for column, each in features.items() if not isinstance(each, list)}
+    return {column: each for column, each in names.items() if each}
