@@ -28,9 +28,10 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageDraw
 
+from unlabeled.choices import LARGEST_CHOSEN_SIZE
 from unlabeled.config import Ingestion
 from unlabeled.decode import decode
-from unlabeled.ingest import LARGEST_CHOSEN_SIZE, ingest
+from unlabeled.ingest import ingest
 from unlabeled.progress import bar
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90

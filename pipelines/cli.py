@@ -217,8 +217,9 @@ def reproduce(
 @cli.command()
 @click.option("--method", default=next(iter(IMAGE_METHODS)), show_default=True, help="Whose stages to rerun.")
 @click.option("--no-push", is_flag=True, help="Send nothing to DVC's remote.")
+@click.option("--env", "-e", help="Whose parameters are used, as in kedro run.")
 @click.pass_context
-def retrain(context: click.Context, method: str, no_push: bool) -> None:
+def retrain(context: click.Context, method: str, no_push: bool, env: str | None) -> None:
     """Takes in new data and reruns what they change.
 
     Exits with 0 where the new version is the champion, with 10 where the champion stays or there is none yet, with 11
@@ -226,8 +227,8 @@ def retrain(context: click.Context, method: str, no_push: bool) -> None:
     """
     from pipelines.retrain import REPORT, retrain
 
-    with _registry(None, "") as (project, client, _):
-        result = retrain(project, client, method, push=not no_push)
+    with _registry(env, "") as (project, client, _):
+        result = retrain(project, client, method, push=not no_push, env=env)
     click.echo(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
     context.exit(result.outcome.value)
 

@@ -3,13 +3,19 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from unlabeled.errors import UnlabeledError
+from unlabeled.progress import waiting
 
 
-def dvc(project: Path, *arguments: str, shown: bool = False) -> str:
+def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -> str:
     """What a DVC command prints; nothing where it is shown to the user instead.
+
+    Args:
+        variables: Added to its environment.
 
     Raises:
         UnlabeledError: It failed, and why.
@@ -17,7 +23,9 @@ def dvc(project: Path, *arguments: str, shown: bool = False) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     # The commands of stages are those of this environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(command, cwd=project, env={**os.environ, "PATH": path}, text=True, capture_output=not shown)
+    run = partial(subprocess.run, command, cwd=project, env={**os.environ, "PATH": path, **variables}, text=True)
+    with nullcontext() if shown else waiting(f"dvc {arguments[0]}"):
+        done = run(capture_output=not shown)
     if done.returncode:
         raise UnlabeledError(f"dvc {arguments[0]} failed ({'see above' if shown else _reason(done)})")
     return done.stdout or ""

@@ -38,13 +38,14 @@ class EncoderModel(PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def _decode(self, files: list[str]) -> np.ndarray:
-        from unlabeled.decode import decode
+        from unlabeled.decode import decode_alone
 
         encoder, decoded = self.served.encoder, []
+        pixel_range = encoder.normalisation.pixel_range
         for number, file in enumerate(files):
             try:
                 content = base64.b64decode(file, validate=True)
-                decoded.append(decode(content, encoder.image_size, encoder.channels).pixels)
+                decoded.append(decode_alone(content, encoder.image_size, encoder.channels, pixel_range))
             except ValueError as error:  # no base64, or no image
                 raise MlflowException.invalid_parameter_value(f"files[{number}] cannot be used: {error}") from error
         return np.stack(decoded)

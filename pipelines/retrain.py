@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import Iterator
 from enum import Enum
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,10 @@ RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
 HERE = "data/.here.json"
 """Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
+ENVIRONMENT = "data/.environment"
+"""Which environment's parameters the last retraining used."""
+UNFINISHED = "unfinished"
+"""What it holds until all stages have run with others."""
 STORED = "data/02_intermediate/images.npy"
 NEVER_RAW = (".dvc", "~")
 MOST_LOOSE = 20
@@ -49,10 +55,14 @@ class Retrained(NamedTuple):
     report: str
 
 
-def retrain(project: Path, client: MlflowClient, method: str, push: bool = True) -> Retrained:
+def retrain(project: Path, client: MlflowClient, method: str, push: bool = True, env: str | None = None) -> Retrained:
     """Fetches the data, takes in what is new, reruns what that changes, and sends all of it to DVC's remote.
 
     Leaves a report in Markdown, also on the summary of a GitHub job, and a JSON file with the outcome.
+
+    Args:
+        env: Whose parameters beat those of conf/base. DVC does not see them: where they are others than the last
+            time, everything is run again.
 
     Raises:
         UnlabeledError: A step failed; what was made before it is kept.
@@ -74,7 +84,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True)
         if added := _take_in(project, touched):
             logger.info("new or changed data: %s", ", ".join(added))
             _note(project, tracked_data(project))
-        version, champion = _rerun(project, client, method)
+        version, champion = _rerun(project, client, method, env)
         if version:
             outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
             result = Retrained(outcome, version, _report(project, client, method, version, champion))
@@ -194,21 +204,41 @@ def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
             yield entry
 
 
-def _rerun(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, Any], ModelVersion | None]:
+def _rerun(
+    project: Path, client: MlflowClient, method: str, env: str | None
+) -> tuple[dict[str, Any], ModelVersion | None]:
     """What was registered, as in version.json, empty where nothing was; and who was the champion before."""
     before = _registered(project, method)
     champion = registry.champion(client, before["name"]) if before else None
     stages = _targets(method)[-1]
-    dvc(project, "repro", stages, shown=True)
+    repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
+    used, note = _environment(project, env), partial(replace_file, project / ENVIRONMENT)
+    if used == _noted_environment(project):
+        repro(stages)
+    else:
+        note(lambda aside: aside.write_text(UNFINISHED))
+        repro(stages, "--force")
+        note(lambda aside: aside.write_text(used))
     version = _registered(project, method)
     if not _is_registered(client, version):  # deleted, or registered elsewhere
         logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
-        dvc(project, "repro", "--force", "--single-item", f"{stages}:registration-{method}", shown=True)
-        dvc(project, "repro", stages, shown=True)
+        repro("--force", "--single-item", f"{stages}:registration-{method}")
+        repro(stages)
         before, version = {}, _registered(project, method)
     if before and (version["name"], version["version"]) == (before["name"], before["version"]):
         return {}, champion
     return version, champion if champion and champion.name == version["name"] else None
+
+
+def _environment(project: Path, env: str | None) -> str:
+    """A digest of an environment's parameters; empty: there is none."""
+    files = sorted((project / "conf" / env).glob("parameters*.yml")) if env else []
+    return " ".join([env, sha256(b"".join(file.read_bytes() for file in files)).hexdigest()]) if env else ""
+
+
+def _noted_environment(project: Path) -> str:
+    file = project / ENVIRONMENT
+    return file.read_text() if file.exists() else ""
 
 
 def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:

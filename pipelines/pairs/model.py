@@ -49,12 +49,13 @@ class PairEncoderModel(PythonModel):
         return answer
 
     def _decode(self, files: pd.Series) -> np.ndarray:
-        from unlabeled.decode import decode
+        from unlabeled.decode import decode_alone
 
         encoder, decoded = self.served.encoder.first, []
+        pixel_range = encoder.normalisation.pixel_range
         for number, file in enumerate(files):
             try:
-                decoded.append(decode(file, encoder.image_size, encoder.channels).pixels)
+                decoded.append(decode_alone(file, encoder.image_size, encoder.channels, pixel_range))
             except ValueError as error:
                 raise MlflowException.invalid_parameter_value(f"the image of row {number}: {error}") from error
         return np.stack(decoded)

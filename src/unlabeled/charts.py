@@ -5,6 +5,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Sequence
+from os.path import commonprefix
 
 import matplotlib
 import numpy as np
@@ -125,7 +126,8 @@ def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) 
         figure, axes = _axes(5.6, 0.9 + 0.21 * len(order), "accuracy of the linear probe on test, %", "")
         axes.hlines(range(len(order)), 0, 100 * accuracies[order], color=SERIES[0][0], linewidth=2)
         axes.plot(100 * accuracies[order], range(len(order)), "o", color=SERIES[0][0], markersize=6)
-        axes.set_yticks(range(len(order)), [f"{_short(names[i])} ({counts[i]})" for i in order])
+        shown = _abbreviated([names[i] for i in order], 24)
+        axes.set_yticks(range(len(order)), [f"{name} ({counts[i]})" for name, i in zip(shown, order, strict=True)])
         axes.set_xlim(0, 102)
         axes.set_ylim(-0.7, len(order) - 0.3)
         axes.grid(False, axis="y")
@@ -153,7 +155,7 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
                 colour = "white" if shares[row, column] > 0.55 else INK
                 axes.text(column + 0.5, row + 0.5, int(count), ha="center", va="center", color=colour, fontsize=8)
         centres, turned = np.arange(len(kept)) + 0.5, max(map(len, names)) > 3
-        short = [_short(name, 16) for name in names]
+        short = _abbreviated(names, 16)
         axes.set_xticks(centres, short, rotation=60 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(centres, short)
         axes.invert_yaxis()
@@ -221,8 +223,16 @@ def _logarithmic(axes: Axes, ticks: list[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.2g}"))
 
 
-def _short(name: str, most: int = 24) -> str:
-    """As much of a name as leaves room for the chart: its beginning and its end, which tell two long names apart."""
+def _abbreviated(names: Sequence[str], most: int) -> list[str]:
+    """As much of each name as leaves room for the chart: both its ends, or what they have not in common."""
+    short = [_shortened(name, most) for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    start, end = len(commonprefix(names)), len(commonprefix([name[::-1] for name in names]))
+    return [_shortened(f"…{name[start : len(name) - end]}…", most) for name in names]
+
+
+def _shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 7]}…{name[-6:]}"
 
 

@@ -45,6 +45,14 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int) else value
 
 
+def _as_range(value: Any) -> Any:
+    """Two numbers as `--params` writes them, `-1000+1000`."""
+    try:
+        return [float(part) for part in value.split("+")] if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def _as_text(value: Any) -> Any:
     """What YAML and `--params` take for a number: `version=3`."""
     return str(value) if type(value) is int else value
@@ -132,10 +140,14 @@ class Ingestion(Block):
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
-    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: what the first
-    images have, at most 96."""
+    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: the middle one
+    of a sample of the images, at most 96."""
     channels: Literal[1, 3] | None = None
-    """None: 1 where the first images are all grey, else 3."""
+    """None: 1 where a sample of the images is all grey, else 3."""
+    pixel_range: Annotated[tuple[float, float] | None, Field(strict=False), BeforeValidator(_as_range)] = None
+    """The numbers that are black and white in images of more than 8 bits a pixel: 16-bit, signed or floating-point.
+    What is outside is black or white. None: as their format states; where it states nothing, they are refused. On a
+    command line, `-1000+1000`."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
     """Shares drawn by content of the images that are in no official split, or in that for training: for validation
@@ -165,6 +177,9 @@ class Ingestion(Block):
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":
         check_fractions(self.validation_fraction, self.test_fraction, "images")
+        if self.pixel_range and not self.pixel_range[0] < self.pixel_range[1]:
+            low, high = self.pixel_range
+            raise ValueError(f"pixel_range=[{low:g}, {high:g}], expected the number that is black first, a lower one")
         if self.source in ("image_folder", "parquet") and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
         if self.source == "digits" and (self.label or NO_LABELS).lower() != NO_LABELS:

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 20
 """Classes that are listed; all others are one line."""
+ALL = "all"
 UNLABELLED = ""
 """Stands for no class among the counts: no class has this name."""
 
@@ -63,7 +64,7 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
         rows.append(row(f"{len(rest):,} other classes", *rest))
     if UNLABELLED in counts:
         rows.append(row("(no class)", counts[UNLABELLED]))
-    return ["class", *splits, "all"], [*rows, *([row("all", *counts.values())] if len(rows) > 1 else [])]
+    return ["class", *splits, ALL], [*rows, *([row(ALL, *counts.values())] if len(rows) > 1 else [])]
 
 
 def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) -> None:
@@ -85,6 +86,8 @@ def _drawn(header: list[str], rows: list[list[Any]]) -> str:
     for name in header:
         table.add_column(name, justify="left" if name == "class" else "right", overflow="ellipsis", no_wrap=True)
     for name, *numbers in rows:
+        if name == ALL:
+            table.add_section()
         table.add_row(Text(name), *(f"{number:,}" if number else "–" for number in numbers))
     file = StringIO()
     Console(file=file, width=max(60, rich.get_console().width), color_system=None).print(table)

@@ -120,6 +120,24 @@ def decode(
     return _read(content, lambda content: _decode(content, size, channels, pixel_range))
 
 
+def decode_alone(
+    content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None = None
+) -> np.ndarray:
+    """The pixels that `decode` gives of an image that comes without others, uint8 of shape (C, size, size).
+
+    Raises:
+        UndecodableError: As there; or the image has more than 8 bits and is nearly black. It probably uses a part of
+            its range, as where 12 bits are stored in 16; only others of its kind could tell.
+    """
+    decoded = decode(content, size, channels, pixel_range)
+    if decoded.is_dim and pixel_range is None:
+        raise UndecodableError(
+            "it has more than 8 bits and uses less than a quarter of the range that its format states, so it would be "
+            "nearly black: convert it to 8 bits, or use a model trained with ingestion.pixel_range"
+        )
+    return decoded.pixels
+
+
 def header(content: Path | bytes | np.ndarray) -> Header:
     """Reads no pixels, and of a file no more than its beginning. Raises UndecodableError where it is no image."""
 
@@ -138,7 +156,8 @@ def values(content: Path | bytes | np.ndarray) -> Values:
             coloured = not is_grey(_mode(image))
             white = 65_535 if coloured else _white(image)
             numbers = np.asarray(image).astype(np.float64) * (257 if coloured else 1)
-            return Values(float(np.nanmin(numbers)), float(np.nanmax(numbers)), white)
+            numbers = numbers[np.isfinite(numbers)]
+            return Values(float(numbers.min()), float(numbers.max()), white)
 
     return _read(content, read)
 

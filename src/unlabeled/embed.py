@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 import torch
 
 from unlabeled.arrays import replace_file
+from unlabeled.choices import SAMPLE, check_values, look_at
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, pixel_limit
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.ingest import decode_batch
-from unlabeled.items import Item
+from unlabeled.items import Item, sample_of
 from unlabeled.probe import LinearProbe
 from unlabeled.progress import bar
 from unlabeled.walk import find_files, printable
@@ -65,7 +66,8 @@ def embed_folder(
         How many images were embedded, and how many files could not be.
 
     Raises:
-        DataError: The folder is missing, or holds no images.
+        DataError: The folder is missing, or holds no images, or holds images of more than 8 bits that leave open which
+            numbers are black and white.
     """
     found = find_files(folder, "embed.path")
     names = found.names
@@ -73,6 +75,10 @@ def embed_folder(
         raise DataError(f"embed.path: {folder} holds no images{f'; {found.left_out}' if found.left_out.counts else ''}")
     if found.left_out.counts:
         logger.info("%s", found.left_out)
+    if model.encoder.normalisation.pixel_range is None:
+        with pixel_limit(max_pixels):
+            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE))
+            check_values(sample, Ingestion().max_quarantined)
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
     done = len(list(parts.glob(PARTS)))
@@ -156,7 +162,8 @@ def _result(end: int, batch: Future) -> tuple[int, pa.RecordBatch]:
 
 def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
     items = [Item(name, folder / name) for name in names]
-    outcomes = decode_batch(items, model.encoder.image_size, model.encoder.channels)
+    encoder = model.encoder
+    outcomes = decode_batch(items, encoder.image_size, encoder.channels, encoder.normalisation.pixel_range)
     good = np.array([isinstance(result, Decoded) for *_, result in outcomes])
     embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
     if good.any():

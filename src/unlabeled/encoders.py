@@ -1,7 +1,7 @@
 """A network together with what is needed to use it without this project's pipelines."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,10 +21,18 @@ from unlabeled.networks import build_encoder, rebuild, spec_of
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each channel, of the training images scaled to [0, 1]."""
+    """Mean and standard deviation of each channel, of the training images scaled to [0, 1]; and the numbers that were
+    scaled to 0 and 1 in those of more than 8 bits (None: as their format states)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pixel_range: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "Normalisation":
+        """From an ingestion's summary, or an encoder's `spec`."""
+        pixel_range = said.get("pixel_range")
+        return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Both as float32, on the device."""
@@ -121,7 +129,7 @@ class ImageEncoder(Saved):
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
-        normalisation = Normalisation(tuple(spec["mean"]), tuple(spec["std"]))
+        normalisation = Normalisation.of(spec)
         shape = spec["channels"], spec["image_size"]
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     size, channels = encoder.image_size, encoder.channels
     if given is not None:
         files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
-        decoded = list(islice(_decoded(files, size, channels), CHECKED))
+        decoded = list(islice(_decoded(files, encoder), CHECKED))
         if not decoded:
             raise DataError(f"export.image: {given} holds no image that can be read")
         return np.stack(decoded)
@@ -148,9 +149,10 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     return fit(spread(open_array(ingested), CHECKED), channels, size)
 
 
-def _decoded(files, size: int, channels: int):
+def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:
     for file in files:
         try:
-            yield decode(read_file(file), size, channels).pixels
+            pixel_range = encoder.normalisation.pixel_range
+            yield decode(read_file(file), encoder.image_size, encoder.channels, pixel_range).pixels
         except (UndecodableError, OSError):
             continue

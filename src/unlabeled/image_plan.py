@@ -15,11 +15,13 @@ from unlabeled.crops import count_missing, cut_some, shape_of
 from unlabeled.encoders import Normalisation
 from unlabeled.method import ClosedForm
 from unlabeled.methods import load_method
-from unlabeled.plan import LONG, Pace, Plan, available_memory, faster, free_disk, pace_of, seconds_of, steps_left
+from unlabeled.plan import LONG, MANY, Pace, Plan, available_memory, faster, free_disk, pace_of, seconds_of, steps_left
 from unlabeled.pretrain import build_method, fingerprint, rows_to_train_on
 from unlabeled.train import choose_device
 from unlabeled.views import Views
 
+SMALLER = 2 / 3
+"""Of a crop's side, a smaller one that may still be large enough."""
 CUT = 8
 """Images whose crops are cut to see how long that takes."""
 
@@ -62,12 +64,13 @@ def plan_training(
         free=free_disk(crops),
         gpu=device.type != "cpu",
     )
-    if plan.seconds < LONG:
+    if plan.seconds < LONG or steps < MANY:
         return plan
-    half = (recipe.crop_size or images.shape[-1]) // 2
+    smaller = round((recipe.crop_size or images.shape[-1]) * SMALLER)
+    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": "small_resnet"}
     changes = {
-        f"augmentation.crop_size={half}": lambda: pace(config, recipe.model_copy(update={"crop_size": half})),
-        "pretraining.encoder=small_resnet": lambda: pace(config.model_copy(update={"encoder": "small_resnet"}), recipe),
+        f"augmentation.crop_size={smaller}": lambda: pace(config, with_crops),
+        "pretraining.encoder=small_resnet": lambda: pace(config.model_copy(update=with_encoder), recipe),
     }
     return replace(plan, shorter=faster(now, changes))
 

@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import PIL
-from PIL import Image
 
 from unlabeled import decode as decoding
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
+from unlabeled.choices import SAMPLE, check_values, choose_shape, look_at, misfits
 from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
@@ -35,12 +33,9 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16
 """Images a thread decodes before it hands them over."""
-SAMPLE = 64
-"""Images looked at to choose a size and a number of channels where the user chose none."""
-LARGEST_CHOSEN_SIZE = 96
 READ_UNSEEN = 2**26
 """Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
-STORED = ["checksum", "width", "height"]
+STORED = ["checksum", "width", "height", "mode"]
 COLUMNS = ["path", "sha256", *STORED, "label", "split"]
 
 
@@ -50,9 +45,9 @@ class Ingested:
 
     Attributes:
         images: Memory map, uint8, shape (N, C, H, W).
-        manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, label
-            (None: unlabelled), target (-1: unlabelled), split (train, validation, test, or excluded: a copy of an image
-            that is held out).
+        manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, mode
+            (Pillow's name of what its pixels were), label (None: unlabelled), target (-1: unlabelled), split (train,
+            validation, test, or excluded: a copy of an image that is held out).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -78,11 +73,14 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     began = time.perf_counter()
     source = source or open_source(config)
     with pixel_limit(config.max_pixels):
-        sample = list(islice(source.items, SAMPLE))
-        size, channels = _choose_shape(sample, config)
-        records, rejects, sums = [], [], np.zeros((3, channels), np.int64)
+        sample = look_at(source.sample(SAMPLE))
+        size, channels = choose_shape(sample, config)
+        if config.pixel_range is None:
+            check_values(sample, config.max_quarantined)
+        records, rejects, dim, sums = [], [], 0, np.zeros((3, channels), np.int64)
         shape = (channels, size, size)
-        how = made_by([decoding], shape=shape, pixels=config.max_pixels, pillow=PIL.__version__)
+        chosen = {"shape": shape, "pixels": config.max_pixels, "range": config.pixel_range}
+        how = made_by([decoding], **chosen, pillow=PIL.__version__)
         earlier = earlier_rows(partial(_read_earlier, folder), how, shape)
         stamps = Stamps(folder / "stamps.parquet")
         rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
@@ -90,9 +88,10 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(chain(sample, source.items), size, channels, config, rule, earlier, stamps):
+            for batch in _decode_all(source.items, size, channels, config, rule, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
+                dim += batch.dim
                 sums += batch.sums
                 writer.append(batch.pixels)
                 progress.advance(batch.count)
@@ -106,6 +105,8 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     summary |= contents_of(manifest, classes, source.understood, str(rule))
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
+    for sentence in misfits(manifest, dim, len(sample), size, channels, config):
+        logger.warning(sentence)
     _tell(summary, len(manifest) / seconds)
     tell_contents(summary, source.understood, "images")
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
@@ -113,29 +114,6 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
 
 def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
     return open_array(folder / "images.npy"), pd.read_parquet(folder / "manifest.parquet")
-
-
-def _choose_shape(sample: list[Item], config: Ingestion) -> tuple[int, int]:
-    """The size and channels asked for; else the sample's usual size, at most 96, and 1 channel if all are grey."""
-    shapes = [shape for item in sample if (shape := _peek(item))]
-    size, channels = config.image_size, config.channels
-    if size is None:
-        sides = [min(width, height) for width, height, _ in shapes]
-        size = max(4, min(int(np.median(sides)), LARGEST_CHOSEN_SIZE)) if sides else LARGEST_CHOSEN_SIZE
-    if channels is None:
-        channels = 1 if shapes and all(grey for *_, grey in shapes) else 3
-    return size, channels
-
-
-def _peek(item: Item) -> tuple[int, int, bool] | None:
-    """Width, height and whether it is grey, from the header alone."""
-    if isinstance(item.content, np.ndarray):
-        return item.content.shape[1], item.content.shape[0], item.content.ndim == 2
-    try:
-        with Image.open(BytesIO(_read(item.content))) as image:
-            return *image.size, image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
-    except Exception:  # whatever is wrong with it, `decode` says so
-        return None
 
 
 def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
@@ -169,6 +147,8 @@ class _Batch(NamedTuple):
     """Of the good ones, by COLUMNS."""
     rejects: list[tuple[str, str]]
     """The path and the reason of those that cannot be used."""
+    dim: int
+    """How many of the good ones have more than 8 bits and are nearly black."""
     sums: np.ndarray
     """`sums_of` of the good ones that are not for testing."""
 
@@ -185,7 +165,7 @@ def _decode_all(
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
 
     def make(batch: list[Item]) -> _Batch:
-        outcomes = decode_batch(batch, size, channels, config.fraction, earlier, stamps)
+        outcomes = decode_batch(batch, size, channels, config.pixel_range, config.fraction, earlier, stamps)
         return _stack(outcomes, (channels, size, size), rule)
 
     return in_order(make, batches_of(items, BATCH))
@@ -196,12 +176,13 @@ def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Ba
     decisive = [_digest(item.group) if item.group else digest for item, digest, _ in good]
     splits = [rule.split_of(key, item.split) for key, (item, *_) in zip(decisive, good, strict=True)]
     records = [
-        (item.path, digest, _checksum(result), result.width, result.height, item.label, split)
+        (item.path, digest, _checksum(result), result.width, result.height, result.mode, item.label, split)
         for (item, digest, result), split in zip(good, splits, strict=True)
     ]
     pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
     rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
-    return _Batch(len(batch), pixels, records, rejects, sums_of(pixels[np.array(splits, str) != "test"]))
+    dim = sum(result.is_dim for *_, result in good)
+    return _Batch(len(batch), pixels, records, rejects, dim, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
 def _checksum(decoded: Decoded) -> int:
@@ -212,15 +193,22 @@ def decode_batch(
     items: list[Item],
     size: int,
     channels: int,
+    pixel_range: tuple[float, float] | None = None,
     fraction: float = 1.0,
     earlier: EarlierRows | None = None,
     stamps: Stamps | None = None,
 ) -> list[Outcome]:
-    return [_decode_one(item, size, channels, fraction, earlier, stamps) for item in items]
+    return [_decode_one(item, size, channels, pixel_range, fraction, earlier, stamps) for item in items]
 
 
 def _decode_one(
-    item: Item, size: int, channels: int, fraction: float, earlier: EarlierRows | None, stamps: Stamps | None
+    item: Item,
+    size: int,
+    channels: int,
+    pixel_range: tuple[float, float] | None,
+    fraction: float,
+    earlier: EarlierRows | None,
+    stamps: Stamps | None,
 ) -> Outcome:
     try:
         if item.reason:
@@ -230,8 +218,9 @@ def _decode_one(
             return item, digest, None
         pixels = np.empty((channels, size, size), np.uint8)
         if earlier is None or not earlier.take(digest, pixels):
-            return item, digest, decode(_read(item.content) if content is None else content, size, channels)
-        return item, digest, Stored(pixels, **{name: int(earlier.about(digest, name)) for name in STORED})
+            content = _read(item.content) if content is None else content
+            return item, digest, decode(content, size, channels, pixel_range)
+        return item, digest, Stored(pixels, **{name: earlier.about(digest, name) for name in STORED})
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
 
@@ -337,7 +326,8 @@ def _summary(
     manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, size: int, channels: int
 ) -> dict[str, Any]:
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
-    digest = hashlib.sha256("\n".join([f"{channels}x{size}x{size}", *lines]).encode()).hexdigest()
+    stored = f"{channels}x{size}x{size}" + (f" {config.pixel_range}" if config.pixel_range else "")
+    digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
     return {
         "source": config.name,
         "images": len(manifest),
@@ -348,6 +338,7 @@ def _summary(
         "classes": classes,
         "channels": channels,
         "image_size": size,
+        "pixel_range": config.pixel_range,
         "data_digest": digest[:16],
     }
 

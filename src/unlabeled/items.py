@@ -1,12 +1,15 @@
 """An image that is not decoded yet, with what is known of its label, and a stream of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from unlabeled.walk import LeftOut
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,25 @@ class Understood:
 
 @dataclass(frozen=True)
 class Source:
-    """A stream of `total` items, and what its source was taken to mean."""
+    """A stream of `total` items, and what its source was taken to mean.
+
+    Attributes:
+        sample: Gives about as many items as it is asked for, spread over the whole stream, of which it takes none.
+    """
 
     items: Iterator[Item]
     total: int
     understood: Understood = field(default_factory=Understood)
+    sample: Callable[[int], Iterable[Item]] = field(kw_only=True)
+
+
+def spread_over(total: int, count: int) -> np.ndarray:
+    """At most `count` numbers below `total` in ascending order, one drawn from each of as many equal parts, always the
+    same. (Where two kinds take turns, as images and their masks do, numbers at equal distances may all be of one.)"""
+    ends = np.arange(1 + min(total, count)) * total // max(1, min(total, count))
+    return ends[:-1] + (np.random.default_rng(0).random(len(ends) - 1) * np.diff(ends)).astype(int)
+
+
+def sample_of(rows: Sequence[Row], count: int) -> list[Row]:
+    """At most `count` of some rows, spread over all of them."""
+    return [rows[number] for number in spread_over(len(rows), count)]

@@ -396,13 +396,14 @@ class _Reader:
         return "train"
 
     def _warn_of_classes_named_as_splits(self, top: Folder) -> None:
-        named = [name for name in top.folders if split_named(name)]
-        others = [f"{name}/" for name in top.folders if name not in named]
-        if named and (others or len(named) > 1):
+        named = [f"{name}/" for name in top.folders if split_named(name)]
+        others = [f"{name}/" for name in top.folders if f"{name}/" not in named]
+        beside = f"{_listed(named)} beside {_listed(others)}" if others else _listed(named)
+        what = "a class, not for a split: if it is one" if len(named) == 1 else "classes, not for splits: if they are"
+        if named:
             self.layout.warnings.append(
-                f"{_listed(f'{name}/' for name in named)} {'are' if len(named) > 1 else 'is'} taken for "
-                f"{'classes' if len(named) > 1 else 'a class'}, beside {_listed(others)}: if it is a split, put the "
-                f"others in a folder beside it that is called train or test"
+                f"{beside} {'is' if len(named) == 1 else 'are'} taken for {what}, name the splits in a metadata.csv "
+                f"(file_name,label,split)"
             )
 
     def _warn_of_like_classes(self) -> None:

@@ -1,13 +1,16 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from unlabeled.columns import find_labels, find_splits, is_none, split_of, tell_columns
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source, Understood
+from unlabeled.items import Item, Source, Understood, spread_over
 from unlabeled.layout import split_in_name
 from unlabeled.tables import Table, declared_beside, parquet_table, readable
 from unlabeled.walk import find_files
@@ -69,7 +72,7 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None)
     if not (labels.column or is_none(label)):
         warnings += _unread_metadata(path)
     total = sum(_count(root / table.name) for table in tables)
-    return Source(items(), total, Understood(official, warnings=warnings))
+    return Source(items(), total, Understood(official, warnings=warnings), sample=partial(_sample, root, parts))
 
 
 def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]]:
@@ -95,6 +98,40 @@ def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]
         table = parquet_table(root / name, name, images, declared_beside(root, schema.names))
         parts.append(Part(column, [each for each in images if each != column], table))
     return root, parts
+
+
+def _sample(root: Path, parts: Sequence[Part], count: int) -> Iterator[Item]:
+    """About so many rows, spread over all files and their row groups: the first one of a group where there are as many
+    groups, else what lies before the last of them in a group has to be read, too."""
+    import pyarrow.parquet as pq
+
+    groups = []
+    for part in parts:
+        with readable(root / part.table.name):
+            metadata = pq.read_metadata(root / part.table.name)
+        groups += [(part, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+    ends = np.cumsum([rows for *_, rows in groups])
+    chosen = spread_over(ends[-1] if groups else 0, count)
+    for number, (part, group, rows) in enumerate(groups):
+        within = chosen[(chosen >= ends[number] - rows) & (chosen < ends[number])] - (ends[number] - rows)
+        if len(within):
+            yield from _rows_of_group(root, part, group, within[:1] * 0 if len(groups) >= count else within)
+
+
+def _rows_of_group(root: Path, part: Part, group: int, numbers: np.ndarray) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+
+    file = root / part.table.name
+    with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+        first = 0
+        for batch in table.iter_batches(ROWS, row_groups=[group], columns=[part.images]):
+            here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
+            for number in here:
+                image = batch[part.images][number].as_py() or {}
+                yield Item(part.table.name, _content(root, file, image))
+            first += len(batch)
+            if first > numbers[-1]:
+                break
 
 
 def _unread_images(parts: Sequence[Part]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -23,10 +24,12 @@ SILENT = 60
 """Seconds up to which a plan is not worth a word."""
 LONG = 600
 """Seconds from which on a plan says what would make it shorter."""
-SHORT = 0.1
-"""Seconds of a step that are over before they can be measured well: more of them are timed."""
-FEW, MORE = 2, 8
-"""Steps that are timed, of which the first is not counted; the second number where they are short."""
+SLOW, QUICK = 1.0, 0.1
+"""Seconds of a step: one is enough of those that take longer than the first, and more are timed of quick ones."""
+FEW, MORE = 3, 8
+"""Steps that are timed of others, and of quick ones; the first is not counted."""
+MANY = 200
+"""Steps from which on a few more, to see what would make a training shorter, cost nothing beside it."""
 WORTH = 1.3
 """How many times as fast a change has to make a training to be told."""
 FULL = 0.8
@@ -128,14 +131,15 @@ class _Epochs:
 def pace_of(method: Method, supply: Supply, config: Pretraining) -> Pace:
     """Times steps of the training loop on `method`, which they change: a copy, or one that is made for it."""
 
-    def timed(steps: int) -> float:
+    def timed(steps: int) -> list[float]:
         harmless = {"epochs": steps, "learning_rate": 1e-12, "compile": False}
         history = pretrain(method, _Epochs(supply), config.model_copy(update=harmless), title="timing steps")
-        seconds = sorted(supply.batch_size / row[f"{supply.unit}_per_second"] for row in history[1:])
-        return seconds[len(seconds) // 2]
+        return [supply.batch_size / row[f"{supply.unit}_per_second"] for row in history]
 
-    seconds = timed(FEW)
-    return Pace(seconds if seconds > SHORT else timed(MORE), _peak_memory(supply.device))
+    (seconds,) = timed(1)
+    if seconds < SLOW:
+        seconds = median(timed(MORE if seconds < QUICK else FEW)[1:])
+    return Pace(seconds, _peak_memory(supply.device))
 
 
 def faster(pace: Pace, changes: dict[str, Callable[[], Pace]]) -> dict[str, float]:

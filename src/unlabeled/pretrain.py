@@ -78,7 +78,7 @@ def pretrain_encoder(
     check(method, config, size)
     kind = load_method(method)
     rows = rows_to_train_on(manifest, len(images), config, "images", kind.supervised)
-    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    normalisation = Normalisation.of(summary)
     device = choose_device(config.device)
     classes = int(manifest.target.max()) + 1
     with torch.random.fork_rng([]):

@@ -1,11 +1,19 @@
-"""One bar for everything that takes more than a few seconds: done, rate, time left."""
+"""A bar for what takes more than a few seconds: done, rate, time left; a spinner for what cannot be counted."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rich
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LOGGERS = ("unlabeled", "pipelines")
 
@@ -38,7 +46,18 @@ def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar
         TextColumn("· left"),
         TimeRemainingColumn(compact=True),
     )
-    console = rich.get_console()
-    shown = console.is_terminal and logging.getLogger(LOGGERS[0]).level < logging.WARNING
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with Progress(*columns, console=rich.get_console(), disable=not _is_shown()) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner and the time so far, while work goes on that cannot be counted; bars go below it."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=rich.get_console(), disable=not _is_shown(), transient=True) as progress:
+        progress.add_task(title, total=None)
+        yield
+
+
+def _is_shown() -> bool:
+    return rich.get_console().is_terminal and logging.getLogger(LOGGERS[0]).level < logging.WARNING

@@ -345,11 +345,10 @@ def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
         said = [evidence.summary["classes"][target] for target in worst.predicted]
         caption = "Test images that the linear probe is most surely wrong about."
         blocks.append(_neighbour_rows(evidence, worst.row.to_numpy(), train, caption, said))
-    lead = (
-        "An image in a frame; then the training images nearest to it, with their cosine similarity: underlined where "
-        "they are of its class, dashed where they are not."
-    )
-    return Section("Nearest neighbours", blocks, lead)
+    lead = "An image in a frame; then the training images nearest to it, with their cosine similarity"
+    if evidence.summary["classes"]:
+        lead += ": underlined where they are of its class, dashed where they are not"
+    return Section("Nearest neighbours", blocks, f"{lead}.")
 
 
 def _neighbour_rows(

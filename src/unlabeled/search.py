@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlabeled.decode import UndecodableError, decode
+from unlabeled.decode import UndecodableError, decode, decode_alone
 from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
@@ -45,7 +45,8 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixels = decode(read_file(image), encoder.image_size, encoder.channels).pixels
+        pixel_range = encoder.normalisation.pixel_range
+        pixels = decode_alone(read_file(image), encoder.image_size, encoder.channels, pixel_range)
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -87,19 +88,26 @@ def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 yield rows["path"].to_numpy(zero_copy_only=False), features
 
 
-def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
-    """The query and what was found as HTML, with their pictures where the files are still there."""
+def similar_page(
+    image: Path, found: pd.DataFrame, source: Origin, pixel_range: tuple[float, float] | None = None
+) -> str:
+    """The query and what was found as HTML, with their pictures where the files are still there.
+
+    Args:
+        pixel_range: As in `decode`.
+    """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."
     neighbours = [
-        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}") for path, similarity in found.to_numpy()
+        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}", pixel_range)
+        for path, similarity in found.to_numpy()
     ]
     facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
     caption = (
         f"Nearest first, with their cosine similarity; of {source.folder}. The middle square of an image is "
         f"shown, which is what the encoder sees."
     )
-    query = Tiles([("", [_tile(image, image.name, image.name)])], large=True)
+    query = Tiles([("", [_tile(image, image.name, image.name, pixel_range)])], large=True)
     sections = [
         Section("The image", [query], layout="wide"),
         Section("Like it", [Tiles([("", neighbours)], caption, large=True)], layout="wide"),
@@ -107,12 +115,12 @@ def similar_page(image: Path, found: pd.DataFrame, source: Origin) -> str:
     return render(f"Images like {image.name}", sentence, facts, sections)
 
 
-def _tile(file: Path, alt: str, caption: str) -> Tile:
+def _tile(file: Path, alt: str, caption: str, pixel_range: tuple[float, float] | None) -> Tile:
     try:
         content = read_file(file)
-        found = decode(content, LARGE_SIDE, 3)
+        found = decode(content, LARGE_SIDE, 3, pixel_range)
         side = min(LARGE_SIDE, found.width, found.height)
-        pixels = decode(content, side, 3).pixels  # a tiny image as it is, not a smooth enlargement
+        pixels = decode(content, side, 3, pixel_range).pixels  # a tiny image as it is, not a smooth enlargement
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -4,14 +4,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unlabeled.columns import class_name, is_none
 from unlabeled.config import RAW, Ingestion
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source, Understood
+from unlabeled.items import Item, Source, Understood, sample_of, spread_over
 from unlabeled.layout import read_layout, with_folder_names
 from unlabeled.metadata import Metadata, read_metadata, unread_labels, with_metadata
 from unlabeled.parquet import holds_parquet, read_parquet
@@ -57,8 +59,8 @@ def digits() -> Source:
 
     data = load_digits()
     images = (data.images * (255 / 16)).round().astype(np.uint8)
-    items = (Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images))
-    return Source(items, len(images))
+    items = [Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images)]
+    return Source(iter(items), len(items), sample=partial(sample_of, items))
 
 
 def _torchvision(name: str, path: Path) -> Source:
@@ -86,13 +88,26 @@ def _torchvision(name: str, path: Path) -> Source:
             names = getattr(part, "classes", None)
             labels = np.asarray(part.targets if hasattr(part, "targets") else part.labels)
             for i, (image, label) in enumerate(zip(part.data, labels, strict=True)):
-                image = np.asarray(image)
-                image = image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
                 path = f"{name}/{split}/{i}"
-                yield Item(path, image, class_name(int(label), names, path), split)
+                yield Item(path, _picture(image), class_name(int(label), names, path), split)
 
     official = {split: f"{name}'s {split}" for split in parts}
-    return Source(items(), sum(map(len, parts.values())), Understood(official))
+
+    def sample(count: int) -> list[Item]:
+        shares = [count // len(parts)] * len(parts)
+        return [
+            Item(f"{name}/{split}/{i}", _picture(part.data[i]))
+            for (split, part), share in zip(parts.items(), shares, strict=True)
+            for i in spread_over(len(part), share)
+        ]
+
+    return Source(items(), sum(map(len, parts.values())), Understood(official), sample=sample)
+
+
+def _picture(image: Any) -> np.ndarray:
+    """(H, W) or (H, W, C), of what torchvision keeps as an array or a tensor, perhaps with its channels first."""
+    image = np.asarray(image)
+    return image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
 
 
 @contextmanager
@@ -141,6 +156,7 @@ def described_items(
     items, warnings = with_metadata(list(with_folder_names(root, names, layout)), names, metadata, label)
     if not is_none(label) and not any(item.label for item in items):
         warnings += unread_labels(found)
-    folders = layout.understood(left_out)
-    official = folders.official | metadata.official
-    return Source(iter(items), len(items), Understood(official, left_out, warnings + folders.warnings))
+    folders, splits = layout.understood(left_out), {item.split for item in items}
+    official = {split: said for split, said in (folders.official | metadata.official).items() if split in splits}
+    warnings += [] if metadata.column else folders.warnings
+    return Source(iter(items), len(items), Understood(official, left_out, warnings), sample=partial(sample_of, items))

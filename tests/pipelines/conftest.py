@@ -25,6 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pipelines.cli import cli
+from pipelines.store import database_uri
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own classes, on import
@@ -104,7 +105,7 @@ class Project:
         return {**inherited, "PATH": f"{binaries}{os.pathsep}{inherited['PATH']}", **variables}
 
     def client(self) -> mlflow.MlflowClient:
-        uri = f"sqlite:///{self.path / 'mlflow.db'}"
+        uri = database_uri(self.path / "mlflow.db")
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def runs(self):

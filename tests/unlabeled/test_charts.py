@@ -201,13 +201,14 @@ def test_of_many_classes_those_with_the_most_errors_are_confused():
     assert "4 of 184" in chart.alt and chart.caption.endswith("The 20 classes with the most errors.")
 
 
-def test_long_names_that_end_differently_are_told_apart():
-    names = [f"Felis_silvestris_catus_longhaired_{kind}" for kind in "AB"]
+@pytest.mark.parametrize("name", ["Felis_silvestris_catus_longhaired_{}", "a class with the number {} of very many"])
+def test_long_names_are_told_apart(name):
+    names = [name.format(kind) for kind in "AB"]
     for chart in (
         charts.per_class(names, np.array([0.5, 0.6]), np.array([2, 3])),
         charts.confusion_matrix(names, np.array([[1, 1], [0, 3]])),
     ):
-        assert len({each for each in texts(chart) if each.startswith("Felis")}) == 2
+        assert len({each for each in texts(chart) if "…" in each}) == 2
 
 
 def test_a_legend_does_not_lie_on_the_curves():

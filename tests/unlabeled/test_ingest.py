@@ -17,8 +17,10 @@ import unlabeled.ingest
 import unlabeled.reuse
 from unlabeled.config import Ingestion
 from unlabeled.decode import decode
-from unlabeled.errors import DataError
+from unlabeled.errors import ConfigError, DataError
 from unlabeled.ingest import ingest
+from unlabeled.items import spread_over
+from unlabeled.sources import open_source
 
 PEAK = """
 import sys
@@ -44,6 +46,13 @@ def photos(root, count, start=0, **shape):
     for seed in range(start, start + count):
         noise(seed, **shape).save(root / f"{seed}.png")
     return root
+
+
+def deep(high, seed=0, low=0, kind=np.uint16, size=12):
+    """An image of noise with more than 8 bits a pixel, from one number to another."""
+    numbers = np.random.default_rng(seed).random((size, size))
+    numbers[0, :2] = 0, 1
+    return Image.fromarray((low + numbers * (high - low)).astype(kind))
 
 
 def torn(root, count):
@@ -83,7 +92,7 @@ def test_digits_come_out_whole(all_digits, digits):
 
 def test_the_manifest_has_a_row_an_image(all_digits):
     manifest = all_digits.manifest
-    columns = ["path", "sha256", "checksum", "width", "height", "label", "split", "target"]
+    columns = ["path", "sha256", "checksum", "width", "height", "mode", "label", "split", "target"]
     assert list(manifest) == columns
     assert len(manifest) == 1797 and manifest.path.is_unique and manifest.target.dtype == np.int64
     assert (manifest.width == 8).all() and (manifest.height == 8).all()
@@ -299,7 +308,7 @@ def test_every_mode_and_format_becomes_one_array(tmp_path):
     kinds = [("RGB", "png"), ("RGBA", "png"), ("P", "gif"), ("CMYK", "jpg"), ("L", "jpg"), ("1", "png"), ("L", "webp")]
     for number, (mode, form) in enumerate(kinds):
         noise(number, 30 + number, 20).convert(mode).save(tmp_path / "photos" / f"{number}.{form}")
-    noise(7, 25, 25, channels=1).convert("I;16").save(tmp_path / "photos" / "7.png")
+    deep(65_535, size=25).save(tmp_path / "photos" / "7.png")
     result = ingested(tmp_path / "photos", image_size=16, test_fraction=0.0)
     assert result.images.shape == (8, 3, 16, 16) and len(result.quarantine) == 0
     for path, image in zip(result.manifest.path, result.images, strict=True):
@@ -328,11 +337,148 @@ def test_of_mixed_sizes_the_middle_one_is_chosen(tmp_path):
 
 def test_one_channel_is_chosen_where_all_are_grey(tmp_path):
     photos(tmp_path / "photos", 5, channels=1)
-    for number, mode in enumerate(["1", "LA", "I;16"]):
-        noise(9, channels=1).convert(mode).save(tmp_path / "photos" / f"grey{number}.png")
+    noise(9, channels=1).convert("1").save(tmp_path / "photos" / "bits.png")
+    noise(9, channels=1).convert("LA").save(tmp_path / "photos" / "clear.png")
+    deep(65_535).save(tmp_path / "photos" / "deep.png")
     assert ingested(tmp_path / "photos").images.shape == (8, 1, 12, 12)
     noise(10).save(tmp_path / "photos" / "colour.png")
     assert ingested(tmp_path / "photos").images.shape == (9, 3, 12, 12)
+
+
+def sources_of(tmp_path, images):
+    """A source of each kind with these images in this order, by name."""
+    root = tmp_path / "sources"
+    for number, image in enumerate(images):
+        (root / "files").mkdir(parents=True, exist_ok=True)
+        image.save(root / "files" / f"{number:04}.png")
+    rows = [{"bytes": file.read_bytes(), "path": None} for file in sorted((root / "files").iterdir())]
+    parts = {"one": [rows], "many": [rows[start : start + 20] for start in range(0, len(rows), 20)]}
+    for name, groups in parts.items():
+        for number, group in enumerate(groups):
+            (root / name).mkdir(exist_ok=True)
+            pq.write_table(pa.table({"image": group}), root / name / f"{number:03}.parquet", row_group_size=500)
+    small = pa.table({"image": rows})
+    pq.write_table(small, root / "groups.parquet", row_group_size=7)
+    return {"folder": root / "files", "parquet": root / "groups.parquet", "one": root / "one", "many": root / "many"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet", "one", "many"])
+def test_size_and_channels_are_chosen_from_all_over_the_source(tmp_path, kind):
+    images = [noise(i, 8, 8, channels=1) for i in range(300)] + [noise(i, 20, 20) for i in range(300, 700)]
+    source = sources_of(tmp_path, images)[kind]
+    options = {} if kind == "folder" else {"source": "parquet"}
+    summary = ingest(Ingestion(**{"source": "image_folder", "path": str(source)} | options), tmp_path / "out").summary
+    assert (summary["channels"], summary["image_size"], summary["images"]) == (3, 20, 700)
+
+
+@pytest.mark.parametrize("total, count", [(0, 5), (1, 5), (5, 5), (6, 5), (1000, 64), (10**6, 256)])
+def test_a_sample_is_spread_over_all(total, count):
+    numbers = spread_over(total, count)
+    assert len(numbers) == min(total, count)
+    steps = np.diff([-1, *numbers, total])
+    assert steps.min() > 0 and steps.max() <= 1 + 2 * total / count
+
+
+def test_a_sample_sees_both_of_two_kinds_that_take_turns():
+    assert 0.3 < (spread_over(10_000, 100) % 2).mean() < 0.7
+
+
+def test_a_sample_takes_nothing_from_the_source(tmp_path):
+    for path in (photos(tmp_path / "photos", 30), sources_of(tmp_path, map(noise, range(30)))["parquet"]):
+        source = open_source(Ingestion(source="parquet" if path.suffix else "image_folder", path=str(path)))
+        assert len(list(source.sample(10))) in (5, 10) and len(list(source.sample(1000))) in (5, 30)
+        assert len(list(source.items)) == source.total == 30
+
+
+def warned(caplog):
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_colours_that_are_stored_grey_are_counted_again_when_rows_are_taken_over(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(unlabeled.ingest, "SAMPLE", 8)
+    photos(tmp_path / "in", 97, channels=1, start=100), photos(tmp_path / "in" / "x", 3, start=300)
+    for _ in range(2):
+        assert kept(tmp_path / "in", tmp_path / "out").summary["channels"] == 1
+    told = (
+        "3 of 100 images have colours and are stored grey, as the 8 that were looked at are: set ingestion.channels=3"
+    )
+    assert [message.startswith(told) for message in warned(caplog)] == [True, True]
+    caplog.clear()
+    kept(tmp_path / "in", tmp_path / "out", channels=1)
+    assert warned(caplog) == []
+
+
+def test_images_that_are_enlarged_are_counted(tmp_path, caplog):
+    photos(tmp_path / "in", 5, width=10, height=30), photos(tmp_path / "in" / "x", 10, start=10, width=20, height=20)
+    ingested(tmp_path / "in")
+    assert warned(caplog) == [
+        "5 of 15 images are smaller than the 20 pixels a side that are stored, the smallest has 10, and were enlarged: "
+        "ingestion.image_size is the size that is stored"
+    ]
+
+
+def folder_of(tmp_path, images, form="png"):
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(images):
+        image.save(tmp_path / "photos" / f"{number:03}.{form}")
+    return tmp_path / "photos"
+
+
+def test_twelve_bits_in_sixteen_are_refused_and_read_where_it_is_said_which_are_white(tmp_path):
+    root = folder_of(tmp_path, [deep(4095, seed) for seed in range(40)])
+    assert refusal(root) == (
+        "32 of 32 images of more than 8 bits that were looked at have values from 0 to 4,095, where 65,535 is white, "
+        "so that they would be nearly black: before training, set ingestion.pixel_range to the values that are black "
+        "and white, such as 0+4095, or convert the images to 8 bits"
+    )
+    result = ingested(root, pixel_range=[0, 4095])
+    assert result.images.max() == 255 and result.summary["pixel_range"] == (0, 4095)
+    assert result.summary["data_digest"] != ingested(root, pixel_range=[0, 65_535]).summary["data_digest"]
+
+
+def test_brightness_stays_comparable_across_images_of_many_bits(tmp_path):
+    root = folder_of(tmp_path, [deep(high, high) for high in (1000, 2000, 4000, 60_000)])
+    brightest = ingested(root, image_size=12, test_fraction=0.0).images.max((1, 2, 3))
+    np.testing.assert_array_equal(brightest, np.round(np.array([1000, 2000, 4000, 60_000]) / 257))
+
+
+def test_numbers_without_a_range_are_refused_with_those_seen(tmp_path):
+    root = folder_of(tmp_path, [deep(1000, seed, -1000, np.int32) for seed in range(8)], "tiff")
+    assert "have values from -1,000 to 1,000, which have no agreed range: before training, set" in refusal(root)
+    assert ingested(root, pixel_range="-1000+1000").images.min() == 0
+
+
+def test_a_few_images_without_a_range_go_to_quarantine(tmp_path):
+    root = photos(tmp_path / "photos", 30)
+    deep(1, kind=np.float32).save(root / "x.tiff")
+    assert ingested(root).quarantine.to_numpy().tolist() == [
+        [
+            "x.tiff",
+            "floating-point pixels have no agreed range: set ingestion.pixel_range to the numbers that are black and "
+            "white",
+        ]
+    ]
+
+
+def test_a_few_images_that_are_nearly_black_are_told_of(tmp_path, caplog):
+    root = photos(tmp_path / "photos", 30, channels=1)
+    deep(4095).save(root / "x.png")
+    for _ in range(2):
+        assert len(kept(root, tmp_path / "out").images) == 31
+    assert [message.split(":")[0] for message in warned(caplog)] == [
+        "1 of 31 images have more than 8 bits and are nearly black"
+    ] * 2
+
+
+@pytest.mark.parametrize("given", ["0+4095", [0, 4095], (0.0, 4095.0)])
+def test_a_range_is_written_in_a_file_or_on_a_command_line(given):
+    assert Ingestion(pixel_range=given).pixel_range == (0, 4095)
+
+
+@pytest.mark.parametrize("given", ["4095+0", [1, 1], "a+b", [1], "5"])
+def test_what_is_no_range_is_refused(given):
+    with pytest.raises(ConfigError, match="pixel_range"):
+        Ingestion.model_validate({"pixel_range": given})
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -517,13 +663,13 @@ def test_only_new_images_are_decoded_and_the_result_is_that_of_all_at_once(tmp_p
 
 
 def test_files_that_nobody_has_touched_are_not_read(tmp_path, settled, monkeypatch):
-    photos(tmp_path / "in", 100)  # more than are looked at to choose a size
+    photos(tmp_path / "in", 100)
     before, read = kept(tmp_path / "in", tmp_path / "out"), []
     (tmp_path / "in/7.png").write_bytes((tmp_path / "in/8.png").read_bytes())
     monkeypatch.setattr(Path, "read_bytes", lambda path, whole=Path.read_bytes: read.append(path.name) or whole(path))
     after = kept(tmp_path / "in", tmp_path / "out")
     photographs = [name for name in read if name.endswith(".png")]
-    assert "7.png" in photographs and len(photographs) == unlabeled.ingest.SAMPLE + 1
+    assert photographs == ["7.png"]
     assert after.summary["duplicates"] == 1 and set(after.manifest.sha256) < set(before.manifest.sha256)
 
 

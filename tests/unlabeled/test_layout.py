@@ -109,7 +109,7 @@ def test_data_sets_side_by_side_keep_their_splits_and_classes():
 def test_a_class_called_as_a_split_is_a_class_and_a_warning(name):
     said, official, (warning,) = read(f"{name}/1", "bus/1", "car/1")
     assert said == [(name, None), ("bus", None), ("car", None)] and not official
-    assert warning.startswith(f"{name}/ is taken for a class, beside bus/, car/")
+    assert warning.startswith(f"{name}/ beside bus/, car/ is taken for a class, not for a split: if it is one, name")
 
 
 def test_one_split_beside_one_other_folder_is_told_by_its_classes():

@@ -148,7 +148,7 @@ def test_a_row_is_as_wide_as_its_longest_row_has_to_be(read_page):
 def test_a_name_is_never_broken_and_can_be_read_whole(read_page):
     name = "t-shirt with/slash and_a_long_name"
     page = read_page(render("a", "b", [], [strip_of((name, picture(random_image()), f"{name} 0.98"))]))
-    assert page.all("div", title=name, **{"class": "label"}) and page.all("figcaption", title=f"{name} 0.98")
+    assert page.all("div", title=name, **{"class": "label unbroken"}) and page.all("figcaption", title=f"{name} 0.98")
     assert "<span>t-shirt</span> <span>with/slash</span>" in page.html
 
 

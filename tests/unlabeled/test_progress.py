@@ -4,7 +4,7 @@ import logging
 import pytest
 import rich
 
-from unlabeled.progress import LOGGERS, bar, be_quiet
+from unlabeled.progress import LOGGERS, bar, be_quiet, waiting
 
 
 @pytest.fixture
@@ -56,3 +56,12 @@ def test_quiet_is_of_this_project_alone(loud, caplog):
     be_quiet()
     logging.getLogger("others").info("still heard")
     assert "still heard" in caplog.text
+
+
+def test_a_spinner_turns_while_work_goes_on_and_leaves_nothing(loud):
+    file = io.StringIO()
+    rich.reconfigure(file=file, force_terminal=True, width=120)
+    with waiting("evaluation"), bar("probing", 3, "kinds") as progress:
+        progress.advance(3)
+    assert "evaluation" in file.getvalue() and "3/3" in file.getvalue()
+    assert file.getvalue().rstrip().endswith("\x1b[2K")  # its line is wiped

@@ -124,7 +124,7 @@ def test_a_source_says_which_splits_it_brings(tmp_path):
     official = {"train": "train/", "validation": "validation/"}
     assert opened("image_folder", tmp_path).understood.official == official
     metadata_of(tmp_path, "file_name,split\ntrain/cat/a.png,test\n")
-    official["test"] = "the column split of metadata.csv"
+    official = {"test": "the column split of metadata.csv", "validation": "validation/"}
     assert opened("image_folder", tmp_path).understood.official == official
 
 
@@ -136,6 +136,19 @@ def test_a_class_may_be_called_train_beside_others(tmp_path):
 def test_hidden_files_and_what_dvc_leaves_are_no_images(tmp_path):
     folder_of(tmp_path, "a.png", ".DS_Store", ".git/b.png", "cat/.c.png", "photos.dvc", "cat/e.png")
     assert [path for path, *_ in items("image_folder", tmp_path)] == ["a.png", "cat/e.png"]
+
+
+def test_what_metadata_say_makes_a_guess_from_folders_needless(tmp_path):
+    folder_of(tmp_path, "train/a.png", "bus/b.png", "car/c.png")
+    assert "train/ beside bus/, car/ is taken for a class" in str(opened("image_folder", tmp_path).understood.warnings)
+    metadata_of(tmp_path, "file_name,label,split\ntrain/a.png,x,train\nbus/b.png,x,test\ncar/c.png,y,test\n")
+    assert opened("image_folder", tmp_path).understood.warnings == []
+
+
+def test_folders_of_splits_count_for_what_metadata_do_not_split(tmp_path):
+    folder_of(tmp_path, "train/a.png", "test/b.png")
+    metadata_of(tmp_path, "file_name,label,split\ntrain/a.png,x,train\ntest/b.png,x,train\n")
+    assert opened("image_folder", tmp_path).understood.official.keys() == {"train"}
 
 
 def test_files_of_unknown_endings_are_left_for_the_decoder_to_refuse(tmp_path):

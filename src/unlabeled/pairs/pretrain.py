@@ -79,7 +79,7 @@ def pretrain_encoder(
     """
     check(method, config, recipe)
     device, rows = choose_device(config.device), rows_to_train_on(manifest, len(images), config, "pairs")
-    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    normalisation = Normalisation.of(summary)
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         with as_config_error():

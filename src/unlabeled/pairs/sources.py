@@ -44,7 +44,8 @@ def open_pairs(config: PairsIngestion) -> Pairs:
 
 def captioned_digits() -> Pairs:
     """scikit-learn's digits, described by what is seen: the digit, the weight of its strokes, and where it leans."""
-    items = list(digits().items)
+    source = digits()
+    items = list(source.items)
     pixels = np.stack([item.content for item in items]).astype(float)
     weights = _thirds(pixels.mean((1, 2)), ("thin ", "", "bold "))
     slants = _thirds(_slants(pixels), (" leaning left", "", " leaning right"))
@@ -53,7 +54,7 @@ def captioned_digits() -> Pairs:
         for item, weight, slant in zip(items, weights, slants, strict=True)
     }
     named = (replace(item, label=WORDS[int(str(item.label))]) for item in items)
-    return Pairs(Source(named, len(items)), captions)
+    return Pairs(replace(source, items=named), captions)
 
 
 def _slants(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from decode import decode  # decode.py, beside this file
+from decode import decode_alone  # decode.py, beside this file
 from onnxruntime import InferenceSession
 
 HERE = Path(__file__).parent
@@ -20,7 +20,8 @@ SESSION = InferenceSession(HERE / "encoder.onnx", providers=["CPUExecutionProvid
 
 def use(files: list[str]) -> dict[str, np.ndarray]:
     """`embedding`, float32 (N, D), and, where a probe was exported, `probability`, float32 (N, classes)."""
-    images = [decode(Path(file).read_bytes(), SPEC["image_size"], SPEC["channels"]).pixels for file in files]
+    how = SPEC["image_size"], SPEC["channels"], SPEC["pixel_range"]
+    images = [decode_alone(Path(file).read_bytes(), *how) for file in files]
     names = [output.name for output in SESSION.get_outputs()]
     return dict(zip(names, SESSION.run(names, {"images": np.stack(images)}), strict=True))
 

@@ -14,6 +14,9 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
 
 
+LONGEST = 100
+"""Characters of a word (bytes, of BPE) that are learned and encoded as one, as many as WordPiece knows: the time grows
+with the square of a word's length."""
 MOST = 4096
 """Tokens that are learned where nobody said how many."""
 
@@ -69,7 +72,7 @@ def _wordpiece(texts: list[str], vocabulary: int) -> Tokenizer:
 def _empty_wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = _in_pieces(pre_tokenizers.BertPreTokenizer())
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = _surround(f"{CLS} $A {SEP}")
     return tokenizer
@@ -82,7 +85,7 @@ def _words(tokenizer: Tokenizer, text: str) -> Iterator[str]:
 def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
     """Of bytes: every text has an encoding, and comes back from it to the byte."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = _in_pieces(pre_tokenizers.ByteLevel(add_prefix_space=False))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = _surround(f"{SEP} $A")
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -91,6 +94,11 @@ def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def _in_pieces(words: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    """Cuts words that are too long: text without blanks would take minutes a megabyte."""
+    return pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST)])
 
 
 def _surround(template: str) -> processors.TemplateProcessing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -40,6 +40,7 @@ class Clip:
         wave: int16 (S,), mono, of the same seconds.
         width, height: Pixels of a stored frame.
         seconds: Of the whole clip, by its header.
+        grey: Whether the frames have no colours, before any are turned grey.
     """
 
     frames: np.ndarray
@@ -47,6 +48,7 @@ class Clip:
     width: int
     height: int
     seconds: float
+    grey: bool
 
 
 def read_clip(path: Path, config: VideoIngestion) -> Clip:
@@ -74,8 +76,11 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
     if stated and ends < COMPLETE * min(stated, config.seconds):
         raise UndecodableError(f"cut short: it ends after {ends:.2f} of its {stated:.2f} seconds")
     frames = np.stack([picture.pixels for picture in pictures])
+    grey = bool((frames == frames[:, :1]).all())
+    if config.channels == 1:
+        frames = np.stack([decode(frame.transpose(1, 2, 0), config.image_size, 1).pixels for frame in frames])
     wave = np.pad(wave, (silence, config.samples))[: config.samples]
-    return Clip(frames, wave, pictures[0].width, pictures[0].height, stated or ends)
+    return Clip(frames, wave, pictures[0].width, pictures[0].height, stated or ends, grey)
 
 
 def parts_of(path: Path) -> tuple[list[Path], Path]:
@@ -205,8 +210,8 @@ def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decode
 
 
 def _upright(frame: av.VideoFrame, config: VideoIngestion) -> Decoded:
-    picture = decode(frame.to_ndarray(format="rgb24", threads=1), config.image_size, config.channels or 3)
-    return Decoded(np.rot90(picture.pixels, frame.rotation // 90, axes=(1, 2)), picture.width, picture.height)
+    picture = decode(frame.to_ndarray(format="rgb24", threads=1), config.image_size, 3)
+    return replace(picture, pixels=np.rot90(picture.pixels, frame.rotation // 90, axes=(1, 2)))
 
 
 def _pictures(images: list[Path], config: VideoIngestion, seconds: float) -> list[Decoded]:
@@ -229,7 +234,7 @@ def _time(frame: av.frame.Frame) -> float:
 
 def _picture(path: Path, config: VideoIngestion) -> Decoded:
     try:
-        return decode(path.read_bytes(), config.image_size, config.channels or 3)
+        return decode(path.read_bytes(), config.image_size, 3)
     except UndecodableError as error:
         raise UndecodableError(f"{path.name}: {error}") from error
 

@@ -24,7 +24,7 @@ class VideoIngestion(Block):
     image_size: Annotated[int, Field(ge=4, le=1024)] = 32
     """Pixels a side of a stored frame: the shorter side is resized to it and the centre kept."""
     channels: Literal[1, 3] | None = None
-    """None: 1 where the first clips are all grey, else 3."""
+    """None: 1 where a sample of the clips is all grey, else 3."""
     rate: Literal[8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000] = 8000
     """Hz of the stored sound, which is mono; sound of any other rate is resampled."""
     validation_fraction: Fraction = 0.1

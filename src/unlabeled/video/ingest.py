@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +61,12 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
     """
     began = time.perf_counter()
     source = open_source(config, folder)
-    sample = list(islice(source.items, SAMPLE))
-    config = config.model_copy(update={"channels": config.channels or _channels(sample, config)})
+    chosen = config.channels is None
+    if chosen:
+        config = config.model_copy(update={"channels": _channels(source.sample(SAMPLE), config)})
     shape = config.frames, config.channels, config.image_size, config.image_size
-    records, rejects, sums = [], [], np.zeros((3, config.channels), np.int64)
-    batches = batches_of(chain(sample, source.items), BATCH)
+    records, rejects, coloured, sums = [], [], 0, np.zeros((3, config.channels), np.int64)
+    batches = batches_of(source.items, BATCH)
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
         ArrayWriter(folder / "frames.npy", shape) as frames,
@@ -75,6 +76,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         for batch in in_order(partial(_read_batch, config=config, shape=shape, rule=rule), batches):
             rejects += batch.rejects
             records += batch.records
+            coloured += batch.coloured
             sums += batch.sums
             frames.append(batch.frames)
             sounds.append(batch.sounds)
@@ -84,15 +86,21 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
     summary |= contents_of(manifest, classes, source.understood, str(rule))
+    if chosen and coloured and config.channels == 1:
+        logger.warning(
+            "%d of %d clips have colours and are stored grey, as the %d that were looked at are: set "
+            "ingestion.channels=3 to keep them",
+            *(coloured, len(manifest), min(SAMPLE, source.total)),
+        )
     _tell(summary, len(manifest) / (time.perf_counter() - began))
     tell_contents(summary, source.understood, "clips")
     return Ingested(open_array(folder / "frames.npy"), open_array(folder / "sounds.npy"), manifest, quarantine, summary)
 
 
-def _channels(sample: list[Item], config: VideoIngestion) -> int:
+def _channels(sample: Iterable[Item], config: VideoIngestion) -> int:
     """1 if all clips of the sample that can be read are grey, else 3."""
     clips = [result for _, _, result in (_read_one(item, config) for item in sample) if isinstance(result, Clip)]
-    return 1 if clips and all((clip.frames == clip.frames[:, :1]).all() for clip in clips) else 3
+    return 1 if clips and all(clip.grey for clip in clips) else 3
 
 
 class _Batch(NamedTuple):
@@ -107,6 +115,8 @@ class _Batch(NamedTuple):
     """Of the good ones, by COLUMNS."""
     rejects: list[tuple[str, str]]
     """The path and the reason of those that cannot be used."""
+    coloured: int
+    """How many of the good ones have colours, which may be turned grey."""
     sums: np.ndarray
     """`sums_of` the frames of the good ones that are not for testing."""
 
@@ -123,7 +133,8 @@ def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...
     sounds = np.array([clip.wave for *_, clip in good], np.int16).reshape(-1, config.samples)
     rejects = [(item.path, result) for item, _, result in outcomes if isinstance(result, str)]
     seen = frames[np.array(splits, str) != "test"].reshape(-1, *shape[1:])
-    return _Batch(len(items), frames, sounds, records, rejects, sums_of(seen))
+    coloured = sum(not clip.grey for *_, clip in good)
+    return _Batch(len(items), frames, sounds, records, rejects, coloured, sums_of(seen))
 
 
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:

@@ -106,7 +106,7 @@ def pretrain_encoder(
     """
     check(method, config, recipe)
     device, rows = choose_device(config.device), rows_to_train_on(manifest, len(frames), config, "clips")
-    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    normalisation = Normalisation.of(summary)
     shape = frames.shape[1], summary["channels"], summary["image_size"]
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)

@@ -1,5 +1,7 @@
 """Documents, tokens, sequences, encoder: what text has to itself."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,62 @@ def test_a_folder_becomes_labelled_passages_that_make_up_its_documents(folder):
     together = sorted(text for split in ("train", "validation", "test") for text in texts_of(made.manifest, split))
     assert together == sorted(sentences(n) for n in range(20))
     assert (made.manifest.groupby("path").split.nunique() == 1).all()
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """Texts as aclImdb has them: splits, then classes, and lists and notes beside both."""
+    root = tmp_path / "aclImdb"
+    kinds = ["train/pos", "train/neg", "train/unsup", "test/pos", "test/neg"]
+    for number in range(60):
+        file = root / kinds[number % 5] / f"{number}_7.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(sentences(number), encoding="utf-8")
+    for name in ("README", "imdb.vocab", "imdbEr.txt", "train/urls_pos.txt", "train/labeledBow.feat", "test/urls.txt"):
+        (root / name).write_text("a list")
+    (root / "train/pos/._0_7.txt").write_bytes(b"\xff")
+    return root
+
+
+def test_official_splits_of_texts_are_kept(reviews):
+    made = ingest(config(reviews, validation_fraction=0.0))
+    assert set(made.manifest.path.str.split("/").str[0] + " " + made.manifest.split) == {"train train", "test test"}
+    assert made.summary["counts"] == {
+        "neg": {"train": 12, "test": 12},
+        "pos": {"train": 12, "test": 12},
+        "": {"train": 12},
+    }
+    assert made.summary["splits_from"] == "official: train/, test/" and len(made.quarantine) == 0
+    left_out = {reason: each["count"] for reason, each in made.summary["left_out"].items()}
+    beside = "beside the folders of splits and classes"
+    assert left_out == {"left by systems and tools": 1, "not texts by their names": 1, beside: 5}
+
+
+def test_a_missing_validation_split_of_texts_is_drawn_from_train(reviews):
+    made = ingest(config(reviews.parent, validation_fraction=0.3))
+    held = made.manifest[made.manifest.split == "validation"]
+    assert len(held) and held.path.str.startswith("aclImdb/train/").all()
+    assert made.summary["splits_from"].endswith("aclImdb/test/; drawn from train by content: validation (30%)")
+    assert made.summary["classes"] == ["neg", "pos"]
+
+
+def test_what_stands_in_a_test_document_too_is_not_trained_on(reviews):
+    (reviews / "test/pos/9_9.txt").write_text(f"{sentences(0)}\n\nand more, so that it is the longer one of both")
+    manifest = ingest(config(reviews)).manifest
+    paragraph = sentences(0).split("\n\n")[1]
+    assert [split for split in ("train", "test") if paragraph in "\n\n".join(texts_of(manifest, split))] == ["test"]
+
+
+def test_folders_of_texts_are_walked_as_those_of_images(tmp_path):
+    for number in range(20):
+        (tmp_path / "real").mkdir(exist_ok=True)
+        (tmp_path / "real" / str(number)).write_text(sentences(number), encoding="utf-8")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/news").symlink_to("../real"), (tmp_path / "real/back").symlink_to(".")
+    for name in ("photo.jpg", "all.zip", ".hidden"):
+        (tmp_path / "real" / name).write_bytes(b"\xff")
+    made = ingest(config(tmp_path / "texts"))
+    assert made.summary["classes"] == ["news"] and made.summary["documents"] == 20 and len(made.quarantine) == 0
 
 
 def test_passages_lose_nothing():
@@ -237,3 +295,14 @@ def test_the_same_texts_teach_the_same_tokenizer(kind):
     texts = ["the quick brown fox jumps over the lazy dog", "pack my box with five dozen liquor jugs"] * 3
     config = TextIngestion(tokenizer=kind, vocabulary=300).model_copy(update={"vocabulary": None})
     assert len({train_tokenizer(texts, config).to_str() for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_text_without_blanks_is_learned_in_pieces_and_encoded_whole(kind):
+    letters = np.random.default_rng(0).choice(list("abcdefgh"), 100_000)
+    text = "".join(letters)
+    began = time.process_time()
+    tokenizer = train_tokenizer([text], TextIngestion(tokenizer=kind, vocabulary=600))
+    assert time.process_time() - began < 5  # half a minute, as one word
+    tokens = encode(tokenizer, text)
+    assert tokenizer.decode(tokens.tolist()).replace(" ", "") == text

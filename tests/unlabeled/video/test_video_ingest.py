@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from unlabeled.errors import DataError
+from unlabeled.video import ingest as video_ingest
 from unlabeled.video import moving_digits
 from unlabeled.video.clips import read_clip, write_clip
 from unlabeled.video.config import VideoIngestion
@@ -95,6 +96,18 @@ def test_copies_of_a_test_clip_are_excluded(tmp_path):
 )
 def test_the_digest_knows_how_clips_are_stored(films, result, keys):
     assert ingested(films, **keys).summary["data_digest"] != result.summary["data_digest"]
+
+
+def test_channels_are_chosen_from_all_over_the_source(tmp_path):
+    noise_clips(tmp_path / "films" / "a", 9), noise_clips(tmp_path / "films" / "b", 9, start=20, channels=3)
+    assert ingested(tmp_path / "films", test_fraction=0.0).summary["channels"] == 3
+
+
+def test_clips_with_colours_that_are_stored_grey_are_counted(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(video_ingest, "SAMPLE", 2)
+    noise_clips(tmp_path / "films" / "a", 18), noise_clips(tmp_path / "films" / "b", 2, start=20, channels=3)
+    assert ingested(tmp_path / "films", test_fraction=0.0).summary["channels"] == 1
+    assert "2 of 20 clips have colours and are stored grey, as the 2 that were looked at are" in caplog.text
 
 
 def test_three_channels_where_a_clip_has_colours(tmp_path):
