@@ -9,11 +9,19 @@ from unlabeled.verdict import NAMES
 
 
 class Kind(NamedTuple):
-    """What a card says of a kind of data: what encodes it, what there was of it, and the end of a call of `predict`."""
+    """What a card says of a kind of data.
+
+    Attributes:
+        encoder: What encodes it.
+        data: What there was of it.
+        example: The end of a call of `predict`.
+        unit: What a row is, in the plural.
+    """
 
     encoder: str
     data: str
     example: str
+    unit: str = "images"
 
 
 def model_card(
@@ -24,13 +32,15 @@ def model_card(
     kind: Kind,
     promoted: bool,
     reason: str,
+    selection: str,
 ) -> str:
-    """Of a version of `name`; `tags` as they are on it."""
+    """Of a version of `name`; `tags` as they are on it, `selection` as `unlabeled.verdict.selection` makes it."""
     standing = "the champion" if promoted else "a challenger"
     lines = [
         f"# {name}, version {number}",
         f"{kind.encoder}, trained by **{tags['method']}** on {kind.data}. "
         f"When it was registered it became **{standing}**: {reason}.",
+        *([selection] if selection else []),
         *_table(metrics),
         *([f"Since the champion's data: {tags['drift']}."] if "drift" in tags else []),
         "## Where it comes from",
@@ -56,7 +66,7 @@ ORIGIN = {
 
 def _table(metrics: dict[str, Any]) -> list[str]:
     if metrics["linear_probe_accuracy"] is None:
-        return [f"There were no labels to test it with. Embedding std {metrics['embedding_std']:.2f}."]
+        return [f"Embedding std {metrics['embedding_std']:.2f}, RankMe {metrics['rankme']:.1f}."]
     settings = list(metrics["few_label"])
     header = ["accuracy on test, %", "linear probe", "kNN", *map(in_words, settings)]
     rows = [header, ["---"] * len(header)]

@@ -142,6 +142,8 @@ def champion(env: str | None, name: str | None) -> None:
                 click.echo(
                     f"{', '.join(version.aliases)}: version {version.version}: {version.tags.get('decision', '')}"
                 )
+        if told := review.selection_of(found):
+            click.echo(told)
         by_alias = {alias: version for version in found for alias in version.aliases}
         old, new = by_alias.get("champion"), by_alias.get("challenger")
         if old and new and old is not new:
@@ -220,8 +222,8 @@ def reproduce(
 def retrain(context: click.Context, method: str, no_push: bool, env: str | None) -> None:
     """Takes in new data and reruns what they change.
 
-    Exits with 0 where the new version is the champion, with 10 where the champion stays, with 11 where there was
-    nothing new, and with 1 where something failed.
+    Exits with 0 where the new version is the champion, with 10 where the champion stays or there is none yet, with 11
+    where there was nothing new, and with 1 where something failed.
     """
     from pipelines.retrain import REPORT, retrain
 

@@ -1,6 +1,6 @@
-"""The gate: a challenger becomes champion where it is surely better, on the same images, and worse on no class."""
+"""The gate: a champion beats every baseline, is surely better than the one before, and surely worse on no class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,18 @@ from mlflow.tracking import MlflowClient
 
 from pipelines import registry
 from pipelines.provenance import ANSWERS, MANIFEST
-from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.config import Evaluation, Registration
 from unlabeled.errors import UnlabeledError
+from unlabeled.verdict import Worth
 
 ATTEMPTS = 3
 """How often a version is judged while others crown theirs."""
+CLASS_LEVEL = 0.05
+"""Chance that a challenger that is worse on no class is blocked by any."""
+SAMPLE, TEST_SAMPLE = 16, "test_sample"
+"""How many of the test images a version's tag of that name lists: those whose contents come first."""
+JUDGED = "gate.p_value"
+"""The tag of versions that test images have compared with a champion."""
 
 
 class Decision(NamedTuple):
@@ -56,27 +63,42 @@ def contest(
     return decision
 
 
+def sample_of(answers: pd.DataFrame) -> str:
+    """Some of the test images, the same ones for the same images: what `judged_on` recognises them by."""
+    return " ".join(sorted({content[:8] for content in answers.sha256})[:SAMPLE])
+
+
+def judged_on(versions: Iterable[ModelVersion], sample: str) -> int:
+    """How many of these versions were compared with a champion on test images of which most are the same."""
+    mine = set(sample.split())
+    theirs = [set(each.tags.get(TEST_SAMPLE, "").split()) for each in versions if JUDGED in each.tags]
+    return sum(2 * len(mine & each) > len(mine) for each in theirs)
+
+
 def judge(
     champion: ModelVersion | None,
-    metrics: dict[str, Any],
+    worth: Worth,
+    judged: int,
     answers: pd.DataFrame,
     data: Any,
     manifest: pd.DataFrame,
     classes: list[str],
     tags: dict[str, Any],
-    pretraining: Pretraining,
     evaluation: Evaluation,
     config: Registration,
 ) -> Decision:
-    """Whether the model with these metrics, answers and tags takes the place of the champion.
+    """Whether the model with these answers and tags takes the place of the champion.
 
     Args:
+        worth: Of that model by itself.
+        judged: How many challengers these test images have judged before.
         answers: To the test images, as `unlabeled.evaluate.predict` makes them.
         data: What an encoder embeds: images or texts, row by row of the manifest.
     """
-    spread = metrics["embedding_std"]
-    if pretraining.is_collapsed(spread, metrics.get("untrained_embedding_std")):
-        return Decision(False, f"its embedding has collapsed (standard deviation {spread:.3f})")
+    if not worth.alive:
+        return Decision(False, "a champion has to tell inputs apart")
+    if config.must_beat_baselines and not worth.better:
+        return Decision(False, "a champion has to be better than every baseline (registration.must_beat_baselines)")
     if champion is None:
         return Decision(True, "there was no champion")
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
@@ -100,7 +122,7 @@ def judge(
     if answers.empty:
         reason = f"without labels it cannot be compared with version {champion.version}"
         return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
-    decision = _weigh(answers, incumbent, classes, f"of version {champion.version}{measured}", config)
+    decision = _weigh(answers, incumbent, classes, f"version {champion.version}", measured, judged, config)
     return decision._replace(drift=drift)
 
 
@@ -109,36 +131,77 @@ def _number(version: ModelVersion | None) -> str | None:
 
 
 def _weigh(
-    challenger: pd.DataFrame, champion: pd.DataFrame, classes: list[str], of_whom: str, config: Registration
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    classes: list[str],
+    name: str,
+    measured: str,
+    judged: int,
+    config: Registration,
 ) -> Decision:
-    """By the linear probes' answers to the same test images."""
+    """By the linear probes' answers to the same test images.
+
+    Args:
+        name: Of the champion, in words.
+        measured: How the champion was measured, to follow its name.
+    """
     from unlabeled.evaluate import in_order
-    from unlabeled.significance import paired_bootstrap
+    from unlabeled.significance import fewest_wins, level_left, paired_difference
 
     challenger = in_order(challenger)
-    right = {"new": challenger.right.to_numpy(), "old": in_order(champion).right.to_numpy()}
-    gain = paired_bootstrap(right["new"], right["old"])
-    by_class = pd.DataFrame({"target": challenger.target, **right}).groupby("target").mean()
-    drops = by_class["old"] - by_class["new"]
-    worst, drop = classes[int(drops.idxmax())], float(drops.max())
+    new, old = challenger.right.to_numpy(), in_order(champion).right.to_numpy()
+    gain, level = paired_difference(new, old), level_left(config.level, judged)
+    fewest = fewest_wins(level)
     numbers = {
         "gate.difference": gain.mean,
         "gate.low": gain.low,
         "gate.high": gain.high,
-        "gate.p_value": gain.p_value,
-        "gate.worst_class": worst,
-        "gate.worst_drop": drop,
+        JUDGED: gain.p_value,
+        "gate.level": level,
+        "gate.smallest_gain": fewest / len(new),
     }
-    compared = (
-        f"linear probe {right['new'].mean():.4f} against {right['old'].mean():.4f} {of_whom}: {100 * gain.mean:+.1f} "
-        f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}], p = {gain.p_value:.2g}"
-    )
-    if gain.mean <= 0 or gain.p_value >= config.level:
-        return Decision(False, f"{compared}, which is not surely better (registration.level={config.level:g})", numbers)
-    if drop > config.max_class_drop:
-        limit = f"registration.max_class_drop={config.max_class_drop:g}"
-        return Decision(False, f"{compared}; but {worst} is told {100 * drop:.1f} points worse ({limit})", numbers)
+    drops = _drops(new, old, challenger.target.to_numpy(), classes, config)
+    numbers |= {"gate.worst_class": drops[0].name, "gate.worst_drop": drops[0].share}
+    compared = f"linear probe {new.mean():.4f} against {old.mean():.4f} of {name}{measured}: {gain}"
+    if gain.mean <= 0 or gain.p_value >= level:
+        asked = f"+{100 * fewest / len(new):.1f} points; registration.level={config.level:g}"
+        if judged:
+            asked += f", of which {level:.2g} is left for challenger {judged + 1} on these test images"
+        least, wrong = f"takes at least {fewest} more right answers ({asked})", int((~old).sum())
+        if gain.mean >= 0 and wrong < fewest:
+            cannot = f"these {len(new)} test images cannot tell, for {name} is wrong about {wrong} of them"
+            return Decision(False, f"{compared}; {cannot}, and to be sure {least}", numbers)
+        return Decision(False, f"{compared}, which is not surely better: that {least}", numbers)
+    for drop in drops:
+        if drop.blocks:
+            limit = f"registration.max_class_drop={config.max_class_drop:g}"
+            worse = f"{drop.name} is told {100 * drop.share:.1f} points worse (p = {drop.p_value:.2g}; {limit})"
+            return Decision(False, f"{compared}; but {worse}", numbers)
     return Decision(True, compared, numbers)
+
+
+class _Drop(NamedTuple):
+    """By how much a class is told worse, as a share of its test images, and how likely that is by chance."""
+
+    name: str
+    share: float
+    p_value: float
+    blocks: bool
+
+
+def _drops(
+    new: np.ndarray, old: np.ndarray, targets: np.ndarray, classes: list[str], config: Registration
+) -> list[_Drop]:
+    """Those of all classes, the largest first."""
+    from unlabeled.significance import chance_of_gain, gains_of
+
+    drops, there = [], np.unique(targets)
+    for target in there:
+        lost = gains_of(old, new)[targets == target]
+        share, p_value = float(lost.mean()), chance_of_gain(lost)
+        blocks = share > config.max_class_drop and p_value < CLASS_LEVEL / len(there)
+        drops.append(_Drop(classes[target], share, p_value, blocks))
+    return sorted(drops, key=lambda drop: -drop.share)
 
 
 def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray) -> dict[str, Any]:

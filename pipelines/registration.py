@@ -24,12 +24,13 @@ import unlabeled
 from pipelines import model
 from pipelines.agreement import stop_if_of_others
 from pipelines.card import Kind, model_card
-from pipelines.promotion import Decision, contest, judge
+from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import MODEL, RECORD, model_name
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
+from unlabeled.verdict import selection, worth
 
 logger = logging.getLogger(__name__)
 
@@ -125,37 +126,45 @@ def enter(
         "unlabeled": unlabeled.__version__,
         "images": len(manifest),
         "test_images": len(predictions),
+        TEST_SAMPLE: sample_of(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
         **provenance.tags,
     }
     if run.get(CODE) not in (None, tags.get(CODE)):
         tags[TRAINED_WITH] = run[CODE]
+    alone = worth(metrics, manifest, pretraining, kind.unit)
     number = begun(client, name, tags)
     if number is None:
         files = with_parameters(provenance.files, run["method"], run.get(TRAINED_BY, {}))
         record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **files}
         number = create_version(client, name, log(record), tags)
 
+    others = [each for each in client.search_model_versions(f"name='{name}'") if str(each.version) != number]
+    before = judged_on(others, tags[TEST_SAMPLE])
+
     def judged(champion: ModelVersion | None) -> Decision:
         if champion is not None and str(champion.version) == number:  # by a run that was killed after that
-            return Decision(True, champion.tags.get("decision", ""))
-        compared = (metrics, predictions, data, manifest, summary["classes"], tags)
-        return judge(champion, *compared, pretraining, evaluation, config)
+            return Decision(True, champion.tags.get("decision", "").removeprefix(f"{alone.words}; "))
+        compared = (predictions, data, manifest, summary["classes"], tags)
+        return judge(champion, alone, before, *compared, evaluation, config)
 
     def noted(decision: Decision) -> None:
         changed = {"drift": sentence_of(decision.drift)} if decision.drift else {}
-        for key, value in {"decision": decision.reason, **decision.numbers, **changed}.items():
+        told = f"{alone.words}; {decision.reason}"
+        for key, value in {"decision": told, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
-        outcome = decision.promoted, decision.reason
-        card = model_card(name, number, {**tags, **changed}, metrics, kind, *outcome)
+        looks = selection(before + (JUDGED in decision.numbers))
+        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
         client.update_model_version(name, number, card[:LONGEST_CARD])
         client.set_registered_model_alias(name, "challenger", number)
 
-    promoted, reason, _, drift = contest(client, name, number, judged, noted)
-    logger.info("%s version %s %s: %s", name, number, "is the new champion" if promoted else "is a challenger", reason)
+    promoted, reason, numbers, drift = contest(client, name, number, judged, noted)
+    standing = "is the new champion" if promoted else "is a challenger"
+    logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
     if drift:
         logger.info("since the champion's data: %s", sentence_of(drift))
-    return {"name": name, "version": number, "champion": promoted, "reason": reason, "drift": drift}
+    version = {"name": name, "version": number, "champion": promoted, "verdict": alone.words, "reason": reason}
+    return {**version, "selection": selection(before + (JUDGED in numbers)), "drift": drift}
 
 
 def begun(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:

@@ -90,7 +90,7 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
             raise
         raise GoneError(
             f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: kedro champion lists those "
-            f"that there are"
+            f"that there are, and kedro promote makes one of them the champion"
         ) from error
 
 

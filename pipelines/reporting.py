@@ -81,10 +81,11 @@ def report(
             evaluation=evaluation,
             finetuned=_finetuned(folder / FINETUNED, method, summary["data_digest"]),
             provenance=provenance_of(run, version),
+            standing=standing_of(version),
             parameters=(ingestion, augmentation, pretraining, evaluation, registration),
         )
     )
-    tell(method, summary, metrics, folder)
+    tell(method, summary, metrics, version, folder)
     return page
 
 
@@ -96,22 +97,28 @@ def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
 
 
-def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], folder: Path) -> None:
-    """The numbers that matter, and where to read on."""
-    logger.info("%s", _closing(method, summary["source"], metrics))
+def standing_of(version: dict[str, Any]) -> str:
+    """What the gate made of a run, in sentences."""
+    became = "It became the champion" if version["champion"] else "It is a challenger"
+    return " ".join(filter(None, [f"{became}: {version['reason']}.", version["selection"]]))
+
+
+def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], version: dict[str, Any], folder: Path) -> None:
+    """What the encoder is worth, the numbers that matter, and where to read on."""
+    standing = "the champion" if version["champion"] else "a challenger"
+    start = f"{method} on {summary['source']}, {standing}: {version['verdict']}"
+    logger.info("%s; %s", start, _numbers(metrics))
     logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
     logger.info("all runs: %s", _where_runs_are())
 
 
-def _closing(method: str, source: str, metrics: dict[str, Any]) -> str:
+def _numbers(metrics: dict[str, Any]) -> str:
     """The three numbers that matter."""
-    start = f"{method} on {source}:"
     if metrics["linear_probe_accuracy"] is None:
-        health = {"embedding std": metrics["embedding_std"], "RankMe": metrics["rankme"]}
-        return f"{start} {', '.join(f'{name} {value:.2f}' for name, value in health.items())}, no labels to test with"
+        return f"embedding std {metrics['embedding_std']:.2f}, RankMe {metrics['rankme']:.2f}"
     few = [f"{in_words(setting)} {each['mean']:.1%}" for setting, each in metrics["few_label"].items()][:1]
     rest = [f"linear probe {metrics['linear_probe_accuracy']:.1%}", f"kNN {metrics['knn_accuracy']:.1%}"]
-    return f"{start} {', '.join(few + rest)}"
+    return ", ".join(few + rest)
 
 
 def _where_runs_are() -> str:

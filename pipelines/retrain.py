@@ -258,8 +258,12 @@ def _report(project: Path, client: MlflowClient, method: str, version: dict[str,
     """For a pull request: the decision, the numbers, a figure, and what has changed since the champion."""
     found = registry.find(client, version["name"], version["version"])
     metrics = json.loads((project / f"data/08_reporting/{method}/metrics.json").read_text())
-    standing = "is the new champion" if version["champion"] else "is a challenger; the champion stays"
-    lines = [f"# {version['name']} version {version['version']} {standing}", f"{version['reason']}."]
+    stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
+    standing = "is the new champion" if version["champion"] else f"is a challenger; {stays}"
+    lines = [
+        f"# {version['name']} version {version['version']} {standing}",
+        f"{version['verdict']}; {version['reason']}.",
+    ]
     if "drift" in found.tags:
         lines.append(f"Since the champion's data: {found.tags['drift']}.")
     lines += _figure(metrics)

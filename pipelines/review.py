@@ -15,8 +15,10 @@ from mlflow.tracking import MlflowClient
 from pipelines import registry
 from pipelines.git import COMMIT, git, is_dirty
 from pipelines.parameters import flatten
+from pipelines.promotion import TEST_SAMPLE, judged_on
 from pipelines.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
+from unlabeled.verdict import selection
 
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
 MOST_COMMITS = 20
@@ -51,6 +53,12 @@ def row_of(version: ModelVersion) -> dict[str, str]:
         "age": _age(version.creation_timestamp / 1000),
         "aliases": ", ".join(version.aliases),
     }
+
+
+def selection_of(found: list[ModelVersion]) -> str:
+    """What it does to the champion's accuracy that its test images have judged others; empty where they have not."""
+    champions = [each for each in found if "champion" in each.aliases]
+    return selection(judged_on(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
 
 
 def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
@@ -138,7 +146,7 @@ def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> s
 
 def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
     from unlabeled.evaluate import in_order
-    from unlabeled.significance import paired_bootstrap
+    from unlabeled.significance import paired_difference
 
     keys = {"linear probe": "linear_probe_accuracy", "kNN": "knn_accuracy"}
     lines = [f"{what}: {_accuracy(first.tags, key)} → {_accuracy(second.tags, key)} %" for what, key in keys.items()]
@@ -146,9 +154,8 @@ def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
         return [*lines, "measured on other data or by another protocol: the two do not compare"]
     answers = [registry.recorded(each, ANSWERS) for each in (first, second)]
     if all(each is not None and len(each) for each in answers):
-        gain = paired_bootstrap(*(in_order(each).right.to_numpy() for each in reversed(answers)))
-        interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-        lines.append(f"on the same test images: {100 * gain.mean:+.1f} points {interval}, p = {gain.p_value:.2g}")
+        gain = paired_difference(*(in_order(each).right.to_numpy() for each in reversed(answers)))
+        lines.append(f"on the same test images: {gain}")
     return lines
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_of_others
-from pipelines.reporting import GIVEN, provenance_of, tell
+from pipelines.reporting import GIVEN, provenance_of, standing_of, tell
 from pipelines.stage import stage
 from unlabeled.config import Registration
 from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretraining, PairsIngestion
@@ -59,11 +59,12 @@ def report(
         evaluation=evaluation,
         finetuned={},
         provenance=provenance_of(run, version),
+        standing=standing_of(version),
         parameters=(ingestion, augmentation, pretraining, evaluation, registration),
     )
     found = retrieval(evidence, shown)
     page = build_report(evidence, [found] if found else [])
-    tell(run["method"], summary, metrics, folder)
+    tell(run["method"], summary, metrics, version, folder)
     return page
 
 

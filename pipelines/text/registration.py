@@ -51,6 +51,7 @@ def register(
         "An encoder of texts",
         f"{summary['documents']:,} documents of {summary['source']}",
         '["a text", "another one"])',
+        "passages",
     )
     blocks = (pretraining, evaluation, config)
     return enter(encoder, log, kind, metrics, predictions, texts, manifest, summary, run, provenance, *blocks)

@@ -53,6 +53,7 @@ def register(
         f"{summary['clips']:,} clips of {summary['source']} ({summary['frames']} frames of {summary['image_size']}², "
         f"{summary['seconds']:g} s of sound at {summary['rate']:,} Hz)",
         'pandas.DataFrame({"video": [file.read_bytes()]}))',
+        "clips",
     )
     blocks = (pretraining, evaluation, config)
     return enter(encoder, log, kind, metrics, predictions, frames, manifest, summary, run, provenance, *blocks)

@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_of_others
-from pipelines.reporting import GIVEN, provenance_of, tell
+from pipelines.reporting import GIVEN, provenance_of, standing_of, tell
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Registration
 from unlabeled.video.config import Spectrograms, VideoIngestion, VideoPretraining
@@ -56,11 +56,12 @@ def report(
             evaluation=evaluation,
             finetuned={},
             provenance=provenance_of(run, version),
+            standing=standing_of(version),
             parameters=(ingestion, augmentation, pretraining, evaluation, registration),
             shown=shown,
         )
     )
-    tell(run["method"], summary, metrics, folder)
+    tell(run["method"], summary, metrics, version, folder)
     return page
 
 

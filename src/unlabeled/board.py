@@ -12,7 +12,7 @@ from unlabeled import charts
 from unlabeled.config import in_words
 from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
-from unlabeled.significance import Difference, holm, paired_bootstrap, wilson_interval
+from unlabeled.significance import Difference, holm, paired_difference, wilson_interval
 from unlabeled.verdict import NAMES, curve, over_draws
 
 NBSP = "\u00a0"
@@ -146,14 +146,14 @@ def _significance(source: str, ranked: list[Entry], tested: int) -> Section:
     }
     names = list(answers)
     pairs = list(combinations(names, 2))
-    tests = [paired_bootstrap(answers[one], answers[other]) for one, other in pairs]
+    tests = [paired_difference(answers[one], answers[other]) for one, other in pairs]
     real = holm([test.p_value for test in tests])
     told = {pair: (test, sure) for pair, test, sure in zip(pairs, tests, real, strict=True)}
     rows = [[one, *(_cell(told, one, other) for other in names[1:])] for one in names[:-1]]
     caption = (
         f"By how many points the linear probe of the row is more often right than that of the column, on the same "
-        f"{tested} test images. ★: significant at 5 % by a paired bootstrap over images, for all {len(pairs)} pairs "
-        f"together (Holm)."
+        f"{tested} test images. ★: significant at 5 % by McNemar's exact test, for all {len(pairs)} pairs together "
+        f"(Holm)."
     )
     blocks: list[Block] = [Table(["", *names[1:]], rows, caption)]
     if not any(real):

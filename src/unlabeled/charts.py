@@ -81,8 +81,8 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
         return _chart(
             figure,
             f"Accuracy over labels a class. {said}.",
-            "Bands: mean ± standard deviation over draws of the labels; at the right end all labels, with the 95 % "
-            f"interval that the number of test {unit} leaves.",
+            "Bands: mean ± standard deviation over draws of the labels, no narrower than the 95 % interval that the "
+            f"number of test {unit} leaves; at the right end all labels, with that interval.",
         )
 
 

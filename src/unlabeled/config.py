@@ -29,6 +29,9 @@ PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
 """A probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
 """The keys of `augmentation` that are cached."""
+POINT = 1e-3
+"""Spread of an embedding (as `health.embedding_std` measures it) that is one point. Equal images have up to 1.5e-7, by
+rounding; copies of one image with noise of 3/255 have .007 to .019 in untrained networks of every architecture."""
 RAW = "data/01_raw"
 """The folder of what is ingested."""
 SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
@@ -287,7 +290,7 @@ class Pretraining(Block):
     """Epochs between looks at kNN accuracy and collapse."""
     min_embedding_std: Annotated[float, Field(ge=0)] = 0.05
     """Below it, and below half of the untrained network's, the run has collapsed (1: spread as evenly as noise; 0:
-    every image has the same embedding)."""
+    every image has the same embedding). A spread below POINT is a collapse whatever the untrained network's was."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
     """At least so many between two checkpoints, and more where a large one would take over a fiftieth of the time;
     0: one after each step."""
@@ -298,7 +301,7 @@ class Pretraining(Block):
         (Features after a ReLU, and a transformer's, may lie close together without any training.)
         """
         least = self.min_embedding_std
-        return embedding_std < (least if untrained is None else min(least, untrained / 2))
+        return embedding_std < (least if untrained is None else min(least, max(untrained / 2, POINT)))
 
 
 class Evaluation(Block):
@@ -381,11 +384,14 @@ class Registration(Block):
     block: ClassVar[str] = "registration"
     model_name: Name | None = None
     """None: `unlabeled-<source>`."""
+    must_beat_baselines: bool = True
+    """A champion has to be better than every baseline, beyond their intervals, with some number of labels."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """How unlikely it has to be, by a paired bootstrap over the test images, that a challenger's linear probe is no
-    better than the champion's."""
+    """Bounds the chance that one set of test images ever makes a champion of a challenger that is no better, however
+    many it judges. A challenger's linear probe has to be right more often than the champion's, with a two-sided
+    p-value of McNemar's exact test below the level; the k-th on these test images, below 2 level / (k (k + 1))."""
     max_class_drop: Probability = 0.05
-    """How much worse the challenger may be on any class."""
+    """How much worse the challenger may be on any class; a larger drop blocks it where the drop is itself sure."""
     require_git: bool = True
     """Refuse to run outside a git repository: a version without its commit cannot be reproduced."""
 

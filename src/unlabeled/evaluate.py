@@ -21,7 +21,7 @@ from unlabeled.arrays import replace_file
 from unlabeled.config import Evaluation, in_words
 from unlabeled.encoders import ImageEncoder, Saved, untrained
 from unlabeled.networks import random_rotation
-from unlabeled.probe import Labels, LinearProbe, measure
+from unlabeled.probe import Labels, LinearProbe, measure, why_untested
 from unlabeled.progress import bar
 from unlabeled.reuse import made_by
 
@@ -59,6 +59,7 @@ def measure_all(
     config: Evaluation,
     baselines: dict[str, Callable[[], np.ndarray]],
     memory: Path | None = None,
+    unit: str = "images",
 ) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
     """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
     train = features[(manifest.split == "train").to_numpy()]
@@ -74,7 +75,7 @@ def measure_all(
                 progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
         _tell(metrics)
     else:
-        logger.info("too few labels to probe with: the accuracies are left out, and the encoder is kept all the same")
+        logger.info("no accuracy is measured, and the encoder is kept all the same: %s", why_untested(manifest, unit))
     tensor = torch.from_numpy(train)
     metrics |= {
         "embedding_std": health.embedding_std(tensor),

@@ -258,7 +258,7 @@ def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tup
     """Numbers the classes, keeps copies of test images out of training, and stops where too little is left.
 
     Args:
-        manifest: With the columns sha256, label and split.
+        manifest: With the columns sha256, label and split, and checksum where pixels are stored.
         rare_labels: As in `Ingestion`.
         unit: What a row is, for the messages.
 
@@ -266,10 +266,15 @@ def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tup
         The manifest with the column target, and the names of the classes.
 
     Raises:
-        DataError: Fewer than two rows, none of them to train on, or a class with a single one.
+        DataError: Fewer than two different rows, none of them to train on, or a class with a single one.
     """
     if len(manifest) < 2:
         raise DataError(f"found {len(manifest) or 'no'} {unit}, and needs two at least to learn what tells them apart")
+    if manifest["checksum" if "checksum" in manifest else "sha256"].nunique() < 2:
+        raise DataError(
+            f"found {len(manifest)} files, all of one {unit}, and needs two different {unit}s at least to learn what "
+            f"tells them apart"
+        )
     for held_out, others in (("test", ["train", "validation"]), ("validation", ["train"])):
         copies = manifest.sha256.isin(manifest.sha256[manifest.split == held_out])
         manifest.loc[copies & manifest.split.isin(others), "split"] = "excluded"

@@ -45,6 +45,30 @@ class Labels:
         """Whether there are two classes to learn, and something to test on."""
         return len(self.test) > 0 and len(np.unique(self.targets[self.train])) > 1
 
+    def counts(self) -> tuple[int, int, int]:
+        """How many rows there are to train on, of how many classes, and how many rows to test on."""
+        return len(self.train), len(np.unique(self.targets[self.train])), len(self.test)
+
+
+def why_untested(manifest, unit: str = "images") -> str:
+    """Why no accuracy can be measured, as a clause; empty where the labels suffice.
+
+    Args:
+        manifest: With the columns target, split and label.
+        unit: What a row is, in the plural.
+    """
+    labels, known = Labels.of(manifest), manifest.target >= 0
+    if labels.suffice():
+        return ""
+    if not known.any():
+        return "there are no labels to test with"
+    if manifest.target[known].nunique() == 1:
+        name = manifest.label[known].iloc[0]
+        return f"all labelled {unit} are of one class, {name!r}: there is nothing to tell apart"
+    if not len(labels.test):
+        return f"no test {unit} have a label"
+    return f"the labelled training {unit} are of fewer than two classes"
+
 
 @dataclass(frozen=True)
 class LinearProbe:

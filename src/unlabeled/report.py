@@ -1,7 +1,7 @@
 """The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ from unlabeled.page import (
 )
 from unlabeled.probe import Labels, LinearProbe, nearest
 from unlabeled.saliency import smooth_gradients
-from unlabeled.verdict import NAMES, Accuracy, curve, over_draws, verdict
+from unlabeled.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
 from unlabeled.views import Views
 
 MAPPED = 600
@@ -66,9 +66,11 @@ class Evidence:
         finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
         provenance: What is needed to repeat the run, by name.
         parameters: The blocks that the run was made with.
+        standing: What the gate made of it, in sentences.
     """
 
     unit: ClassVar[str]
+    standing: str = field(default="", kw_only=True)
     method: str
     manifest: pd.DataFrame
     summary: dict[str, Any]
@@ -145,25 +147,18 @@ Curves = dict[str, list[Accuracy]]
 
 def curves_of(evidence: Evidence) -> Curves:
     """Of the encoder and of the baselines; empty without labels."""
-    if evidence.probe is None:
-        return {}
-    labels = evidence.labels
-    counts = len(labels.train), len(np.unique(labels.targets[labels.train])), len(labels.test)
-    kinds = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
-    return {name: curve(numbers, *counts) for name, numbers in kinds.items()}
+    return {} if evidence.probe is None else all_curves(evidence.metrics, *evidence.labels.counts())
 
 
 def verdict_of(evidence: Evidence, curves: Curves) -> str:
+    """What the encoder is worth by itself, the numbers behind that, and what the gate made of it."""
+    words = worth(evidence.metrics, evidence.manifest, evidence.pretraining, evidence.unit).words
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
-        return verdict(curves["encoder"], baselines, evidence.unit)
-    spread_, rank = evidence.metrics["embedding_std"], evidence.metrics["rankme"]
-    alive = "has collapsed" if diagnosis.collapse(evidence.metrics, evidence.pretraining) else "is alive"
-    return (
-        f"There are too few labels to say how accurate the encoder is. Its embedding {alive}: a standard "
-        f"deviation of {spread_:.2f}, where 1 is as spread as can be, and {rank:.0f} effective dimensions of "
-        f"{evidence.features.shape[1]}."
-    )
+        numbers = with_fewest_labels(curves["encoder"], baselines)
+    else:
+        numbers = f"It uses {evidence.metrics['rankme']:.0f} effective dimensions of {evidence.features.shape[1]}"
+    return " ".join(filter(None, [f"{words[0].upper()}{words[1:]}. {numbers}.", evidence.standing]))
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:

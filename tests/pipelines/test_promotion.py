@@ -1,41 +1,57 @@
 """The gate, on a registry in SQLite with real encoders in it."""
 
+import hashlib
 import shutil
+from functools import cache
+from typing import NamedTuple
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from pipelines import registry
-from pipelines.promotion import ATTEMPTS, Decision, contest, judge
-from unlabeled.config import Evaluation, Pretraining, Registration
+from pipelines.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
+from unlabeled.config import Evaluation, Registration
+from unlabeled.significance import chance_of_gain, level_left
+from unlabeled.verdict import Worth
 
 NAME = "unlabeled-digits"
 PROTOCOL = Evaluation(draws=2, shots=(1, 5), fractions=(0.1,), regularisation=(0.01, 0.1))
 """That of the trained project."""
+BETTER = Worth("better than every baseline")
 AS_SURE = Registration(level=0.9, max_class_drop=1.0)
 """A gate that a better guess passes."""
 
 
 @pytest.fixture
 def gate(trained):
-    """A function from changed answers, metrics and tags to a decision, against the champion of the trained project."""
+    """A function from changed answers, worth and tags to a decision, against the champion of the trained project."""
     mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
     images = np.load(trained.path / "data/02_intermediate/images.npy")
     manifest = pd.read_parquet(trained.path / "data/02_intermediate/manifest.parquet")
     classes = trained.json("data/02_intermediate/summary.json")["classes"]
     measured = trained.json("data/08_reporting/byol/metrics.json")
 
-    def judged(answers=None, name=NAME, config=None, tags=None, **metrics):
+    def judged(answers=None, name=NAME, config=None, tags=None, worth=BETTER, before=0):
         given = {"data_digest": measured["data_digest"], "protocol": PROTOCOL.digest()} | (tags or {})
-        compared = (images, manifest, classes, given, Pretraining(), PROTOCOL, config or Registration())
+        compared = (images, manifest, classes, given, PROTOCOL, config or Registration())
         answers = judged.answers if answers is None else answers
-        return judge(registry.champion(mlflow.MlflowClient(), name), measured | metrics, answers, *compared)
+        return judge(registry.champion(mlflow.MlflowClient(), name), worth, before, answers, *compared)
 
     judged.answers = pd.read_parquet(trained.path / "data/08_reporting/byol/predictions.parquet")
     judged.score = measured["linear_probe_accuracy"]
     return judged
+
+
+def answers_of(right, targets=None):
+    """Answers that are right so often."""
+    targets = np.zeros(len(right), int) if targets is None else targets
+    contents = [f"{i:06x}" for i in range(len(right))]
+    said = np.where(right, targets, targets + 1)
+    return pd.DataFrame({"row": range(len(right)), "sha256": contents, "target": targets, "predicted": said})
 
 
 def mended(answers, count=None):
@@ -66,9 +82,30 @@ def test_who_is_surely_better_wins(gate):
 
 
 def test_who_may_be_better_by_chance_does_not(gate):
-    promoted, reason, *_ = gate(mended(gate.answers, 1))
-    assert not promoted and "which is not surely better (registration.level=0.05)" in reason
-    assert gate(mended(gate.answers, 1), config=AS_SURE).promoted
+    promoted, reason, numbers, _ = gate(mended(gate.answers, 5))
+    assert not promoted and numbers["gate.p_value"] == pytest.approx(0.0625)
+    least = (
+        f"which is not surely better: that takes at least 6 more right answers (+{600 / len(gate.answers):.1f} points"
+    )
+    assert f"{least}; registration.level=0.05)" in reason
+    assert gate(mended(gate.answers, 5), config=AS_SURE).promoted
+
+
+def test_the_more_challengers_the_test_images_have_judged_the_surer_one_has_to_be(gate):
+    assert gate(mended(gate.answers, 6)).promoted
+    promoted, reason, numbers, _ = gate(mended(gate.answers, 6), before=3)
+    assert not promoted and numbers["gate.level"] == pytest.approx(0.005)
+    assert "takes at least 9 more right answers" in reason
+    assert "registration.level=0.05, of which 0.005 is left for challenger 4 on these test images)" in reason
+
+
+def test_where_the_test_images_cannot_tell_the_reason_says_so():
+    champion = answers_of(np.arange(370) >= 2)
+    promoted, reason, *_ = _weigh(answers_of(np.ones(370, bool)), champion, ["a"], "version 1", "", 0, Registration())
+    assert not promoted and reason.endswith(
+        "p = 0.5; these 370 test images cannot tell, for version 1 is wrong about 2 of them, and to be sure takes at "
+        "least 6 more right answers (+1.6 points; registration.level=0.05)"
+    )
 
 
 def test_without_labels_people_decide(gate):
@@ -80,21 +117,104 @@ def test_who_is_worse_does_not_even_where_nothing_has_to_be_sure(gate):
     assert not gate(spoiled(gate.answers, 3), config=AS_SURE).promoted
 
 
-def test_who_is_better_but_worse_on_a_class_does_not(gate):
-    wrong = gate.answers.target[gate.answers.target != gate.answers.predicted]
-    answers = mended(gate.answers)
-    victim = answers.index[~answers.target.isin(wrong)][0]
-    answers.loc[victim, "predicted"] = (answers.target[victim] + 1) % 10
-    strict, lenient = (Registration(level=0.99, max_class_drop=drop) for drop in (0.0, 1.0))
-    promoted, reason, numbers, _ = gate(answers, config=strict)
-    assert numbers["gate.difference"] > 0 and numbers["gate.worst_class"] == str(answers.target[victim])
-    assert not promoted and f"but {answers.target[victim]} is told" in reason and "max_class_drop=0)" in reason
-    assert gate(answers, config=lenient).promoted
+def worse_on_a_class(lost):
+    """Answers of a champion and of a challenger that is better on the whole, and worse about `lost` of the 40 of a."""
+    targets = np.repeat([0, 1], [40, 160])
+    old, new = np.ones(200, bool), np.ones(200, bool)
+    old[40:100], new[:lost] = False, False
+    return answers_of(new, targets), answers_of(old, targets), ["a", "b"], "version 1", "", 0
 
 
-def test_a_collapsed_encoder_is_never_promoted(gate):
-    promoted, reason, *_ = gate(mended(gate.answers), embedding_std=0.01)
-    assert not promoted and "collapsed" in reason
+def test_who_is_better_but_surely_worse_on_a_class_does_not():
+    promoted, reason, numbers = _weigh(*worse_on_a_class(12), Registration())[:3]
+    assert numbers["gate.difference"] > 0 and numbers["gate.worst_class"] == "a" and not promoted
+    assert reason.endswith("; but a is told 30.0 points worse (p = 0.00024; registration.max_class_drop=0.05)")
+    assert _weigh(*worse_on_a_class(12), Registration(max_class_drop=0.3)).promoted
+
+
+def test_a_drop_that_may_be_chance_blocks_nobody():
+    promoted, _, numbers, _ = _weigh(*worse_on_a_class(4), Registration())
+    assert promoted and numbers["gate.worst_drop"] == 0.1
+
+
+def ease(accuracy):
+    """What an encoder of this accuracy adds to the logits of images whose hardness has a standard deviation of 2."""
+    hardness = 2 * norm.ppf((np.arange(400) + 0.5) / 400)
+    return brentq(lambda logit: (1 / (1 + np.exp(hardness - logit))).mean() - accuracy, -15, 15)
+
+
+def right_about(random, images, accuracies, trials=1):
+    """Whether encoders are right about images, each as hard for all of them: (trials, encoders, images)."""
+    hardness = random.normal(0, 2, (trials, 1, images))
+    eases = np.array([*map(ease, accuracies)])[:, None]
+    return random.random((trials, len(eases), images)) < 1 / (1 + np.exp(hardness - eases))
+
+
+def test_of_many_classes_one_that_is_truly_better_is_promoted():
+    targets, classes, promoted = np.arange(10_000) % 100, [*map(str, range(100))], 0
+    for old, new in right_about(np.random.default_rng(0), 10_000, (0.7, 0.75), trials=20):
+        compared = answers_of(new, targets), answers_of(old, targets)
+        promoted += _weigh(*compared, classes, "version 1", "", 0, Registration()).promoted
+    assert promoted >= 18
+
+
+@pytest.mark.parametrize("change, least, most", [(0.0, 0, 10), (-0.3, 190, 200)])
+def test_a_class_that_is_truly_worse_blocks_and_no_other_does(change, least, most):
+    random, targets = np.random.default_rng(1), np.repeat(np.arange(10), 100)
+    blocked, changed = 0, right_about(random, 100, (0.8, 0.8 + change), trials=200)
+    for both, (old, new) in zip(right_about(random, 1000, (0.8, 0.8), trials=200), changed, strict=True):
+        both[:, :100] = old, new
+        drops = _drops(both[1], both[0], targets, [*map(str, range(10))], Registration())
+        blocked += any(drop.blocks for drop in drops)
+    assert least <= blocked <= most
+
+
+@cache
+def chance_of(wins, losses):
+    return 2 * chance_of_gain(np.repeat([1, -1], [wins, losses]))
+
+
+@pytest.mark.parametrize("images, accuracy", [(370, 0.97), (370, 0.9), (2000, 0.6)])
+def test_of_ten_equal_challengers_hardly_ever_one_takes_the_place(images, accuracy):
+    right = right_about(np.random.default_rng(2), images, [accuracy] * 11, trials=400)
+    wins, losses = ((right[:, 1:] & ~right[:, :1]).sum(2), (~right[:, 1:] & right[:, :1]).sum(2))
+    levels = [level_left(0.05, judged) for judged in range(10)]
+    promoted = [
+        any(w > lost and chance_of(w, lost) < level for w, lost, level in zip(*each, levels, strict=True))
+        for each in zip(wins.tolist(), losses.tolist(), strict=True)
+    ]
+    assert np.mean(promoted) <= 0.05
+
+
+class Version(NamedTuple):
+    """What the gate reads of a version in the registry."""
+
+    tags: dict[str, str]
+
+
+def test_versions_that_the_same_test_images_have_judged_are_counted():
+    def version(first, **tags):
+        contents = pd.DataFrame({"sha256": [hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, 500)]})
+        return Version({"test_sample": sample_of(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
+
+    judged = {"gate_p_value": "0.3"}
+    mine = version(0).tags["test_sample"]
+    assert judged_on([version(0, **judged), version(0), version(5, **judged), version(450, **judged)], mine) == 2
+    assert judged_on([Version({})], mine) == judged_on([version(0, **judged)], "") == 0
+
+
+@pytest.mark.parametrize("name", [NAME, "unlabeled-nothing-yet"])
+def test_who_does_not_beat_the_baselines_is_not_promoted_whether_there_is_a_champion_or_not(gate, name):
+    worth = Worth("not clearly better than the baselines with any number of labels", better=False)
+    promoted, reason, *_ = gate(mended(gate.answers), name=name, worth=worth)
+    assert not promoted and reason.endswith("better than every baseline (registration.must_beat_baselines)")
+    assert gate(mended(gate.answers), name=name, worth=worth, config=Registration(must_beat_baselines=False)).promoted
+
+
+@pytest.mark.parametrize("name", [NAME, "unlabeled-nothing-yet"])
+def test_what_tells_nothing_apart_is_never_promoted(gate, name):
+    worth = Worth("its embedding has collapsed", alive=False)
+    assert not gate(mended(gate.answers), name=name, worth=worth, config=AS_SURE).promoted
 
 
 def test_without_labels_the_champion_stays(gate):

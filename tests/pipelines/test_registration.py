@@ -48,13 +48,14 @@ def test_the_version_says_what_it_was_made_from(trained, version):
     assert version.tags["data_digest"] == metrics["data_digest"] and version.tags["seed"] == "0"
     assert len(version.tags[COMMIT]) == 40 and len(version.tags["protocol"]) == 16
     assert float(version.tags["linear_probe_accuracy"]) == metrics["linear_probe_accuracy"]
-    assert version.tags["decision"] == "there was no champion" and version.run_id == version.tags["training_run"]
+    assert version.tags["decision"].endswith("; there was no champion")
+    assert version.run_id == version.tags["training_run"]
 
 
 def test_the_version_has_a_model_card(trained, version):
     metrics = trained.json("data/08_reporting/byol/metrics.json")
     assert version.description.startswith("# unlabeled-digits, version 1\n")
-    assert "became **the champion**: there was no champion." in version.description
+    assert f"became **the champion**: {version.tags['decision']}." in version.description
     assert f"| this encoder | {100 * metrics['linear_probe_accuracy']:.1f} |" in version.description
     assert version.tags[COMMIT] in version.description
 
@@ -180,6 +181,31 @@ def test_a_run_that_is_no_better_leaves_the_champion(project):
     client = project.client()
     assert client.get_model_version_by_alias("unlabeled-digits", "champion").version == 1
     assert client.get_model_version_by_alias("unlabeled-digits", "challenger").version == 2
+
+
+def test_what_is_no_better_than_the_baselines_is_no_champion_and_everything_says_so_first(project):
+    project.set(registration={"must_beat_baselines": True})
+    result = project.kedro("--pipeline=pca")  # which is a baseline itself
+    assert result.exit_code == 0, result.output
+    client, output = project.client(), " ".join(result.output.split())
+    said = "not clearly better than the baselines with any number of labels"
+    reason = f"{said}; a champion has to be better than every baseline (registration.must_beat_baselines)"
+    version = client.get_model_version(NAME, "1")
+    assert version.aliases == ["challenger"] and version.tags["decision"] == reason
+    assert f"unlabeled-digits version 1 is a challenger: {reason}" in output
+    assert f"pca on digits, a challenger: {said}; one label a class" in output
+    assert f"When it was registered it became **a challenger**: {reason}." in version.description
+    page = (project.path / "data/08_reporting/pca/report.html").read_text()
+    assert (
+        f"{said.capitalize()}. With one label a class the encoder gets" in page and "It is a challenger: a cha" in page
+    )
+    told = " ".join(project.command("champion").output.split())
+    assert f"challenger: version 1: {reason}" in told and "have judged" not in told
+    assert "kedro promote makes one of them the champion" in " ".join(
+        project.kedro("--pipeline=embed", "--params=embed.path=data").output.split()
+    )
+    assert project.command("promote", "1").exit_code == 0
+    assert client.get_model_version_by_alias(NAME, "champion").version == 1
 
 
 def test_a_name_of_ones_own(project):

@@ -230,6 +230,17 @@ def test_data_of_others_that_cannot_be_fetched_are_not_undone(retrained, colleag
     assert len(list((retrained.path / "data/01_raw/photos").rglob("*.png"))) == 348
 
 
+def test_a_first_version_that_is_no_better_than_the_baselines_leaves_no_champion(retrained):
+    retrained.set(registration={"must_beat_baselines": True, "model_name": "beats-nothing"})
+    result = retrain(retrained, "--no-push")
+    assert result.returncode == KEPT, result.stdout + result.stderr
+    assert report(retrained).startswith(
+        "# beats-nothing version 1 is a challenger; there is no champion yet\n\nnot clear"
+    )
+    retrained.set(registration={"must_beat_baselines": False, "model_name": None})
+    retrained.commit("as it was")
+
+
 def test_a_version_of_another_model_is_new_whatever_its_number(retrained):
     retrained.set(ingestion={"source": "digits", "path": None, "fraction": 0.3})
     result = retrain(retrained)

@@ -243,7 +243,17 @@ def test_the_blocks_can_be_had_without_the_heavy_libraries():
 
 @pytest.mark.parametrize(
     "spread, untrained, collapsed",
-    [(0.04, None, True), (0.06, None, False), (0.04, 0.5, True), (0.04, 0.06, False), (0.02, 0.06, True)],
+    [
+        (0.04, None, True),
+        (0.06, None, False),
+        (0.04, 0.5, True),
+        (0.04, 0.06, False),
+        (0.02, 0.06, True),
+        (0.007, 0.008, False),  # a burst of one scene
+        (0.0, 0.0, True),  # one image many times: a point, as it was before any training
+        (1.5e-7, 1.5e-7, True),  # by rounding
+    ],
 )
 def test_a_collapse_is_a_spread_below_the_threshold_and_far_below_the_untrained_one(spread, untrained, collapsed):
     assert Pretraining(min_embedding_std=0.05).is_collapsed(spread, untrained) is collapsed
+    assert not Pretraining(min_embedding_std=0).is_collapsed(spread, untrained)  # asked to let it pass

@@ -169,7 +169,7 @@ def test_without_labels_the_accuracies_are_left_out_in_one_sentence(data, caplog
     assert metrics["linear_probe_accuracy"] is metrics["knn_accuracy"] is probe is None
     assert metrics["few_label"] == metrics["baselines"] == {}
     assert metrics["embedding_std"] > 0 and features.shape[0] == 300
-    assert len(caplog.records) == 1 and "too few labels to probe with" in caplog.text
+    assert len(caplog.records) == 1 and "kept all the same: there are no labels to test with" in caplog.text
 
 
 def test_labels_of_some_images_will_do(evaluated, data):

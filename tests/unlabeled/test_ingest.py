@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +121,13 @@ def test_mean_and_std_are_numpys_of_what_is_no_test_image(tmp_path):
     np.testing.assert_allclose(result.summary["std"], seen.std((0, 2, 3)), atol=1e-6)
 
 
-def test_images_that_are_all_of_one_colour_have_a_std_to_divide_by(tmp_path):
+def test_channels_that_are_the_same_in_all_images_have_a_std_to_divide_by(tmp_path):
     (tmp_path / "photos").mkdir()
     for value in range(5):
-        Image.new("RGB", (8, 8 + value), "red").save(tmp_path / "photos" / f"{value}.png")
+        Image.new("RGB", (8, 8), (255, 50 * value, 0)).save(tmp_path / "photos" / f"{value}.png")
     summary = ingested(tmp_path / "photos", test_fraction=0.0).summary
-    assert summary["mean"] == [1, 0, 0] and summary["std"] == pytest.approx([1 / 255] * 3, abs=1e-6)
+    assert summary["mean"] == pytest.approx([1, 100 / 255, 0], abs=1e-6)
+    assert summary["std"] == pytest.approx([1 / 255, 50 * 2**0.5 / 255, 1 / 255], abs=1e-6)
 
 
 @pytest.mark.parametrize("validation, test", [(0, 0), (0, 0.2), (0.1, 0.2), (0.3, 0), (0.3, 0.6)])
@@ -574,6 +576,17 @@ def test_two_images_are_the_least(tmp_path, count, found):
     assert refusal(tmp_path / "a.parquet") == message
 
 
+def test_copies_of_one_image_are_one_image_however_they_are_saved(tmp_path):
+    root = tmp_path / "photos"
+    for name, compression in product("ab", range(8)):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        noise(0).save(root / name / f"{compression}.png", compress_level=compression)
+    start = "found 16 files, all of one image, and needs two different images at least"
+    assert refusal(root).startswith(start)
+    noise(1).save(root / "a" / "another.png")
+    assert len(ingested(root, test_fraction=0, validation_fraction=0).images) == 17
+
+
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
@@ -705,11 +718,12 @@ def test_a_folder_that_cannot_be_written_to_is_an_os_error(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process's memory is read on Linux")
 @pytest.mark.parametrize("source", ["image_folder", "parquet"])
 def test_memory_does_not_grow_with_the_images(tmp_path, source):
-    photo, random = encoded(noise(0, 32, 32).resize((256, 256)), "JPEG"), np.random.default_rng(0)
+    photos, random = [encoded(noise(i, 32, 32).resize((256, 256)), "JPEG") for i in range(2)], np.random.default_rng(0)
     count = max(256, 64 * os.cpu_count())  # more than are ever under way
     peaks = {}
     for total in (count, 4 * count):
-        files = [photo + random.bytes(30_000) for _ in range(total)]  # what follows the end of a JPEG is not looked at
+        # What follows the end of a JPEG is not looked at.
+        files = [photos[number % 2] + random.bytes(30_000) for number in range(total)]
         path = tmp_path / f"{total}.parquet"
         if source == "parquet":
             table = pa.table({"image": [{"bytes": file, "path": None} for file in files]})

@@ -19,6 +19,7 @@ from unlabeled.probe import (
     knn_votes,
     measure,
     nearest,
+    why_untested,
 )
 
 
@@ -424,6 +425,21 @@ def test_measure_gives_the_accuracies_of_its_parts():
 def test_labels_suffice_where_there_are_two_classes_and_something_to_test_on(targets, suffice):
     manifest = pd.DataFrame({"target": targets, "split": ["train", "train", "test", "test"]})
     assert Labels.of(manifest).suffice() is suffice
+    assert (why_untested(manifest.assign(label="cat")) == "") is suffice
+
+
+@pytest.mark.parametrize(
+    "targets, reason",
+    [
+        ([-1] * 4, "there are no labels to test with"),
+        ([0, 0, 0, -1], "all labelled clips are of one class, 'cat': there is nothing to tell apart"),
+        ([0, 1, -1, -1], "no test clips have a label"),
+        ([0, 0, 0, 1], "the labelled training clips are of fewer than two classes"),
+    ],
+)
+def test_why_nothing_can_be_tested_is_said(targets, reason):
+    manifest = pd.DataFrame({"target": targets, "split": ["train", "train", "test", "test"], "label": "cat"})
+    assert why_untested(manifest, "clips") == reason
 
 
 def test_labels_know_the_labelled_rows_of_each_split():

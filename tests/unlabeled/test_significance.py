@@ -1,13 +1,23 @@
+from itertools import product
+from math import comb
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, permutation_test
 
-from unlabeled.significance import holm, paired_bootstrap, wilson_interval
+from unlabeled.significance import chance_of_gain, fewest_wins, holm, paired_difference, wilson_interval
 
 
 def answers(n=200, first=0.8, second=0.6, seed=0):
     """Whether two encoders were right about each of n images, independently."""
     return tuple(np.random.default_rng(seed).random((2, n)) < np.array([[first], [second]]))
+
+
+def compared(n, wins, losses):
+    """Two encoders' answers to n images of which the first alone has some right, and the second alone others."""
+    first, second = np.ones(n, bool), np.ones(n, bool)
+    second[:wins], first[wins : wins + losses] = False, False
+    return first, second
 
 
 def test_the_interval_of_half_of_a_hundred_is_wilsons():
@@ -45,57 +55,127 @@ def slow_bootstrap(first, second, draws=3000):
     return np.array(drawn)
 
 
-@pytest.mark.parametrize("n, first, second", [(60, 0.7, 0.6), (200, 0.8, 0.6), (300, 0.5, 0.5)])
-def test_the_bootstrap_is_the_slow_loop(n, first, second):
+@pytest.mark.parametrize("n, first, second", [(60, 0.9, 0.6), (200, 0.8, 0.6), (300, 0.5, 0.5)])
+def test_the_interval_is_the_slow_bootstraps(n, first, second):
     both = answers(n, first, second)
-    drawn, found = slow_bootstrap(*both), paired_bootstrap(*both)
-    below, ties = (drawn < 0).mean(), (drawn == 0).mean()
+    drawn, found = slow_bootstrap(*both), paired_difference(*both)
     assert found.mean == pytest.approx(both[0].mean() - both[1].mean())
-    assert found[1:3] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.012)
-    assert found.p_value == pytest.approx(2 * min(below + ties / 2, 1 - below - ties / 2), abs=0.03)
+    assert found[1:3] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.017)
+
+
+@pytest.mark.parametrize(
+    "wins, losses, p_value",
+    [(3, 0, 0.25), (4, 0, 0.125), (5, 0, 0.0625), (6, 1, 0.125), (10, 3, 0.0923), (8, 0, 0.0078), (0, 3, 0.25)],
+)
+def test_few_answers_that_differ_are_weighed_exactly(wins, losses, p_value):
+    assert paired_difference(*compared(370, wins, losses)).p_value == pytest.approx(p_value, abs=5e-5)
+
+
+@pytest.mark.parametrize("wins, losses", [(0, 0), (1, 1), (40, 20), (300, 250), (3100, 2900)])
+def test_the_test_is_scipys(wins, losses):
+    theirs = binomtest(wins, wins + losses).pvalue if wins else 1
+    assert paired_difference(*compared(7000, wins, losses), draws=10).p_value == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("discordant", range(1, 31))
+def test_equal_encoders_are_told_apart_one_way_in_at_most_one_of_forty_cases(discordant):
+    told = 0
+    for wins in range(discordant + 1):
+        difference = paired_difference(*compared(40, wins, discordant - wins), draws=2)
+        told += comb(discordant, wins) * (difference.mean > 0 and difference.p_value < 0.05)
+    assert told / 2**discordant <= 0.025
+
+
+def test_the_interval_leaves_zero_out_just_where_the_test_does():
+    for n, wins, losses in [(n, w, lost) for n in (40, 370) for w in range(16) for lost in range(16)]:
+        found = paired_difference(*compared(n, wins, losses), draws=1000)
+        assert (found.low > 0 or found.high < 0) == (found.p_value < 0.05), (n, wins, losses, found)
 
 
 def test_swapping_the_two_turns_the_difference_round():
     first, second = answers(first=0.7, second=0.64)
-    one, other = paired_bootstrap(first, second), paired_bootstrap(second, first)
-    assert other.mean == -one.mean
+    one, other = paired_difference(first, second), paired_difference(second, first)
+    assert other.mean == -one.mean and other.p_value == pytest.approx(one.p_value)
     assert other[1:3] == pytest.approx((-one.high, -one.low), abs=0.01)
-    assert other.p_value == pytest.approx(one.p_value, abs=0.02) and 0.05 < one.p_value < 0.95
 
 
 def test_identical_answers_do_not_differ():
     first, _ = answers()
-    assert paired_bootstrap(first, first.copy()) == (0, 0, 0, 1)
+    assert paired_difference(first, first.copy()) == (0, 0, 0, 1)
 
 
 def test_as_many_gains_as_losses_are_chance():
     first = np.arange(100) % 2 == 0
-    found = paired_bootstrap(first, ~first)
-    assert found.mean == 0 and found.low < 0 < found.high and found.p_value > 0.9
-
-
-def test_a_clear_difference_has_the_smallest_p_value_there_is():
-    found = paired_bootstrap(*answers(500, 0.9, 0.5))
-    assert found.low > 0.3 and found.p_value == pytest.approx(1 / 10_000)
+    found = paired_difference(first, ~first)
+    assert found.mean == 0 and found.low < 0 < found.high and found.p_value == 1
 
 
 def test_what_both_get_right_or_wrong_tells_nothing():
     first, second = answers(100)
     same = np.ones(100, bool)
-    alone, diluted = paired_bootstrap(first, second), paired_bootstrap(np.r_[first, same], np.r_[second, same])
-    assert diluted.mean == pytest.approx(alone.mean / 2) and diluted.p_value == pytest.approx(alone.p_value, abs=0.01)
+    alone, diluted = paired_difference(first, second), paired_difference(np.r_[first, same], np.r_[second, same])
+    assert diluted.mean == pytest.approx(alone.mean / 2) and diluted.p_value == alone.p_value
 
 
 def test_the_seed_decides_the_draws():
     both = answers(first=0.7)
-    first, again, other = (paired_bootstrap(*both, draws=500, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (paired_difference(*both, draws=500, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_difference_reads_as_points_interval_and_p():
+    assert str(paired_difference(*compared(370, 3, 0))) == "+0.8 points [+0.0, +1.9], p = 0.25"
+    assert str(paired_difference(*compared(370, 80, 0))).endswith("p < 1e-12")
 
 
 @pytest.mark.parametrize("one, other", [(3, 4), (0, 0)])
 def test_answers_to_other_images_are_refused(one, other):
     with pytest.raises(ValueError, match=f"received answers to {one} and {other} images"):
-        paired_bootstrap(np.ones(one, bool), np.ones(other, bool))
+        paired_difference(np.ones(one, bool), np.ones(other, bool))
+
+
+def test_groups_of_one_are_no_groups():
+    both = answers()
+    numbers = np.random.default_rng(1).permutation(200)
+    assert paired_difference(*both, numbers) == paired_difference(*both)
+
+
+def test_every_combination_of_signs_is_counted():
+    gains = np.array([3, -1, 2, 2, 0, -4, 1])
+    sums = [np.dot(signs, gains) for signs in product([-1, 1], repeat=len(gains))]
+    assert chance_of_gain(gains) == pytest.approx(np.mean(np.array(sums) >= gains.sum()))
+
+
+def test_other_scores_are_compared_by_drawn_signs():
+    gains = np.random.default_rng(2).normal(0.3, 1, 40)
+    theirs = permutation_test((gains, np.zeros(40)), lambda a, b: np.mean(a - b), permutation_type="samples", rng=0)
+    assert 2 * chance_of_gain(gains) == pytest.approx(theirs.pvalue, abs=0.01)
+    found = paired_difference(gains, np.zeros(40))
+    assert found.mean == pytest.approx(gains.mean()) and found.p_value == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+def test_equal_encoders_that_err_by_group_are_told_apart_in_at_most_one_of_forty_cases():
+    random, groups, false = np.random.default_rng(3), np.repeat(np.arange(18), 5), np.zeros(2)
+    for _ in range(800):
+        right = random.random((2, 90)) < 1 / (1 + np.exp(-random.normal(0, 1.5, (2, 18)).repeat(5, 1)))
+        found = [paired_difference(*right, g, draws=2) for g in (groups, None)]
+        false += [difference.mean > 0 and difference.p_value < 0.05 for difference in found]
+    assert false[0] / 800 <= 0.04 and false[1] / 800 > 0.06  # 2.5 % and what 800 draws leave; without groups
+
+
+def test_intervals_of_groups_are_wider():
+    random, groups = np.random.default_rng(4), np.repeat(np.arange(30), 20)
+    first = random.random(600) < (random.random(30) < 0.6).repeat(20)
+    second = random.random(600) < 0.4
+    by_group, by_image = (paired_difference(first, second, g) for g in (groups, None))
+    assert by_group.mean == by_image.mean and by_group.high - by_group.low > 1.5 * (by_image.high - by_image.low)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.031250001, 0.03125, 0.01, 0.9])
+def test_fewer_wins_than_the_fewest_are_not_enough(level):
+    fewest = fewest_wins(level)
+    assert paired_difference(*compared(50, fewest, 0), draws=2).p_value < level
+    assert fewest == 1 or paired_difference(*compared(50, fewest - 1, 0), draws=2).p_value >= level
 
 
 def test_holm_is_the_example_worked_by_hand():

@@ -30,9 +30,8 @@ class Evaluated(NamedTuple):
 def evaluate(encoder: TextEncoder, method: str, manifest: pd.DataFrame, config: Evaluation) -> Evaluated:
     """Measures an encoder and its baselines: on the passages' labels, and on what the method was trained to do."""
     texts = manifest.text.tolist()
-    metrics, features, probe = measure_all(
-        encoder.embed(texts), manifest, config, _baselines(encoder, manifest, config)
-    )
+    baselines = _baselines(encoder, manifest, config)
+    metrics, features, probe = measure_all(encoder.embed(texts), manifest, config, baselines, unit="passages")
     splits = (texts_of(manifest, split) for split in ("train", "validation", "test"))
     metrics["language"], shown = load_method(method).assess(encoder, *splits)
     return Evaluated(metrics, features, probe, shown)

@@ -47,7 +47,7 @@ def evaluate(
         sounds: int16 (N, S).
     """
     baselines = baselines_of(encoder.first, frames, lambda: _pixels(frames), manifest, config)
-    metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines)
+    metrics, features, probe = measure_all(encoder.embed(frames), manifest, config, baselines, unit="clips")
     of_sounds = encoder.second.embed(sounds)
     metrics["sound"] = _measured_sound(encoder, of_sounds, sounds, manifest, config)
     validation, test = (np.flatnonzero(manifest.split == split) for split in ("validation", "test"))
