@@ -20,7 +20,7 @@ from unlabeled.networks import build_encoder, rebuild, spec_of
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each channel, of the training images scaled to [0, 1]."""
+    """Mean and standard deviation of each channel, of the images that are not test images, in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

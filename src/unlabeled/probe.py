@@ -165,9 +165,17 @@ def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int)
 
 
 def knn_votes(similarities: np.ndarray, targets: np.ndarray, classes: int, temperature: float) -> np.ndarray:
-    """Votes of neighbours, exp(similarity / temperature) each for its target; (Q, k) twice to (Q, classes)."""
-    votes = torch.zeros(len(targets), classes)
-    weights = (torch.from_numpy(similarities) / temperature).exp()
+    """Votes of neighbours for their targets, each exp((similarity − the row's largest) / temperature).
+
+    Args:
+        similarities: float32 (Q, k).
+        targets: int64 (Q, k).
+
+    Returns:
+        float32 (Q, classes); each row sums to at least 1.
+    """
+    votes, similar = torch.zeros(len(targets), classes), torch.from_numpy(similarities)
+    weights = ((similar - similar.amax(1, keepdim=True)) / temperature).exp()  # at most 1: nothing overflows
     return votes.scatter_add_(1, torch.from_numpy(targets), weights).numpy()
 
 

@@ -257,8 +257,19 @@ def test_votes_are_weighted_by_similarity():
     similarities, targets = np.float32([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]]), np.array([[0, 2, 2], [1, 1, 1]])
     votes = knn_votes(similarities, targets, 4, 0.5)
     e = np.exp
-    expected = [[e(1.8), 0, e(1.0) + e(0.2), 0], [0, e(0.6) + e(0.4) + e(0.2), 0, 0]]
+    expected = [[e(1.8), 0, e(1.0) + e(0.2), 0], [0, e(0.6) + e(0.4) + e(0.2), 0, 0]] / e([[1.8], [0.6]])
     np.testing.assert_allclose(votes, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 0.01, 0.0113, 0.07])
+def test_votes_of_close_neighbours_are_those_in_double_precision_however_low_the_temperature(temperature):
+    random = np.random.default_rng(0)
+    similarities = -np.sort(-random.uniform(0.98, 1, (200, 20)).astype(np.float32), axis=1)
+    targets = random.integers(0, 10, (200, 20))
+    weights = np.exp((similarities.astype(np.float64) - similarities.max(1, keepdims=True)) / temperature)
+    expected = np.zeros((200, 10))
+    np.add.at(expected, (np.arange(200)[:, None], targets), weights)
+    np.testing.assert_allclose(knn_votes(similarities, targets, 10, temperature), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_who_is_infinitely_far_has_no_vote():
