@@ -25,19 +25,19 @@ WATCHED = 512
 """Validation rows that each look during a training is of, where there are as many (see pretrain.embedding_monitor)."""
 IDENTICAL = 0.99
 """Correlation of two images' differences from the mean image, above which they are the same picture saved twice."""
+EVEN = 1.0
+"""Deviation of an image's levels, of 255, below which nothing on it could be recognised."""
 LEAKED = 0.005
 """Share of test images with a twin among the training images that moves an accuracy visibly."""
 SEARCHED = 3_000
 """Images at most whose neighbours are looked up for a rule, spread over the split."""
 NEIGHBOURS = 10
 """Images that are asked whether a label is right."""
-AGREED = 9
-"""Neighbours with one other label that contradict an image's own."""
-OVERLAP = 0.3
-"""Largest share of the nearest neighbours' errors that are so contradicted where labels are right and classes overlap,
-by simulation."""
-SURE = 0.01
-"""How unlikely the contradictions have to be with right labels."""
+OVERLAP = {9: 0.35, 8: 0.55}
+"""Largest share of the neighbours' errors in which at least so many of them agree on one other class, where labels are
+right and classes overlap (by simulation). The second finds what the first does not: a fifth of all labels wrong."""
+SURE = 0.025
+"""How unlikely the contradictions have to be with right labels, each time that they are counted."""
 SHOWN = 12
 """Rows at most that a finding lists."""
 
@@ -182,16 +182,19 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
     said = votes.argmax(1)
     told = np.bincount(given[said == given], minlength=len(classes)) >= np.bincount(given, minlength=len(classes)) / 2
     errors = (said != given) & told[given]
-    suspects = np.flatnonzero(errors & (votes.max(1) >= AGREED))
-    if _chance_of(len(suspects), int(errors.sum()), OVERLAP) > SURE:
+    contradicted = {agreed: np.flatnonzero(errors & (votes.max(1) >= agreed)) for agreed in OVERLAP}
+    sure = [n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= SURE]
+    if not sure:
         return None
+    agreed, suspects = sure[0], contradicted[sure[0]]
     listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:SHOWN]
-    share, split = 100 * len(suspects) / len(looked_at), errors.sum() - len(suspects)
+    share, split_votes = 100 * len(suspects) / len(looked_at), errors.sum() - len(suspects)
+    explained = OVERLAP[agreed] / (1 - OVERLAP[agreed]) * split_votes
     return Finding(
         "label noise",
         f"{len(suspects)} of {len(looked_at)} labels that were looked at ({share:.1f} %) are contradicted by at least "
-        f"{AGREED} of the {NEIGHBOURS} images most like theirs. Classes that overlap explain at most about "
-        f"{OVERLAP / (1 - OVERLAP) * split:.0f} of them.",
+        f"{agreed} of the {NEIGHBOURS} images most like theirs. Classes that overlap explain at most about "
+        f"{explained:.0f} of them.",
         "Look at these first: a wrong label in the test split costs accuracy that no encoder can win back.",
         "Northcutt et al. 2019, arXiv:1911.00068",
         [((int(looked_at[i]),), f"labelled {classes[given[i]]}, looks like {classes[said[i]]}") for i in listed],
@@ -233,12 +236,13 @@ def _least_gap(first: float, first_count: int, second: float, second_count: int)
 
 def _correlations(images: np.ndarray, first: np.ndarray, second: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Correlation of pairs of images, less the mean image, in [-1, 1]; 0 where one of them is even."""
-    rows = []
+    directions, shows = [], np.ones(len(first), bool)
     for each in (first, second):
         pixels = (images[each] - mean).reshape(len(each), -1)
-        rows.append(pixels - pixels.mean(1, keepdims=True))
-    lengths = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
-    return np.divide((rows[0] * rows[1]).sum(1), lengths, out=np.zeros(len(first), np.float32), where=lengths > 0)
+        pixels -= pixels.mean(1, keepdims=True)
+        directions.append(pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6))
+        shows &= images[each].std((1, 2, 3)) >= EVEN
+    return np.where(shows, (directions[0] * directions[1]).sum(1), 0)
 
 
 def _chance_of(successes: int, trials: int, share: float) -> float:

@@ -148,7 +148,7 @@ def pretrain(
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method) | untrained
                     looks = [earlier for earlier in history if earlier["epoch"] * per_epoch > warmup]
-                    _stop_if_collapsed(row, looks, step, rate, config)
+                    stop_if_collapsed(row, looks, step, rate, config)
                     row["seconds"] = time.perf_counter() - started
                 history.append(row)
                 if report:
@@ -175,7 +175,7 @@ def tell(history: list[dict[str, float]], unit: str) -> None:
 
 def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: Optimizer) -> None:
     weights = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint})
+    checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint, "threads": torch.get_num_threads()})
 
 
 def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Optimizer) -> dict[str, Any]:
@@ -193,6 +193,12 @@ def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Opt
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     logger.info("resuming after step %d, from %s", state["step"], path)
+    if state.get("threads", torch.get_num_threads()) != torch.get_num_threads():
+        logger.warning(
+            "%d threads began this training and %d go on with it: on a CPU its weights will differ in their last bits "
+            "from those of a training by %d throughout (OMP_NUM_THREADS)",
+            *(state["threads"], torch.get_num_threads(), state["threads"]),
+        )
     return state
 
 
@@ -209,7 +215,7 @@ def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
     )
 
 
-def _stop_if_collapsed(
+def stop_if_collapsed(
     row: dict[str, float], earlier: list[dict[str, float]], step: int, rate: float, config: Pretraining
 ) -> None:
     """Raises TrainingError where a spread is that of a collapse, as it was at the look before: one may be a dip.
