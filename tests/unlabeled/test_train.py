@@ -394,6 +394,13 @@ def test_a_resumed_run_reports_its_earlier_epochs_first(train, left, caplog):
     assert "resuming after step 6" in caplog.text
 
 
+def test_going_on_with_other_threads_is_told(train, left, caplog, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 3)
+    train(Toy(), resume=left, fingerprint="mine")
+    assert f"{threads} threads began this training and {threads + 3} go on with it" in caplog.text
+
+
 def test_a_checkpoint_with_another_fingerprint_is_not_resumed(train, left, caplog):
     direct, method = Toy(), Toy()
     train(direct)
