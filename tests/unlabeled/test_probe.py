@@ -431,6 +431,7 @@ def test_measure_gives_the_accuracies_of_its_parts():
     labels, config = labels_of(targets), Evaluation(draws=2)
     metrics, probe = measure(features, labels, config)
     assert metrics == {
+        "regularisation": probe.regularisation,
         "linear_probe_accuracy": accuracy(probe, features, targets, labels.test),
         "knn_accuracy": knn_accuracy(features, labels, config),
         "few_label": few_label_accuracy(features, labels, config),
