@@ -113,7 +113,7 @@ def judge(
                 return Decision(True, f"version {champion.version} {reason}")
             measured = ", measured again on today's data and protocol"
             features = encoder.embed(data)
-            drift = {} if same[0] else _drift(champion, manifest, features)
+            drift = {} if same[0] else _drift(champion, manifest, features, data)
             incumbent = _answers(features, manifest, evaluation)
     except registry.GoneError as error:
         return Decision(True, str(error))
@@ -204,11 +204,12 @@ def _drops(
     return sorted(drops, key=lambda drop: -drop.share)
 
 
-def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray) -> dict[str, Any]:
+def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray, data: Any) -> dict[str, Any]:
     from unlabeled.drift import summarise
 
     before = registry.recorded(champion, MANIFEST)
-    return {} if before is None else summarise(before, manifest, features)
+    images = data if getattr(data, "ndim", 0) == 4 else None
+    return {} if before is None else summarise(before, manifest, features, images)
 
 
 def _answers(features: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:

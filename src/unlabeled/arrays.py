@@ -124,8 +124,8 @@ class Rows:
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, evenly: the first ones of a folder may all be of one class."""
-    return rows[:: max(1, -(-len(rows) // most))]
+    """`most` of the rows, evenly spread, or all where there are fewer: the first of a folder may be of one class."""
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

@@ -1,4 +1,7 @@
-"""How new images differ from those that a model was trained on: in their embedding, their classes and their sizes."""
+"""How new data differ from those that a model was trained on: in embedding, pixels, classes and sizes.
+
+An encoder is trained to ignore brightness, noise and small turns, so its embedding alone does not show them.
+"""
 
 from typing import Any
 
@@ -9,23 +12,28 @@ MOST = 1000
 """Images of each side that are compared."""
 PERMUTATIONS = 999
 FEW = 10
-"""New images below which nothing can be said."""
+"""Rows of either side below which nothing can be said."""
+STATISTICS = ("brightness", "contrast", "sharpness")
 LEVEL = 0.01
 """How unlikely a difference has to be by chance, to be called one."""
 
 
-def summarise(before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, seed: int = 0) -> dict[str, Any]:
+def summarise(
+    before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, images: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
     """What is new among today's images, and how it differs from what was there before.
 
     Args:
         before: The manifest of the model's training data.
         now: Today's manifest.
         features: Today's images under the model's encoder, float32 (N, D), row by row of `now`.
+        images: Today's images, uint8 (N, C, H, W), row by row of `now`; None: not images.
         seed: Of the samples and permutations.
 
     Returns:
-        `new` and `gone`, counts of images; and, with FEW new ones at least, `embedding` (see `embedding_distance`),
-        `classes` and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
+        `new` and `gone`, counts of images; and, with FEW new and FEW known ones at least, `embedding` (see
+        `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, if there are FEW on
+        either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
     """
     is_new = ~now.sha256.isin(before.sha256).to_numpy()
     summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
@@ -34,9 +42,11 @@ def summarise(before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, see
     rng = np.random.default_rng(seed)
     normalised = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     summary["embedding"] = embedding_distance(normalised[~is_new], normalised[is_new], rng)
-    summary["classes"] = _shares_differ(
-        now.label[~is_new].fillna("").to_numpy(), now.label[is_new].fillna("").to_numpy(), rng
-    )
+    if images is not None:
+        summary["pixels"] = _pixels_differ(images, is_new, rng)
+    labels = [now.label[side].dropna().to_numpy() for side in (~is_new, is_new)]
+    if min(map(len, labels)) >= FEW:
+        summary["classes"] = _shares_differ(*labels, rng)
     if "width" not in now:  # texts
         return summary
     area = (now.width * now.height).to_numpy()
@@ -75,6 +85,26 @@ def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Gen
     return {"distance": float(np.clip(coefficient[0], 0, 1)), "p_value": float((energy >= energy[0] - 1e-12).mean())}
 
 
+def pixel_statistics(images: np.ndarray) -> np.ndarray:
+    """STATISTICS of images (N, C, H, W) in levels of their dtype: mean, deviation, and mean step between neighbours.
+
+    float32 (N, 3).
+    """
+    rows = np.empty((len(images), len(STATISTICS)), np.float32)
+    for start in range(0, len(images), 256):
+        pixels = images[start : start + 256].astype(np.float32)
+        steps = [np.abs(np.diff(pixels, axis=axis)).mean((1, 2, 3)) for axis in (2, 3)]
+        rows[start : start + 256] = np.stack([pixels.mean((1, 2, 3)), pixels.std((1, 2, 3)), sum(steps) / 2], 1)
+    return rows
+
+
+def _pixels_differ(images: np.ndarray, is_new: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    known, new = (np.sort(rng.permutation(np.flatnonzero(side))[:MOST]) for side in (~is_new, is_new))
+    statistics = pixel_statistics(images[np.concatenate([known, new])])
+    statistics /= np.maximum(statistics.std(0), 1e-6)
+    return embedding_distance(statistics[: len(known)], statistics[len(known) :], rng)
+
+
 def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """The total variation between the shares of the values in two samples, and a permutation test of it."""
     values, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
@@ -93,7 +123,7 @@ def sentence_of(summary: dict[str, Any]) -> str:
     counts = f"{summary['new']:,} new, {summary['gone']:,} gone"
     if "embedding" not in summary:
         return f"{counts}: too few to say how they differ" if summary["new"] else counts
-    parts = {"in embedding": "embedding", "in class balance": "classes", "in size": "sizes"}
+    parts = {"in embedding": "embedding", "in pixels": "pixels", "in class balance": "classes", "in size": "sizes"}
     told = []
     for words, key in ((words, key) for words, key in parts.items() if key in summary):
         found = summary[key]

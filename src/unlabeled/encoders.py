@@ -21,8 +21,8 @@ from unlabeled.networks import build_encoder, rebuild, spec_of
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each channel, of the training images scaled to [0, 1]; and the numbers that were
-    scaled to 0 and 1 in those of more than 8 bits (None: as their format states)."""
+    """Mean and standard deviation of each channel, of the images that are not test images, in [0, 1]; and the
+    numbers that were scaled to 0 and 1 in those of more than 8 bits (None: as their format states)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -7,6 +7,7 @@ exp(similarity / temperature) as in arXiv:1805.01978. Few-label probes learn fro
 regularisation, over several draws.
 """
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
 from unlabeled.config import Evaluation
+
+logger = logging.getLogger(__name__)
 
 KNN_CELLS = 2**26
 """Of the matrix of similarities, in memory at a time."""
@@ -126,6 +129,11 @@ def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -
             best, classifier = _choose_regularisation(features, mean, std, labels, candidates, config)
         standardised = (features[both] - mean) / std
         classifier = _logistic_regression(standardised, labels.targets[both], best, config, classifier)
+    if len(candidates) > 1 and best in (candidates[0], candidates[-1]):
+        logger.info(
+            "the validation split chose C = %g, the end of evaluation.regularisation=%s: one beyond may be better",
+            *(best, [float(each) for each in candidates]),
+        )
     return _fold(classifier, mean, std, best)
 
 
@@ -189,9 +197,17 @@ def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int)
 
 
 def knn_votes(similarities: np.ndarray, targets: np.ndarray, classes: int, temperature: float) -> np.ndarray:
-    """Votes of neighbours, exp(similarity / temperature) each for its target; (Q, k) twice to (Q, classes)."""
-    votes = torch.zeros(len(targets), classes)
-    weights = (torch.from_numpy(similarities) / temperature).exp()
+    """Votes of neighbours for their targets, each exp((similarity − the row's largest) / temperature).
+
+    Args:
+        similarities: float32 (Q, k).
+        targets: int64 (Q, k).
+
+    Returns:
+        float32 (Q, classes); each row sums to at least 1.
+    """
+    votes, similar = torch.zeros(len(targets), classes), torch.from_numpy(similarities)
+    weights = ((similar - similar.amax(1, keepdim=True)) / temperature).exp()  # at most 1: nothing overflows
     return votes.scatter_add_(1, torch.from_numpy(targets), weights).numpy()
 
 
@@ -217,6 +233,7 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[d
     """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
     probe = fit_linear_probe(features, labels, config)
     return {
+        "regularisation": probe.regularisation,
         "linear_probe_accuracy": _accuracy(probe.predict(features[labels.test]), labels.targets[labels.test]),
         "knn_accuracy": knn_accuracy(features, labels, config),
         "few_label": few_label_accuracy(features, labels, config),

@@ -224,17 +224,18 @@ def _look_out(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> S
 
 
 def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
-    yield from _of_features(evidence, curves)
+    said = dict(_of_features(evidence, curves))
+    yield from said.items()
     yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
-    if evidence.probe is not None:
-        names = evidence.summary["classes"]
-        yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, names, evidence.evaluation)
+    if evidence.probe is not None and said["no gain"] is None:  # neighbours that know no more than pixels judge nobody
+        yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, evidence.summary["classes"])
 
 
 def _of_features(evidence: Evidence, curves: Curves) -> Rules:
     metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
     yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
-    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, evidence.features.shape[1], len(classes))
+    room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
+    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
     if len(labels.validation):
         yield "under-training", diagnosis.under_training(evidence.history, len(labels.validation))
     if evidence.probe is not None:

@@ -78,7 +78,7 @@ def pretrain(
             saves the result to remove.
         fingerprint: Of all that decides the weights; a checkpoint with another one is not resumed.
         monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched,
-            and each `…_embedding_std`.
+            and each `…_embedding_std`: a run ends where one has collapsed at two looks in a row after the warm-up.
         report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
             training's earlier epochs first.
         title: Of the bar.
@@ -149,7 +149,8 @@ def pretrain(
                 note = summary_of(row, supply.unit)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
                     row |= monitor(method) | untrained
-                    _stop_if_collapsed(row, step, rate, config)
+                    looks = [earlier for earlier in history if earlier["epoch"] * per_epoch > warmup]
+                    stop_if_collapsed(row, looks, step, rate, config)
                     row["seconds"] = time.perf_counter() - started
                 history.append(row)
                 if report:
@@ -176,7 +177,7 @@ def tell(history: list[dict[str, float]], unit: str) -> None:
 
 def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: Optimizer) -> None:
     weights = {"method": method.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint})
+    checkpoint.save(path, {**state, **weights, "fingerprint": fingerprint, "threads": torch.get_num_threads()})
 
 
 def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Optimizer) -> dict[str, Any]:
@@ -194,6 +195,12 @@ def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Opt
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     logger.info("resuming after step %d, from %s", state["step"], path)
+    if state.get("threads", torch.get_num_threads()) != torch.get_num_threads():
+        logger.warning(
+            "%d threads began this training and %d go on with it: on a CPU its weights will differ in their last bits "
+            "from those of a training by %d throughout (OMP_NUM_THREADS)",
+            *(state["threads"], torch.get_num_threads(), state["threads"]),
+        )
     return state
 
 
@@ -210,15 +217,35 @@ def _stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
     )
 
 
-def _stop_if_collapsed(row: dict[str, float], step: int, rate: float, config: Pretraining) -> None:
+def stop_if_collapsed(
+    row: dict[str, float], earlier: list[dict[str, float]], step: int, rate: float, config: Pretraining
+) -> None:
+    """Raises TrainingError where a spread is that of a collapse, as it was at the look before: one may be a dip.
+
+    Args:
+        row: Of this look.
+        earlier: Rows of the history that count, with a look or without; of a resumed run, too.
+    """
+    before = next((each for each in reversed(earlier) if _spreads(each)), {})
     for name, spread in _spreads(row).items():
-        if config.is_collapsed(spread, row.get(f"untrained_{name}")):
-            what = name.removesuffix("_std").replace("_", " ")
-            raise TrainingError(
-                f"the {what} has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "
-                f"{spread:.3f}, below pretraining.min_embedding_std={config.min_embedding_std:g}; try a lower "
-                f"pretraining.learning_rate, a larger pretraining.batch_size, or a weaker pretraining.weight_decay"
-            )
+        if not _is_collapsed(name, row, config):
+            continue
+        what = name.removesuffix("_std").replace("_", " ")
+        said = (
+            f"the {what} has collapsed at step {step}, at a learning rate of {rate:.2g}: its standard deviation is "
+            f"{spread:.3f}, below pretraining.min_embedding_std={config.min_embedding_std:g}"
+        )
+        if not _is_collapsed(name, before, config):
+            logger.warning("%s; at a second look in a row after the warm-up the run ends", said)
+            continue
+        raise TrainingError(
+            f"{said}, as it was at the look before ({before[name]:.3f}); try a lower pretraining.learning_rate, a "
+            f"larger pretraining.batch_size, or a weaker pretraining.weight_decay"
+        )
+
+
+def _is_collapsed(name: str, row: dict[str, float], config: Pretraining) -> bool:
+    return name in row and config.is_collapsed(row[name], row.get(f"untrained_{name}"))
 
 
 def _spreads(row: dict[str, float]) -> dict[str, float]:

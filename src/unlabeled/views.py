@@ -49,7 +49,7 @@ class Views:
         store: uint8, cached crops of shape (N, K, C, h, w), or whole images of shape (N, C, H, W) to crop afresh.
         rows: Which of the N to train on, int64.
         recipe: How views are finished, and cropped where they are fresh.
-        normalisation: Of the training images.
+        normalisation: Mean and standard deviation of the images that are not test images.
         count: V.
         batch_size: B; the last, incomplete batch of an epoch is left out.
         seed: Of everything drawn.

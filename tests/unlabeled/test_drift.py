@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlabeled.drift import embedding_distance, sentence_of, summarise
+from unlabeled.drift import embedding_distance, pixel_statistics, sentence_of, summarise
 
 
 def rng(seed=0):
@@ -77,6 +77,41 @@ def test_what_differs_is_named_and_nothing_else(changed, words):
     sentence = sentence_of(summarise(old, pd.concat([old, new], ignore_index=True), features))
     assert words in sentence and sentence.count("different") == 1
     assert sentence.startswith("60 new, 0 gone")
+
+
+@pytest.mark.parametrize("labelled, told", [(0, False), (9, False), (10, True)])
+def test_newcomers_without_labels_say_nothing_of_class_balance(labelled, told):
+    now = manifest(200)
+    now["label"] = rng(2).choice(["cat", "dog"], 200).astype(object)
+    now.loc[100 + labelled :, "label"] = None
+    summary = summarise(manifest(100), now, rng(3).normal(size=(200, 4)))
+    assert ("classes" in summary) is told and "different" not in sentence_of(summary)
+
+
+@pytest.mark.parametrize(
+    "change, differ",
+    [
+        (lambda images: images, False),
+        (lambda images: 0.8 * images, True),
+        (lambda images: images + rng(5).normal(0, 20, images.shape), True),
+        (lambda images: images[..., ::-1], False),
+    ],
+    ids=["none", "darker", "noise", "mirrored"],
+)
+def test_what_an_encoder_ignores_shows_in_the_pixels(digits, change, differ):
+    images = digits[0][rng(0).permutation(600)]  # one after another they are of one writer after another
+    images[500:] = np.clip(change(images[500:].astype(np.float32)), 0, 255)
+    summary = summarise(manifest(500), manifest(600), rng(3).normal(size=(600, 4)), images)
+    assert ("different in pixels" in sentence_of(summary)) is differ
+
+
+def test_pixel_statistics_are_their_definitions():
+    images = rng().integers(0, 256, (3, 2, 5, 4), dtype=np.uint8)
+    brightness, contrast, sharpness = pixel_statistics(images)[1]
+    image = images[1].astype(float)
+    down, right = np.abs(image[:, 1:] - image[:, :-1]).mean(), np.abs(image[:, :, 1:] - image[:, :, :-1]).mean()
+    assert (brightness, contrast) == (pytest.approx(image.mean()), pytest.approx(image.std()))
+    assert sharpness == pytest.approx((down + right) / 2)
 
 
 def test_a_few_new_images_say_nothing():

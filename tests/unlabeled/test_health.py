@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unlabeled.arrays import spread
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.health import ROWS, alignment, embedding_std, rankme, uniformity
 
@@ -85,7 +86,8 @@ def test_many_rows_are_sampled_evenly():
     features = noise(3 * ROWS, 4)
     features[::3] = noise(1, 4)  # what an even third is made of
     assert embedding_std(features) == pytest.approx(0, abs=1e-6)
-    assert embedding_std(features[1:]) > 0.9
+    assert embedding_std(features.roll(1, 0)) > 0.9
+    assert [len(spread(features[: ROWS + more], ROWS)) for more in (-1, 0, 1, ROWS)] == [ROWS - 1, ROWS, ROWS, ROWS]
 
 
 def test_the_order_of_classes_does_not_decide_how_uniform_they_are():

@@ -254,12 +254,33 @@ def test_of_no_queries_and_of_no_bank_nothing_is_near():
     assert nearest(features, np.arange(5), none, 3)[1].shape == (5, 0)
 
 
+@pytest.mark.parametrize("grid, told", [((1e-9, 1e-8), True), ((1e-9,), False)])
+def test_the_end_of_the_grid_is_told_where_it_was_chosen(grid, told, caplog):
+    random, targets = np.random.default_rng(0), np.arange(60) % 2
+    features = (random.normal(size=(60, 3)) + 3 * targets[:, None]).astype(np.float32)
+    labels = Labels(targets, *np.split(np.arange(60), [30, 45]))
+    with caplog.at_level("INFO"):
+        probe = fit_linear_probe(features, labels, Evaluation(regularisation=grid))
+    assert probe.regularisation == max(grid) and ("the end of evaluation.regularisation" in caplog.text) is told
+
+
 def test_votes_are_weighted_by_similarity():
     similarities, targets = np.float32([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]]), np.array([[0, 2, 2], [1, 1, 1]])
     votes = knn_votes(similarities, targets, 4, 0.5)
     e = np.exp
-    expected = [[e(1.8), 0, e(1.0) + e(0.2), 0], [0, e(0.6) + e(0.4) + e(0.2), 0, 0]]
+    expected = [[e(1.8), 0, e(1.0) + e(0.2), 0], [0, e(0.6) + e(0.4) + e(0.2), 0, 0]] / e([[1.8], [0.6]])
     np.testing.assert_allclose(votes, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 0.01, 0.0113, 0.07])
+def test_votes_of_close_neighbours_are_those_in_double_precision_however_low_the_temperature(temperature):
+    random = np.random.default_rng(0)
+    similarities = -np.sort(-random.uniform(0.98, 1, (200, 20)).astype(np.float32), axis=1)
+    targets = random.integers(0, 10, (200, 20))
+    weights = np.exp((similarities.astype(np.float64) - similarities.max(1, keepdims=True)) / temperature)
+    expected = np.zeros((200, 10))
+    np.add.at(expected, (np.arange(200)[:, None], targets), weights)
+    np.testing.assert_allclose(knn_votes(similarities, targets, 10, temperature), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_who_is_infinitely_far_has_no_vote():
@@ -411,6 +432,7 @@ def test_measure_gives_the_accuracies_of_its_parts():
     labels, config = labels_of(targets), Evaluation(draws=2)
     metrics, probe = measure(features, labels, config)
     assert metrics == {
+        "regularisation": probe.regularisation,
         "linear_probe_accuracy": accuracy(probe, features, targets, labels.test),
         "knn_accuracy": knn_accuracy(features, labels, config),
         "few_label": few_label_accuracy(features, labels, config),

@@ -283,7 +283,8 @@ def test_a_collapse_stops_the_run_and_says_what_to_try(train, spread):
         TrainingError, match=r"embedding has collapsed at step \d+, at a learning rate of .*: its stand"
     ) as e:
         train(Constant(), epochs=30, monitor_every=5, learning_rate=0.1, monitor=spread)
-    assert "below pretraining.min_embedding_std=0.05; try a lower pretraining.learning_rate" in str(e.value)
+    assert "below pretraining.min_embedding_std=0.05, as it was at the look before" in str(e.value)
+    assert "try a lower pretraining.learning_rate" in str(e.value)
 
 
 def test_a_healthy_run_is_not_taken_for_collapsed(train, spread):
@@ -292,14 +293,45 @@ def test_a_healthy_run_is_not_taken_for_collapsed(train, spread):
 
 
 def test_a_collapse_of_one_of_two_kinds_of_data_is_told_from_that_of_both(train):
-    spreads = iter([0.5, 0.4, 0.01])  # the first is the untrained network's
-    with pytest.raises(TrainingError, match="^the caption embedding has collapsed at step 8, .* is 0.010, below"):
+    spreads = iter([0.5, 0.4, 0.01, 0.02])  # the first is the untrained network's
+    with pytest.raises(TrainingError, match="^the caption embedding has collapsed at step 12, .* is 0.020, below"):
         train(
             Toy(),
             epochs=3,
             monitor_every=1,
             monitor=lambda method: {"embedding_std": 0.5, "caption_embedding_std": next(spreads)},
         )
+
+
+def looks(*spreads):
+    """A monitor that sees these spreads, after that of the untrained network."""
+    told = iter([0.5, *spreads])
+    return lambda method: {"embedding_std": next(told)}
+
+
+@pytest.mark.parametrize(
+    "spreads, warmup",
+    [((0.4, 0.01, 0.4, 0.4), 1), ((0.4, 0.01, 0.4, 0.01), 1), ((0.01, 0.01, 0.4, 0.4), 2), ((0.4, 0.4, 0.4, 0.01), 1)],
+    ids=["a dip", "two dips", "low while it warms up", "low at the end"],
+)
+def test_a_run_that_may_recover_goes_on_with_a_warning(train, caplog, spreads, warmup):
+    assert len(train(Toy(), epochs=4, warmup_epochs=warmup, monitor_every=1, monitor=looks(*spreads))) == 4
+    assert "at a second look in a row after the warm-up the run ends" in caplog.text
+
+
+def test_a_collapse_at_two_looks_in_a_row_ends_the_run_there(train):
+    with pytest.raises(TrainingError, match=r"collapsed at step 12, .* is 0.020, .* at the look before \(0.010\); try"):
+        train(Toy(), epochs=6, monitor_every=1, monitor=looks(0.4, 0.01, 0.02, 0.4, 0.4, 0.4))
+
+
+@pytest.mark.parametrize("steps", [8, 9, 11])
+def test_a_resumed_run_remembers_the_look_before(train, tmp_path, steps):
+    path, parameters = tmp_path / "checkpoint.safetensors", {"epochs": 6, "monitor_every": 1, "checkpoint_seconds": 0}
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(steps), resume=path, monitor=looks(0.4, 0.01), **parameters)
+    told = iter([0.01] * (steps == 8) + [0.02])  # the step that was interrupted is done again
+    with pytest.raises(TrainingError, match="collapsed at step 12, .* is 0.020"):
+        train(Toy(), resume=path, monitor=lambda method: {"embedding_std": next(told)}, **parameters)
 
 
 def test_a_collapse_may_be_let_pass(train):
@@ -360,6 +392,13 @@ def test_a_resumed_run_reports_its_earlier_epochs_first(train, left, caplog):
     assert [step for step, _ in told] == [1, 2]
     assert told[0][1]["loss"] == history[0]["loss"] and "epoch" not in told[0][1]
     assert "resuming after step 6" in caplog.text
+
+
+def test_going_on_with_other_threads_is_told(train, left, caplog, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 3)
+    train(Toy(), resume=left, fingerprint="mine")
+    assert f"{threads} threads began this training and {threads + 3} go on with it" in caplog.text
 
 
 def test_a_checkpoint_with_another_fingerprint_is_not_resumed(train, left, caplog):

@@ -34,12 +34,18 @@ def masked_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def mask_tokens(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Tokens as the network sees them, (B, T), and the places that it is to guess, (B, share · T); no special ones."""
+    """Tokens as the network sees them, (B, T), and the places that it is to guess, (B, share · T); no special ones.
+
+    A row that has fewer words has one of them several times among its places; a row that has none stays as it is.
+    """
     scores = torch.rand(tokens.shape, device=tokens.device).masked_fill(tokens < len(SPECIAL), -1)
-    chosen = scores.topk(max(1, round(share * tokens.shape[1])), 1).indices
+    best, chosen = scores.topk(max(1, round(share * tokens.shape[1])), 1)
     fate = torch.rand(chosen.shape, device=tokens.device)
     random = torch.randint(len(SPECIAL), vocabulary, chosen.shape, device=tokens.device)
     shown = torch.where(fate < 0.8, MASK, torch.where(fate < 0.9, random, tokens.gather(1, chosen)))
+    is_word, first = best >= 0, chosen[:, :1]
+    chosen = torch.where(is_word, chosen, first)
+    shown = torch.where(is_word, shown, torch.where(is_word[:, :1], shown[:, :1], tokens.gather(1, first)))
     return tokens.scatter(1, chosen, shown), chosen
 
 

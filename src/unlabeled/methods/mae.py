@@ -3,7 +3,8 @@
     L = mean over masked patches of ‖ŷ − y‖² / pixels,   y a patch's pixels, less their mean and over their deviation
 
 (He et al. 2021, arXiv:2111.06377, section 3). The encoder sees visible patches only; a narrow decoder sees their
-tokens, and a learned one with its position for each masked patch.
+tokens, and a learned one with its position for each masked patch. Where we differ: positions are learned, those of
+the encoder and of the decoder; the paper's are fixed sines and cosines.
 """
 
 import torch

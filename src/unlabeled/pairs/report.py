@@ -1,6 +1,9 @@
 """What the page of a run on captioned images has beside that of images: what is found for a text, and for an image."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from unlabeled.page import Section, Table, Tiles, percent
 from unlabeled.pairs.retrieval import CUTS
@@ -17,12 +20,28 @@ def retrieval(evidence: ImageEvidence, shown: dict[str, list[list[int]]]) -> Sec
     found = evidence.metrics["retrieval"]
     if not found:
         return None
-    zero = evidence.metrics["zero_shot_accuracy"]
-    lead = (
-        f"Put into words, the right class is the nearest for {zero:.1%} of the test images." if zero is not None else ""
-    )
+    zero, told = evidence.metrics["zero_shot_accuracy"], []
+    if zero is not None:
+        told.append(f"Put into words, the right class is the nearest for {zero:.1%} of the test images.")
+    least = smallest_loss(evidence.manifest.text[evidence.manifest.split == "train"], evidence.pretraining.batch_size)
+    if least >= 0.005:
+        told.append(f"As images of a batch share captions, no encoder brings the loss of training below {least:.2f}.")
+    lead = " ".join(told)
     blocks = [_recalls(found), _images(evidence, shown["text_to_image"]), _texts(evidence, shown["image_to_text"])]
     return Section("What it finds", blocks, lead, layout="wide")
+
+
+def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
+    """The loss of an encoder that tells all captions apart, but not the images that share one, in nats.
+
+    An image whose caption n images of its batch have is told with a probability of 1 / n; the mean of log n is over
+    random batches.
+    """
+    sharing = np.unique(captions, return_counts=True)[1]
+    others = np.random.default_rng(0).hypergeometric(
+        sharing - 1, sharing.sum() - sharing, min(batch_size, sharing.sum()) - 1, (1000, len(sharing))
+    )
+    return float(np.average(np.log1p(others).mean(0), weights=sharing))
 
 
 def _recalls(found: dict[str, Any]) -> Table:

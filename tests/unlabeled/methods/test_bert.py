@@ -50,6 +50,16 @@ def test_tokens_are_masked_at_the_papers_rates_and_special_ones_never():
     assert (seen != tokens).sum() == (shown != true).sum()
 
 
+def test_a_row_with_few_words_or_none_has_no_special_token_masked():
+    torch.manual_seed(0)
+    tokens = torch.full((50, 40), 3)
+    tokens[:25, 7], tokens[:25, 9] = 20, 30
+    seen, chosen = mask_tokens(tokens, 0.15, 50)
+    assert chosen.shape == (50, 6) and torch.equal(seen[25:], tokens[25:])
+    assert (tokens[:25].gather(1, chosen[:25]) >= 5).all() and (seen[:25].gather(1, chosen[:25]) == MASK).any()
+    assert torch.equal(seen.scatter(1, chosen, tokens.gather(1, chosen)), tokens)  # nothing else was touched
+
+
 def test_masks_are_drawn_anew_from_the_steps_seed():
     tokens = torch.randint(5, 50, (2, 100))
     draws = []
