@@ -21,6 +21,7 @@ from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
+from unlabeled.groups import contents
 from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
@@ -47,7 +48,7 @@ class Ingested:
         images: Memory map, uint8, shape (N, C, H, W).
         manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, mode
             (Pillow's name of what its pixels were), label (None: unlabelled), target (-1: unlabelled), split (train,
-            validation, test, or excluded: a copy of an image that is held out).
+            validation, test, or excluded: its pixels are those of an image that is held out).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -270,13 +271,14 @@ def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tup
     """
     if len(manifest) < 2:
         raise DataError(f"found {len(manifest) or 'no'} {unit}, and needs two at least to learn what tells them apart")
-    if manifest["checksum" if "checksum" in manifest else "sha256"].nunique() < 2:
+    content = contents(manifest)
+    if content.nunique() < 2:
         raise DataError(
             f"found {len(manifest)} files, all of one {unit}, and needs two different {unit}s at least to learn what "
             f"tells them apart"
         )
     for held_out, others in (("test", ["train", "validation"]), ("validation", ["train"])):
-        copies = manifest.sha256.isin(manifest.sha256[manifest.split == held_out])
+        copies = content.isin(content[manifest.split == held_out])
         manifest.loc[copies & manifest.split.isin(others), "split"] = "excluded"
     counts = manifest.label.value_counts()
     rare = sorted(counts.index[counts < 2])
@@ -333,7 +335,7 @@ def _summary(
         "images": len(manifest),
         "labelled": int((manifest.target >= 0).sum()),
         "quarantined": len(quarantine),
-        "duplicates": int(manifest.sha256.duplicated().sum()),
+        "duplicates": int(contents(manifest).duplicated().sum()),
         "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
         "classes": classes,
         "channels": channels,

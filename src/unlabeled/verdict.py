@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from unlabeled.config import Pretraining, in_words
+from unlabeled.groups import contents
 from unlabeled.significance import wilson_interval
 
 NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
@@ -97,7 +98,7 @@ def worth(metrics: dict[str, Any], manifest: pd.DataFrame, config: Pretraining, 
     if config.is_collapsed(metrics["embedding_std"], metrics.get("untrained_embedding_std")):
         return Worth(f"its embedding has collapsed {spread}", alive=False)
     if reason := why_untested(manifest, unit):
-        different = manifest["checksum" if "checksum" in manifest else "sha256"].nunique()
+        different = contents(manifest).nunique()
         if different <= 2:
             return Worth(f"{reason}, and {different} different {unit} say nothing of an encoder", alive=False)
         return Worth(f"{reason}, and its embedding is alive {spread}")

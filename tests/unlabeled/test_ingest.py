@@ -28,7 +28,9 @@ from pathlib import Path
 from unlabeled.config import Ingestion
 from unlabeled.ingest import ingest
 
-count = len(ingest(Ingestion(source=sys.argv[1], path=sys.argv[2], image_size=256), Path(sys.argv[3])).images)
+all_for_training = {"validation_fraction": 0, "test_fraction": 0}  # they are copies of two photographs
+config = Ingestion(source=sys.argv[1], path=sys.argv[2], image_size=256, **all_for_training)
+count = len(ingest(config, Path(sys.argv[3])).images)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(count, int(peak.split()[1]) // 1024)
 """
@@ -164,6 +166,29 @@ def test_copies_of_an_image_share_its_split(tmp_path):
     result = ingested(tmp_path / "photos")
     assert result.summary["duplicates"] == 40 and len(result.images) == 80
     assert (result.manifest.groupby("sha256").split.nunique() == 1).all()
+
+
+def straddling_pixels(manifest):
+    """Checksums of pixels that lie in two splits to learn from or to test on."""
+    splits = manifest[manifest.split != "excluded"].groupby("checksum").split.nunique()
+    return splits[splits > 1].index.tolist()
+
+
+def test_images_saved_twice_in_other_ways_never_straddle_splits(tmp_path):
+    photos(tmp_path / "photos", 200)
+    for seed in range(200):
+        noise(seed).save(tmp_path / "photos" / f"again{seed}.png", compress_level=1, dpi=(72, 72))
+    result = ingest(Ingestion(source="image_folder", path=str(tmp_path / "photos")), tmp_path)
+    assert result.manifest.sha256.nunique() == 400 and result.summary["duplicates"] == 200
+    assert not straddling_pixels(result.manifest) and (result.manifest.split == "excluded").any()
+
+
+def test_different_photographs_that_are_stored_alike_are_copies(tmp_path):
+    photos(tmp_path / "photos", 20)
+    for side in range(20, 60):
+        Image.new("RGB", (side, side)).save(tmp_path / "photos" / f"black{side}.png")
+    result = ingest(Ingestion(source="image_folder", path=str(tmp_path / "photos")), tmp_path)
+    assert result.summary["duplicates"] == 39 and not straddling_pixels(result.manifest)
 
 
 @pytest.mark.parametrize("other, held_out", [("train", "test"), ("train", "validation"), ("validation", "test")])

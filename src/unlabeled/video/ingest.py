@@ -15,9 +15,11 @@ import pandas as pd
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import UndecodableError
+from unlabeled.groups import contents
 from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
 from unlabeled.items import Item
 from unlabeled.progress import bar
+from unlabeled.reuse import checksum
 from unlabeled.splits import SplitRule
 from unlabeled.threads import batches_of, in_order
 from unlabeled.video.clips import Clip, parts_of, read_clip
@@ -30,7 +32,7 @@ BATCH = 4
 """Clips that a thread decodes before it hands them over."""
 SAMPLE = 8
 """Clips looked at to choose a number of channels where the user chose none."""
-COLUMNS = ["path", "sha256", "width", "height", "seconds", "label", "split"]
+COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Ingested:
     Attributes:
         frames: Memory map, uint8, shape (N, T, C, H, W).
         sounds: Memory map, int16, shape (N, S).
-        manifest: One row a clip: path, sha256 of its content, width, height, seconds, label (None: unlabelled), split
-            (train, validation, test, or excluded: a copy of a clip that is held out), target (-1: unlabelled).
+        manifest: One row a clip: path, sha256 of its content, checksum of its stored frames, width, height, seconds,
+            label (None: unlabelled), split (train, validation, test, or excluded: its frames are those of a clip that
+            is held out), target (-1: unlabelled).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -126,7 +129,7 @@ def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...
     good = [outcome for outcome in outcomes if isinstance(outcome[2], Clip)]
     splits = [rule.split_of(digest, item.split) for item, digest, _ in good]
     records = [
-        (item.path, digest, clip.width, clip.height, clip.seconds, item.label, split)
+        (item.path, digest, checksum(clip.frames), clip.width, clip.height, clip.seconds, item.label, split)
         for (item, digest, clip), split in zip(good, splits, strict=True)
     ]
     frames = np.array([clip.frames for *_, clip in good], np.uint8).reshape(-1, *shape)
@@ -168,7 +171,7 @@ def _summary(
         "clips": len(manifest),
         "labelled": int((manifest.target >= 0).sum()),
         "quarantined": len(quarantine),
-        "duplicates": int(manifest.sha256.duplicated().sum()),
+        "duplicates": int(contents(manifest).duplicated().sum()),
         "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
         "classes": classes,
         **stored,

@@ -58,7 +58,8 @@ def test_frames_and_sounds_are_those_of_the_manifest(films, result):
 
 def test_the_manifest_has_a_row_a_clip(result):
     manifest = result.manifest
-    assert list(manifest) == ["path", "sha256", "width", "height", "seconds", "label", "split", "target"]
+    columns = ["path", "sha256", "checksum", "width", "height", "seconds", "label", "split", "target"]
+    assert list(manifest) == columns
     assert (manifest.width == 16).all() and (manifest.height == 16).all() and (manifest.seconds == 1).all()
     assert manifest.target.tolist() == [0] * 21 + [1] * 10 and manifest.path.is_unique
 
@@ -80,6 +81,7 @@ def test_mean_and_std_are_of_what_is_no_test_clip(result):
 
 def test_copies_of_a_clip_share_its_split(result):
     assert (result.manifest.groupby("sha256").split.nunique() == 1).all() and result.manifest.sha256.nunique() == 30
+    assert result.manifest.checksum.nunique() == 30
 
 
 def test_copies_of_a_test_clip_are_excluded(tmp_path):
