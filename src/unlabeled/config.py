@@ -11,7 +11,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from unlabeled.errors import ConfigError
 from unlabeled.methods import IMAGE_METHODS
@@ -62,6 +63,18 @@ NO_LABELS = "none"
 LabelColumn = Annotated[Name | None, BeforeValidator(_as_text)]
 """The column of metadata.csv or Parquet that names the classes. None: the usual one, else the names of folders; where
 neither is there, but columns that may name classes are, it has to be given. `none`: no labels."""
+
+
+def _as_expression(value: str | None) -> str | None:
+    try:
+        re.compile(value or "")
+    except re.error as error:
+        raise PydanticCustomError("expression", "a regular expression ({reason})", {"reason": str(error)}) from error
+    return value
+
+
+Expression = Annotated[Name | None, AfterValidator(_as_expression)]
+"""A regular expression."""
 
 
 def _may_be_text(annotation: Any) -> bool:
@@ -137,6 +150,10 @@ class Ingestion(Block):
     label: LabelColumn = None
     image: Name | None = None
     """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
+    group: Expression = None
+    """A regular expression on paths: images in whose paths it finds the same (its first group in parentheses, else all)
+    belong together, as those of a patient or a burst. No split divides them, and an accuracy counts them as one
+    observation. None: images with equal stored pixels do."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
@@ -162,6 +179,11 @@ class Ingestion(Block):
     def name(self) -> str:
         """What results and the registry call the source."""
         return self.dataset if self.source == "torchvision" else self.source
+
+    @property
+    def groups(self) -> str:
+        """What makes the groups, in words."""
+        return f"ingestion.group={self.group!r}" if self.group else "equal pixels"
 
     @property
     def known_size(self) -> int | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlabeled.groups import sentence_of
 from unlabeled.items import Understood
 from unlabeled.splits import SPLITS
 from unlabeled.walk import legible
@@ -75,6 +76,8 @@ def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) ->
     """
     logger.info("%s by class and split:\n%s", unit, _drawn(*rows_of(summary["counts"])))
     logger.info("splits: %s", summary["splits_from"])
+    if groups := sentence_of(summary):
+        logger.info("groups: %s", groups)
     if understood.left_out.counts:
         logger.info("%s", understood.left_out)
     for warning in understood.warnings:

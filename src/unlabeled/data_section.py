@@ -3,9 +3,10 @@
 from typing import Any
 
 from unlabeled.contents import rows_of
+from unlabeled.groups import sentence_of
 from unlabeled.page import Block, Prose, Table
 
-SHOWN = ("counts", "splits", "splits_from", "left_out", "warnings", "classes")
+SHOWN = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
 """The keys of a summary that these blocks show."""
 
 
@@ -14,7 +15,9 @@ def understood(summary: dict[str, Any]) -> list[Block]:
     if "counts" not in summary:
         return []
     header, rows = rows_of(summary["counts"])
-    said = [f"Splits: {summary['splits_from']}.", *(f"Warning: {warning}." for warning in summary["warnings"])]
+    groups = sentence_of(summary)
+    said = [f"Splits: {summary['splits_from']}.", *([f"Groups: {groups}."] if groups else [])]
+    said += [f"Warning: {warning}." for warning in summary["warnings"]]
     blocks: list[Block] = [Table(header, rows, f"{len(summary['classes'])} classes, by split.", True), Prose(said)]
     if summary["left_out"]:
         left_out = [[reason, each["count"], ", ".join(each["names"])] for reason, each in summary["left_out"].items()]

@@ -1,6 +1,16 @@
-"""Which rows are not independent: copies of one another."""
+"""Which rows belong together: no split divides a group, and an accuracy counts it as one observation.
+
+Groups are what `ingestion.group` says (patients, bursts, videos that clips are cut from), else the passages of a
+document, and images or clips with equal stored pixels.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
+
+from unlabeled.items import Item, Source, Understood
 
 
 def contents(manifest: pd.DataFrame) -> pd.Series:
@@ -9,3 +19,92 @@ def contents(manifest: pd.DataFrame) -> pd.Series:
     Files may differ where their stored pixels are equal: in compression, in metadata, or in what was cut off.
     """
     return manifest["checksum" if "checksum" in manifest else "sha256"]
+
+
+class Grouping:
+    """Groups by `ingestion.group`, and a warning of the paths that are in none.
+
+    Args:
+        expression: A regular expression; None: there are no groups.
+    """
+
+    def __init__(self, expression: str | None):
+        self.expression = expression
+        self.asked, self.alone = 0, []
+
+    def group_of(self, path: str) -> str | None:
+        """What the expression finds in a path: its first group in parentheses, else all; None: nothing."""
+        if self.expression is None:
+            return None
+        self.asked += 1
+        found = re.search(self.expression, path)
+        group = next(filter(None, found.groups()), found[0]) if found else None
+        if not group:
+            self.alone.append(path)
+        return group or None
+
+    def warnings(self) -> list[str]:
+        if not self.alone:
+            return []
+        return [
+            f"ingestion.group={self.expression!r} finds nothing in {len(self.alone):,} of {self.asked:,} paths, such "
+            f"as {self.alone[0]}: each of them is a group of its own"
+        ]
+
+
+def in_groups(source: Source, expression: str | None) -> Source:
+    """A source whose items are in the groups of `ingestion.group`, where it is given."""
+    if expression is None:
+        return source
+
+    def items():
+        grouping = Grouping(expression)
+        for item in source.items:
+            yield replace(item, group=grouping.group_of(item.path))
+        source.understood.warnings.extend(grouping.warnings())
+
+    return replace(source, items=items())
+
+
+def group_column(item: Item, checksum: int) -> str:
+    """The group of a row, as its manifest has it."""
+    return item.group or f"{checksum:016x}"
+
+
+def named_groups(manifest: pd.DataFrame, group: str | None) -> pd.Series | str:
+    """What a digest of the data takes from groups: their names where `ingestion.group` makes them, else nothing."""
+    return manifest.group if group else ""
+
+
+def groups_of(manifest: pd.DataFrame, by: str, unit: str, understood: Understood) -> dict[str, Any]:
+    """What a summary says of groups, under `groups`; a group that official splits divide is a warning.
+
+    Args:
+        manifest: With the columns group and split.
+        by: What makes the groups, in words.
+        unit: What a row is, in the plural.
+    """
+    used = manifest[manifest.split != "excluded"]
+    divided = used.groupby("group").split.nunique()
+    divided = divided.index[divided > 1]
+    if len(divided):
+        understood.warnings.append(
+            f"{len(divided):,} groups ({by}) lie in several official splits, such as {divided[0]}: accuracy on test is "
+            f"then partly that on groups which were learned from"
+        )
+    splits = {split: int(count) for split, count in manifest.groupby("split").group.nunique().items()}
+    rows = {split: int(count) for split, count in manifest.split.value_counts().items()}
+    return {"groups": {"by": by, "unit": unit, "count": int(manifest.group.nunique()), "splits": splits, "rows": rows}}
+
+
+def sentence_of(summary: dict[str, Any]) -> str:
+    """How many groups the rows of each split are in; empty where each row is one, or nobody has counted."""
+    groups = summary.get("groups")
+    if not groups:
+        return ""
+    told = [
+        f"{rows:,} {split} {groups['unit']} in {groups['splits'][split]:,} groups"
+        for split, rows in sorted(groups["rows"].items())
+        if groups["splits"][split] < rows
+    ]
+    return f"{', '.join(told)} ({groups['by']})" if told else ""

@@ -21,7 +21,7 @@ from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
-from unlabeled.groups import contents
+from unlabeled.groups import contents, group_column, groups_of, in_groups, named_groups
 from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
@@ -37,7 +37,7 @@ BATCH = 16
 READ_UNSEEN = 2**26
 """Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
 STORED = ["checksum", "width", "height", "mode"]
-COLUMNS = ["path", "sha256", *STORED, "label", "split"]
+COLUMNS = ["path", "sha256", *STORED, "group", "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Ingested:
     Attributes:
         images: Memory map, uint8, shape (N, C, H, W).
         manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, mode
-            (Pillow's name of what its pixels were), label (None: unlabelled), target (-1: unlabelled), split (train,
-            validation, test, or excluded: its pixels are those of an image that is held out).
+            (Pillow's name of what its pixels were), group (rows of one belong together), label (None: unlabelled),
+            target (-1: unlabelled), split (train, validation, test, or excluded: its pixels are those of an image that
+            is held out).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -72,7 +73,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = source or open_source(config)
+    source = in_groups(source or open_source(config), config.group)
     with pixel_limit(config.max_pixels):
         sample = look_at(source.sample(SAMPLE))
         size, channels = choose_shape(sample, config)
@@ -103,6 +104,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         stamps.keep()
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
+    summary |= groups_of(manifest, config.groups, "images", source.understood)
     summary |= contents_of(manifest, classes, source.understood, str(rule))
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
@@ -174,20 +176,19 @@ def _decode_all(
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    decisive = [_digest(item.group) if item.group else digest for item, digest, _ in good]
-    splits = [rule.split_of(key, item.split) for key, (item, *_) in zip(decisive, good, strict=True)]
-    records = [
-        (item.path, digest, _checksum(result), result.width, result.height, result.mode, item.label, split)
-        for (item, digest, result), split in zip(good, splits, strict=True)
-    ]
+    splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
+    records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
     pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
     rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
     dim = sum(result.is_dim for *_, result in good)
     return _Batch(len(batch), pixels, records, rejects, dim, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
-def _checksum(decoded: Decoded) -> int:
-    return decoded.checksum if isinstance(decoded, Stored) else checksum(decoded.pixels)
+def _record(item: Item, digest: str, decoded: Decoded, split: str) -> tuple:
+    """By COLUMNS."""
+    check = decoded.checksum if isinstance(decoded, Stored) else checksum(decoded.pixels)
+    stored = check, decoded.width, decoded.height, decoded.mode
+    return item.path, digest, *stored, group_column(item, check), item.label, split
 
 
 def decode_batch(
@@ -234,9 +235,7 @@ def _content(content: Path | bytes | np.ndarray | None, stamps: Stamps | None) -
     return read, _digest(read)
 
 
-def _digest(content: bytes | str | np.ndarray) -> str:
-    if isinstance(content, str):
-        content = content.encode()
+def _digest(content: bytes | np.ndarray) -> str:
     return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
 
 
@@ -327,7 +326,7 @@ def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
 def _summary(
     manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, size: int, channels: int
 ) -> dict[str, Any]:
-    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
+    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     stored = f"{channels}x{size}x{size}" + (f" {config.pixel_range}" if config.pixel_range else "")
     digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
     return {

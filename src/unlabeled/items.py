@@ -21,7 +21,7 @@ class Item:
         content: The file to read, its bytes, or an array (H, W) or (H, W, C) of uint8; None: it is missing.
         label: Its class; None: unlabelled.
         split: The official one, in {train, validation, test}; None: by content hash.
-        group: What decides its split in place of its content; None: nothing does.
+        group: The name of what it belongs to: no split divides it. None: nothing.
         reason: Why it cannot be used, where its source knows.
     """
 

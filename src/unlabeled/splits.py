@@ -1,5 +1,6 @@
-"""Which split an item falls into: the official one that it came with, else the one that its content decides."""
+"""Which split an item falls into: the official one that it came with, else one that its group or content decides."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ class SplitRule:
     """Official validation and test splits stay as they are; one that is missing is drawn from all else.
 
     It is drawn by content: an item stays where it is when others are added, and copies of it land on one side.
+    A group is drawn as a whole, by its name.
 
     Attributes:
         official: By split that the source brings, what says so.
@@ -22,16 +24,17 @@ class SplitRule:
     validation_fraction: float
     test_fraction: float
 
-    def split_of(self, digest: str, own: str | None) -> str:
+    def split_of(self, digest: str, own: str | None, group: str | None = None) -> str:
         """The split of an item.
 
         Args:
             digest: Of its content, in hexadecimal digits.
             own: The official split that it is in; None: it came without one.
+            group: What it must not be divided from, which then decides in place of the content; None: nothing.
         """
         if own in HELD_OUT:
             return own
-        place = position(digest[:13])
+        place = position((hashlib.sha256(group.encode()).hexdigest() if group else digest)[:13])
         if place < self.validation_fraction:
             drawn = "validation"
         else:

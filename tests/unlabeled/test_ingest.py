@@ -94,7 +94,7 @@ def test_digits_come_out_whole(all_digits, digits):
 
 def test_the_manifest_has_a_row_an_image(all_digits):
     manifest = all_digits.manifest
-    columns = ["path", "sha256", "checksum", "width", "height", "mode", "label", "split", "target"]
+    columns = ["path", "sha256", "checksum", "width", "height", "mode", "group", "label", "split", "target"]
     assert list(manifest) == columns
     assert len(manifest) == 1797 and manifest.path.is_unique and manifest.target.dtype == np.int64
     assert (manifest.width == 8).all() and (manifest.height == 8).all()

@@ -1,11 +1,10 @@
 """The blocks of parameters whose keys are others for captioned images than for images alone."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Augmentation, Count, Evaluation, Ingestion, Location, Name, Pretraining
+from unlabeled.config import Augmentation, Count, Evaluation, Expression, Ingestion, Location, Name, Pretraining
 
 
 class PairsIngestion(Ingestion):
@@ -15,12 +14,16 @@ class PairsIngestion(Ingestion):
     """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
     path: Location = None
     """Of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of them."""
-    together: str | None = None
+    together: Expression = None
     """A regular expression, of the source `pairs`: captions that read alike without what it matches stay on one side of
-    the split. None: the split follows from the image's content."""
+    the split, and are a group. None: `group` makes the groups."""
     tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
     vocabulary: Annotated[int, Field(ge=32, le=65_536)] | None = None
     """Tokens that the tokenizer learns from the captions of the training split; None: all there are, at most 4096."""
+
+    @property
+    def groups(self) -> str:
+        return f"ingestion.together={self.together!r}" if self.together else super().groups
 
     @model_validator(mode="after")
     def _is_complete(self) -> "PairsIngestion":
@@ -29,10 +32,8 @@ class PairsIngestion(Ingestion):
         for name in ("path", "together"):
             if self.source != "pairs" and (given := getattr(self, name)):
                 raise ValueError(f"{name}={given!r}, expected none for the source {self.source}: it is of source=pairs")
-        try:
-            re.compile(self.together or "")
-        except re.error as error:
-            raise ValueError(f"together={self.together!r}, expected a regular expression ({error})") from error
+        if self.together and self.group:
+            raise ValueError(f"together={self.together!r} and group={self.group!r}, expected one of both")
         return self
 
 

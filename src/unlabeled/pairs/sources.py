@@ -82,7 +82,7 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
         else:
-            yield replace(item, group=re.sub(together, "", caption).strip() if together else None)
+            yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 
 
 def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:

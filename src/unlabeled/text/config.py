@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Location, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Expression, Fraction, Location, Pretraining, check_fractions
 
 
 class TextIngestion(Block):
@@ -17,6 +17,8 @@ class TextIngestion(Block):
     """The file or folder of the source `text`. The first folder below it that a file is in is its label."""
     documents: Literal["file", "heading"] = "file"
     """What a document is: a file, or what follows a line `= Title =` or `# Title`."""
+    group: Expression = None
+    """A regular expression on the names of documents, as for images. None: passages of a document belong together."""
     passage: Annotated[int, Field(ge=50)] = 600
     """Characters, at least, of the passages that are embedded and probed; they end where a line does, and a shorter
     rest stays with the passage before it."""

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.errors import DataError
+from unlabeled.groups import Grouping, groups_of, named_groups
 from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
@@ -26,8 +27,8 @@ class Ingested(NamedTuple):
     """What ingestion leaves.
 
     Attributes:
-        manifest: A row a passage: `path` and `number` in its document, `sha256`, `text`, `characters`, `label`,
-            `target` (-1: none), `split`.
+        manifest: A row a passage: `path` and `number` in its document, `sha256`, `text`, `characters`,
+            `group` (rows of one belong together), `label`, `target` (-1: none), `split`.
         tokenizer: As the library's own JSON.
     """
 
@@ -60,9 +61,17 @@ def ingest(config: TextIngestion) -> Ingested:
             f"folder of files, or set ingestion.documents=heading to cut a file at its headings"
         )
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
-    manifest, classes = _manifest(documents, config, rule)
+    grouping = Grouping(config.group)
+    groups = {document.path: grouping.group_of(document.path) for document in documents}
+    # By the whole document: what of it stands in others must not decide, or it would move when they are added.
+    digests = {document.path: hashlib.sha256(document.text.encode()).hexdigest() for document in read}
+    splits = {each.path: rule.split_of(digests[each.path], each.split, groups[each.path]) for each in documents}
+    manifest, classes = _manifest(documents, config, splits, groups)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
     summary = _summary(manifest, quarantine, classes, config, tokenizer)
+    source.understood.warnings.extend(grouping.warnings())
+    by = f"ingestion.group={config.group!r}" if config.group else "documents"
+    summary |= groups_of(manifest, by, "passages", source.understood)
     summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule))
     logger.info(
         "%s: %d documents in %d passages (%s); %d quarantined; %d tokens in the vocabulary",
@@ -122,14 +131,17 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
     return sorted(kept, key=lambda each: each.path), rejects
 
 
-def _manifest(documents: list[Document], config: TextIngestion, rule: SplitRule) -> tuple[pd.DataFrame, list[str]]:
+def _manifest(
+    documents: list[Document], config: TextIngestion, splits: dict[str, str], groups: dict[str, str | None]
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row a passage, and the classes; splits and groups are those of the documents, by path."""
     records = []
     for document in documents:
-        split = rule.split_of(hashlib.sha256(document.text.encode()).hexdigest(), document.split)
+        shared = groups[document.path] or document.path, document.label, splits[document.path]
         for number, text in enumerate(passages_of(document.text, config.passage)):
             digest = hashlib.sha256(text.encode()).hexdigest()
-            records.append((document.path, number, digest, text, len(text), document.label, split))
-    columns = ["path", "number", "sha256", "text", "characters", "label", "split"]
+            records.append((document.path, number, digest, text, len(text), *shared))
+    columns = ["path", "number", "sha256", "text", "characters", "group", "label", "split"]
     manifest = pd.DataFrame(records, columns=columns)
     missing = [split for split in ("train", "validation", "test") if not (manifest.split == split).any()]
     if "train" in missing:
@@ -151,6 +163,7 @@ def _summary(
     tokenizer: Tokenizer,
 ) -> dict[str, Any]:
     lines = manifest.path + manifest.sha256 + manifest.split + manifest.label.fillna("")
+    lines += named_groups(manifest, config.group)
     digest = hashlib.sha256("\n".join([tokenizer.to_str(), *lines]).encode()).hexdigest()
     return {
         "source": config.name,

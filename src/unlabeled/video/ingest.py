@@ -15,7 +15,7 @@ import pandas as pd
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import UndecodableError
-from unlabeled.groups import contents
+from unlabeled.groups import contents, group_column, groups_of, in_groups, named_groups
 from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
 from unlabeled.items import Item
 from unlabeled.progress import bar
@@ -32,7 +32,7 @@ BATCH = 4
 """Clips that a thread decodes before it hands them over."""
 SAMPLE = 8
 """Clips looked at to choose a number of channels where the user chose none."""
-COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "label", "split"]
+COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "group", "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Ingested:
         frames: Memory map, uint8, shape (N, T, C, H, W).
         sounds: Memory map, int16, shape (N, S).
         manifest: One row a clip: path, sha256 of its content, checksum of its stored frames, width, height, seconds,
-            label (None: unlabelled), split (train, validation, test, or excluded: its frames are those of a clip that
-            is held out), target (-1: unlabelled).
+            group (rows of one belong together), label (None: unlabelled), split (train, validation, test, or excluded:
+            its frames are those of a clip that is held out), target (-1: unlabelled).
         quarantine: path and reason of what could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
@@ -63,7 +63,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = open_source(config, folder)
+    source = in_groups(open_source(config, folder), config.group)
     chosen = config.channels is None
     if chosen:
         config = config.model_copy(update={"channels": _channels(source.sample(SAMPLE), config)})
@@ -88,6 +88,8 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
+    by = f"ingestion.group={config.group!r}" if config.group else "equal frames"
+    summary |= groups_of(manifest, by, "clips", source.understood)
     summary |= contents_of(manifest, classes, source.understood, str(rule))
     if chosen and coloured and config.channels == 1:
         logger.warning(
@@ -127,17 +129,21 @@ class _Batch(NamedTuple):
 def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     outcomes = [_read_one(item, config) for item in items]
     good = [outcome for outcome in outcomes if isinstance(outcome[2], Clip)]
-    splits = [rule.split_of(digest, item.split) for item, digest, _ in good]
-    records = [
-        (item.path, digest, checksum(clip.frames), clip.width, clip.height, clip.seconds, item.label, split)
-        for (item, digest, clip), split in zip(good, splits, strict=True)
-    ]
+    splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
+    records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
     frames = np.array([clip.frames for *_, clip in good], np.uint8).reshape(-1, *shape)
     sounds = np.array([clip.wave for *_, clip in good], np.int16).reshape(-1, config.samples)
     rejects = [(item.path, result) for item, _, result in outcomes if isinstance(result, str)]
     seen = frames[np.array(splits, str) != "test"].reshape(-1, *shape[1:])
     coloured = sum(not clip.grey for *_, clip in good)
     return _Batch(len(items), frames, sounds, records, rejects, coloured, sums_of(seen))
+
+
+def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
+    """By COLUMNS."""
+    check = checksum(clip.frames)
+    stored = check, clip.width, clip.height, clip.seconds
+    return item.path, digest, *stored, group_column(item, check), item.label, split
 
 
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
@@ -164,7 +170,7 @@ def _summary(
     manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: VideoIngestion
 ) -> dict[str, Any]:
     stored = {key: getattr(config, key) for key in ("channels", "image_size", "frames", "seconds", "rate")}
-    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna(""))
+    lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     digest = hashlib.sha256("\n".join([*map(str, stored.values()), *lines]).encode()).hexdigest()
     return {
         "source": config.name,

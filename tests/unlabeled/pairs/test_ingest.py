@@ -186,7 +186,11 @@ def test_a_vocabulary_larger_than_the_captions_allow_is_refused(tmp_path, fish):
         ({"source": "pairs"}, "path=None, expected ingestion.path to be set for the source pairs"),
         ({"together": ": [a-z]+"}, "together=': .a-z.*', expected none for the source captioned_digits"),
         ({"path": "/my"}, "path='/my', expected none for the source captioned_digits: it is of source=pairs"),
-        ({"source": "pairs", "path": "/my", "together": "["}, r"together='\[', expected a regular expression"),
+        (
+            {"source": "pairs", "path": "/my", "together": "["},
+            r"together: received '\[', expected a regular expression",
+        ),
+        ({"source": "pairs", "path": "/my", "together": "a", "group": "b"}, "together='a' and group='b', expected one"),
         ({"source": "folder"}, "ingestion.source: received 'folder', expected 'captioned_digits' or 'pairs'"),
     ],
 )

@@ -58,7 +58,7 @@ def test_frames_and_sounds_are_those_of_the_manifest(films, result):
 
 def test_the_manifest_has_a_row_a_clip(result):
     manifest = result.manifest
-    columns = ["path", "sha256", "checksum", "width", "height", "seconds", "label", "split", "target"]
+    columns = ["path", "sha256", "checksum", "width", "height", "seconds", "group", "label", "split", "target"]
     assert list(manifest) == columns
     assert (manifest.width == 16).all() and (manifest.height == 16).all() and (manifest.seconds == 1).all()
     assert manifest.target.tolist() == [0] * 21 + [1] * 10 and manifest.path.is_unique
