@@ -9,7 +9,7 @@ from kedro.pipeline import Pipeline
 
 from pipelines.registry import fetch, model_name
 from pipelines.stage import stage
-from unlabeled.config import Embedding, Ingestion, Registration
+from unlabeled.config import EarlierIngestion, Embedding, Registration
 from unlabeled.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 FILE = "embeddings.parquet"
 
 
-def embed(config: Embedding, registration: Registration, ingestion: Ingestion, folder: Path) -> dict[str, Any]:
+def embed(config: Embedding, registration: Registration, ingestion: EarlierIngestion, folder: Path) -> dict[str, Any]:
     from unlabeled.embed import Model, embed_folder  # imports torch
     from unlabeled.train import choose_device
 

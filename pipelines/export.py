@@ -9,13 +9,13 @@ from kedro.pipeline import Pipeline
 
 from pipelines.registry import fetch, model_name
 from pipelines.stage import stage
-from unlabeled.config import Exporting, Ingestion, Registration
+from unlabeled.config import EarlierIngestion, Exporting, Registration
 
 logger = logging.getLogger(__name__)
 
 
 def export(
-    config: Exporting, registration: Registration, ingestion: Ingestion, ingestion_folder: Path, folder: Path
+    config: Exporting, registration: Registration, ingestion: EarlierIngestion, ingestion_folder: Path, folder: Path
 ) -> dict[str, Any]:
     from unlabeled.embed import Model  # imports torch
     from unlabeled.export import TOLERANCE, export_model, images_to_check

@@ -10,13 +10,13 @@ from kedro.pipeline import Pipeline
 from pipelines.embed import FILE
 from pipelines.registry import fetch
 from pipelines.stage import stage
-from unlabeled.config import Ingestion, Search
+from unlabeled.config import EarlierIngestion, Search
 from unlabeled.errors import ConfigError, UnlabeledError
 
 logger = logging.getLogger(__name__)
 
 
-def search(config: Search, ingestion: Ingestion, folder: Path, reporting_folder: Path) -> dict[str, Any]:
+def search(config: Search, ingestion: EarlierIngestion, folder: Path, reporting_folder: Path) -> dict[str, Any]:
     from unlabeled.decode import pixel_limit
     from unlabeled.embed import weights_digest  # imports torch
     from unlabeled.search import embed_file, nearest_files, origin, similar_page

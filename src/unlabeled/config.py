@@ -202,14 +202,26 @@ class Ingestion(Block):
         if self.pixel_range and not self.pixel_range[0] < self.pixel_range[1]:
             low, high = self.pixel_range
             raise ValueError(f"pixel_range=[{low:g}, {high:g}], expected the number that is black first, a lower one")
-        if self.source in ("image_folder", "parquet") and not self.path:
-            raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
         if self.source == "digits" and (self.label or NO_LABELS).lower() != NO_LABELS:
             raise ValueError(
                 f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
             )
         if self.source in ("digits", "image_folder") and self.image:
             raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
+        return self
+
+    @model_validator(mode="after")
+    def _path_is_known(self) -> "Ingestion":
+        if self.source in ("image_folder", "parquet") and not self.path:
+            raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source {self.source}")
+        return self
+
+
+class EarlierIngestion(Ingestion):
+    """Parameters of an earlier ingestion, for commands that ingest nothing: the path may be missing."""
+
+    @model_validator(mode="after")
+    def _path_is_known(self) -> "EarlierIngestion":
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from unlabeled.config import (
     Augmentation,
+    EarlierIngestion,
     Embedding,
     Evaluation,
     Exporting,
@@ -217,6 +218,7 @@ def test_sources_of_files_need_a_path(source, path):
     assert refusal(Ingestion, {"source": source, "path": path}) == (
         f"ingestion: received path={path!r}, expected ingestion.path to be set for the source {source}"
     )
+    assert EarlierIngestion.model_validate({"source": source, "path": path}).name == source
 
 
 @pytest.mark.parametrize("source", ["digits", "torchvision"])
