@@ -12,6 +12,7 @@ from pipelines import registry
 from pipelines.provenance import ANSWERS, MANIFEST
 from unlabeled.config import Evaluation, Registration
 from unlabeled.errors import UnlabeledError
+from unlabeled.significance import chance_of_gain, fewest_wins, gains_of, level_left, paired_difference
 from unlabeled.verdict import Worth
 
 ATTEMPTS = 3
@@ -101,6 +102,7 @@ def judge(
         return Decision(False, "a champion has to be better than every baseline (registration.must_beat_baselines)")
     if champion is None:
         return Decision(True, "there was no champion")
+    name = f"version {champion.version}"
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
     try:
@@ -110,19 +112,26 @@ def judge(
 
             encoder = load_encoder(registry.download(champion))
             if reason := encoder.misfit(data):
-                return Decision(True, f"version {champion.version} {reason}")
+                return Decision(True, f"{name} {reason}")
             measured = ", measured again on today's data and protocol"
             features = encoder.embed(data)
             drift = {} if same[0] else _drift(champion, manifest, features, data)
+            unseen, before = _unseen(champion, manifest), len(answers)
             incumbent = _answers(features, manifest, evaluation)
+            incumbent, answers = (each[unseen[each.row]] for each in (incumbent, answers))
+            if len(answers) < before:
+                measured += f", without the {before - len(answers)} of {before} test images that it was trained on"
+                if _too_few(answers, level_left(config.level, judged)):
+                    reason = f"it cannot be compared with {name}{measured}: the {len(answers)} left are too few"
+                    return Decision(False, f"{reason}; kedro promote crowns it by hand", drift=drift)
     except registry.GoneError as error:
         return Decision(True, str(error))
     except UnlabeledError as error:  # damage and outages crown nobody
-        return Decision(False, f"version {champion.version} stays, for it could not be measured: {error}")
+        return Decision(False, f"{name} stays, for it could not be measured: {error}")
     if answers.empty:
-        reason = f"without labels it cannot be compared with version {champion.version}"
+        reason = f"without labels it cannot be compared with {name}"
         return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
-    decision = _weigh(answers, incumbent, classes, f"version {champion.version}", measured, judged, config)
+    decision = _weigh(answers, incumbent, classes, name, measured, judged, config)
     return decision._replace(drift=drift)
 
 
@@ -145,12 +154,11 @@ def _weigh(
         name: Of the champion, in words.
         measured: How the champion was measured, to follow its name.
     """
-    from unlabeled.evaluate import in_order
-    from unlabeled.significance import fewest_wins, level_left, paired_difference
+    from unlabeled.evaluate import in_order  # imports torch
 
     challenger = in_order(challenger)
-    new, old = challenger.right.to_numpy(), in_order(champion).right.to_numpy()
-    gain, level = paired_difference(new, old), level_left(config.level, judged)
+    new, old, groups = challenger.right.to_numpy(), in_order(champion).right.to_numpy(), challenger.group.to_numpy()
+    gain, level = paired_difference(new, old, groups), level_left(config.level, judged)
     fewest = fewest_wins(level)
     numbers = {
         "gate.difference": gain.mean,
@@ -160,16 +168,21 @@ def _weigh(
         "gate.level": level,
         "gate.smallest_gain": fewest / len(new),
     }
-    drops = _drops(new, old, challenger.target.to_numpy(), classes, config)
+    drops = _drops(new, old, challenger.target.to_numpy(), groups, classes, config)
     numbers |= {"gate.worst_class": drops[0].name, "gate.worst_drop": drops[0].share}
     compared = f"linear probe {new.mean():.4f} against {old.mean():.4f} of {name}{measured}: {gain}"
     if gain.mean <= 0 or gain.p_value >= level:
         asked = f"+{100 * fewest / len(new):.1f} points; registration.level={config.level:g}"
         if judged:
             asked += f", of which {level:.2g} is left for challenger {judged + 1} on these test images"
-        least, wrong = f"takes at least {fewest} more right answers ({asked})", int((~old).sum())
+        there, wrong = len(np.unique(groups)), len(np.unique(groups[~old]))
+        images, apart, errors = f"{len(new)} test images", "", f"about {wrong} of them"
+        if there < len(new):
+            images += f" in {there} groups"
+            apart, errors = ", each in another group", f"in {wrong} of them"
+        least = f"takes at least {fewest} more right answers{apart} ({asked})"
         if gain.mean >= 0 and wrong < fewest:
-            cannot = f"these {len(new)} test images cannot tell, for {name} is wrong about {wrong} of them"
+            cannot = f"these {images} cannot tell, for {name} is wrong {errors}"
             return Decision(False, f"{compared}; {cannot}, and to be sure {least}", numbers)
         return Decision(False, f"{compared}, which is not surely better: that {least}", numbers)
     for drop in drops:
@@ -190,15 +203,19 @@ class _Drop(NamedTuple):
 
 
 def _drops(
-    new: np.ndarray, old: np.ndarray, targets: np.ndarray, classes: list[str], config: Registration
+    new: np.ndarray,
+    old: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray,
+    classes: list[str],
+    config: Registration,
 ) -> list[_Drop]:
     """Those of all classes, the largest first."""
-    from unlabeled.significance import chance_of_gain, gains_of
-
     drops, there = [], np.unique(targets)
     for target in there:
-        lost = gains_of(old, new)[targets == target]
-        share, p_value = float(lost.mean()), chance_of_gain(lost)
+        of_class = targets == target
+        lost = gains_of(old[of_class], new[of_class], groups[of_class])
+        share, p_value = float(lost.sum() / of_class.sum()), chance_of_gain(lost)
         blocks = share > config.max_class_drop and p_value < CLASS_LEVEL / len(there)
         drops.append(_Drop(classes[target], share, p_value, blocks))
     return sorted(drops, key=lambda drop: -drop.share)
@@ -210,6 +227,23 @@ def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray,
     before = registry.recorded(champion, MANIFEST)
     images = data if getattr(data, "ndim", 0) == 4 else None
     return {} if before is None else summarise(before, manifest, features, images)
+
+
+def _unseen(champion: ModelVersion, manifest: pd.DataFrame) -> np.ndarray:
+    """Which rows the champion was trained on neither themselves, nor on a copy or others of their group, bool (N,)."""
+    before = registry.recorded(champion, MANIFEST)
+    if before is None:
+        return np.ones(len(manifest), bool)
+    learned = before[before.split == "train"]
+    known = [key for key in ("sha256", "checksum", "group") if key in manifest and key in learned]
+    return ~np.any([manifest[key].isin(learned[key]) for key in known], axis=0)
+
+
+def _too_few(answers: pd.DataFrame, level: float) -> bool:
+    """Whether no challenger could be surely better by answers to so few groups."""
+    from unlabeled.evaluate import in_order  # imports torch
+
+    return in_order(answers).group.nunique() < fewest_wins(level)
 
 
 def _answers(features: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:

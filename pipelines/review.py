@@ -109,11 +109,11 @@ def differences(project: Path, first: ModelVersion, second: ModelVersion) -> dic
 
 
 def _accuracy(tags: dict[str, str], key: str) -> str:
-    from unlabeled.significance import wilson_interval
+    from unlabeled.significance import EFFECTIVE, wilson_interval
 
     if tags.get(key, "None") == "None":
         return "–"
-    accuracy, count = float(tags[key]), int(tags.get("test_images", 0))
+    accuracy, count = float(tags[key]), float(tags.get(EFFECTIVE, tags.get("test_images", 0)))
     if not count:
         return f"{100 * accuracy:.1f}"
     low, high = wilson_interval(accuracy, count)
@@ -154,7 +154,8 @@ def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
         return [*lines, "measured on other data or by another protocol: the two do not compare"]
     answers = [registry.recorded(each, ANSWERS) for each in (first, second)]
     if all(each is not None and len(each) for each in answers):
-        gain = paired_difference(*(in_order(each).right.to_numpy() for each in reversed(answers)))
+        old, new = map(in_order, answers)
+        gain = paired_difference(new.right.to_numpy(), old.right.to_numpy(), new.group.to_numpy())
         lines.append(f"on the same test images: {gain}")
     return lines
 

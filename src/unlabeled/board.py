@@ -12,7 +12,7 @@ from unlabeled import charts
 from unlabeled.config import in_words
 from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
-from unlabeled.significance import Difference, holm, paired_difference, wilson_interval
+from unlabeled.significance import EFFECTIVE, Difference, holm, paired_difference, wilson_interval
 from unlabeled.verdict import NAMES, curve, over_draws
 
 NBSP = "\u00a0"
@@ -36,9 +36,10 @@ class Entry:
         """Two runs compare only where this is the same: the data, and the protocol."""
         return self.metrics["data_digest"], self.metrics["protocol"]
 
-    def correct(self) -> np.ndarray:
-        """Whether the linear probe was right, by test image, in the order of their contents."""
-        return in_order(self.predictions).right.to_numpy()
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the linear probe was right, and the group, by test image, in the order of their contents."""
+        answers = in_order(self.predictions)
+        return answers.right.to_numpy(), answers.group.to_numpy()
 
     def few(self) -> tuple[str, dict[str, float]]:
         """The setting with the fewest labels, and its mean and std over draws."""
@@ -132,7 +133,7 @@ def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested:
         if accuracy is None:
             cells.append(("–", ""))
             continue
-        low, high = wilson_interval(accuracy, tested)
+        low, high = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
         cells.append((f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}", accuracy))
     for key, digits in {"embedding_std": 2, "rankme": 1, "seconds": 0}.items():
         cells.append((f"{numbers[key]:,.{digits}f}", numbers[key]) if key in numbers else ("", ""))
@@ -141,19 +142,19 @@ def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested:
 
 def _significance(source: str, ranked: list[Entry], tested: int) -> Section:
     """Every pair of methods, by their linear probes' answers to the same test images."""
-    answers = {
-        entry.method: entry.correct() for entry in sorted(ranked, key=lambda e: -e.metrics["linear_probe_accuracy"])
-    }
+    ordered = sorted(ranked, key=lambda e: -e.metrics["linear_probe_accuracy"])
+    answers, groups = {entry.method: entry.answers()[0] for entry in ordered}, ordered[0].answers()[1]
     names = list(answers)
     pairs = list(combinations(names, 2))
-    tests = [paired_difference(answers[one], answers[other]) for one, other in pairs]
+    tests = [paired_difference(answers[one], answers[other], groups) for one, other in pairs]
     real = holm([test.p_value for test in tests])
     told = {pair: (test, sure) for pair, test, sure in zip(pairs, tests, real, strict=True)}
     rows = [[one, *(_cell(told, one, other) for other in names[1:])] for one in names[:-1]]
+    many = len(np.unique(groups))
+    test = "McNemar's exact test" if many == tested else f"an exact permutation test over their {many} groups"
     caption = (
         f"By how many points the linear probe of the row is more often right than that of the column, on the same "
-        f"{tested} test images. ★: significant at 5 % by McNemar's exact test, for all {len(pairs)} pairs together "
-        f"(Holm)."
+        f"{tested} test images. ★: significant at 5 % by {test}, for all {len(pairs)} pairs together (Holm)."
     )
     blocks: list[Block] = [Table(["", *names[1:]], rows, caption)]
     if not any(real):

@@ -69,11 +69,12 @@ class Splits(NamedTuple):
     found: Collection[str | None] = ()
 
 
-def find_labels(tables: Sequence[Table], wanted: str | None) -> Labels:
+def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None = None) -> Labels:
     """The labels of tables that belong together.
 
     Args:
         wanted: The column of the classes; `none`: there are no labels; None: the usual column, if there is one.
+        groups: The column of groups, which nobody is asked about.
 
     Raises:
         DataError: There is no such column, or it holds what names no class.
@@ -82,8 +83,8 @@ def find_labels(tables: Sequence[Table], wanted: str | None) -> Labels:
         return Labels()
     columns = _columns(tables)
     if wanted:
-        return _classes_of(tables, _named(columns, wanted, tables))
-    columns = [each for each in columns if _may_name_classes(each, tables)]
+        return _classes_of(tables, _named(columns, wanted, tables, "ingestion.label", f", or {NO_LABELS}"))
+    columns = [each for each in columns if each != groups and _may_name_classes(each, tables)]
     values = {column: each for column, each in _values(tables, columns, MAX_CLASSES).items() if each.rows}
     rivals = _usual(values, tables) or [column for column, each in values.items() if each.repeat_as_classes()]
     if not rivals:
@@ -108,6 +109,16 @@ def find_splits(tables: Sequence[Table]) -> Splits:
         if each.rows and not wrong:
             return Splits(column, {split_of(value) for _, value in each.places})
     return Splits()
+
+
+def find_groups(tables: Sequence[Table], wanted: str | None) -> str | None:
+    """The column of groups, as it is written. Raises DataError where there is none of that name."""
+    return _named(_columns(tables), wanted, tables, "ingestion.group") if wanted else None
+
+
+def group_in(row: dict[str, Any], column: str | None) -> str | None:
+    """The name of the group that a row is in; None: of none."""
+    return None if column is None or _is_missing(row.get(column)) else str(row[column]).strip()
 
 
 def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> list[str]:
@@ -193,14 +204,13 @@ def _key(value: Any) -> Key:
     return type(value).__name__, str(value) if isinstance(value, list | dict) else value
 
 
-def _named(columns: Sequence[str], wanted: str, tables: Sequence[Table]) -> str:
+def _named(columns: Sequence[str], wanted: str, tables: Sequence[Table], key: str, others: str = "") -> str:
     """The column that a person has named, as it is written or in another case."""
     for written in (str, plain):
         if found := [column for column in columns if written(column) == written(wanted)]:
             return found[0]
     raise DataError(
-        f"ingestion.label: received {wanted!r}, expected one of {where(tables)}'s columns, {', '.join(columns)}, or "
-        f"{NO_LABELS}"
+        f"{key}: received {wanted!r}, expected one of {where(tables)}'s columns, {', '.join(columns)}{others}"
     )
 
 

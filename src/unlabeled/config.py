@@ -75,6 +75,23 @@ def _as_expression(value: str | None) -> str | None:
 
 Expression = Annotated[Name | None, AfterValidator(_as_expression)]
 """A regular expression."""
+COLUMN = "column:"
+
+
+def column_of(group: str | None) -> str | None:
+    """The column that `ingestion.group` names; None: it names none."""
+    return group.removeprefix(COLUMN) if group and group.startswith(COLUMN) else None
+
+
+def _as_grouping(value: str | None) -> str | None:
+    if column_of(value) == "":
+        raise PydanticCustomError("column", "the name of a column after {prefix}", {"prefix": COLUMN})
+    return value if column_of(value) else _as_expression(value)
+
+
+Grouping = Annotated[Name | None, AfterValidator(_as_grouping)]
+"""A regular expression on paths: what it finds in a path (its first group in parentheses, else all) is the name of the
+group. `column:patient`: the column `patient` of metadata.csv or Parquet is. None: what is equal as it is stored."""
 
 
 def _may_be_text(annotation: Any) -> bool:
@@ -150,10 +167,9 @@ class Ingestion(Block):
     label: LabelColumn = None
     image: Name | None = None
     """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
-    group: Expression = None
-    """A regular expression on paths: images in whose paths it finds the same (its first group in parentheses, else all)
-    belong together, as those of a patient or a burst. No split divides them, and an accuracy counts them as one
-    observation. None: images with equal stored pixels do."""
+    group: Grouping = None
+    """Which images belong together, as those of a patient or a burst: no split divides them, and an accuracy counts
+    them as one observation."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
@@ -206,6 +222,8 @@ class Ingestion(Block):
             raise ValueError(
                 f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
             )
+        if self.source in ("digits", "captioned_digits") and column_of(self.group):
+            raise ValueError(f"group={self.group!r}, expected a regular expression: {self.source} has no columns")
         if self.source in ("digits", "image_folder") and self.image:
             raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
         return self

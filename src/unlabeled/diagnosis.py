@@ -14,7 +14,7 @@ from unlabeled.arrays import spread
 from unlabeled.config import Pretraining
 from unlabeled.health import ROWS
 from unlabeled.probe import Labels, LinearProbe, nearest
-from unlabeled.significance import wilson_interval
+from unlabeled.significance import effective_count, wilson_interval
 from unlabeled.verdict import Accuracy
 
 GAP = 0.05
@@ -128,8 +128,8 @@ def overfit_probe(
     probe: LinearProbe, features: np.ndarray, labels: Labels, accuracy: float, unit: str = "images"
 ) -> Finding | None:
     """The linear probe knows the data it learned from, and not new ones; `unit` is what they are, in the plural."""
-    learned = float((probe.predict(features[labels.train]) == labels.targets[labels.train]).mean())
-    if learned - accuracy <= GAP or _least_gap(learned, len(labels.train), accuracy, len(labels.test)) <= 0:
+    (learned, known), (_, new) = (_tried(probe, features, labels, rows) for rows in (labels.train, labels.test))
+    if learned - accuracy <= GAP or _least_gap(learned, known, accuracy, new) <= 0:
         return None
     return Finding(
         "overfit probe",
@@ -138,6 +138,12 @@ def overfit_probe(
         f"Label more {unit}, add smaller values to evaluation.regularisation, or look for a shift between the splits.",
         "Hastie et al. 2009, The Elements of Statistical Learning, section 7.2",
     )
+
+
+def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.ndarray) -> tuple[float, float]:
+    """The probe's accuracy on some rows, and how many independent ones leave it as unsure."""
+    right = probe.predict(features[rows]) == labels.targets[rows]
+    return float(right.mean()), effective_count(right, labels.groups_of(rows))
 
 
 def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | None:
@@ -228,7 +234,7 @@ def possible_gain(first: Accuracy, second: Accuracy) -> tuple[float, float]:
     return low, gain + math.hypot(first.high - first.mean, second.mean - second.low)
 
 
-def _least_gap(first: float, first_count: int, second: float, second_count: int) -> float:
+def _least_gap(first: float, first_count: float, second: float, second_count: float) -> float:
     """How much larger the first of two independent shares surely is, at 97.5 % (Newcombe 1998, method 10)."""
     low, high = wilson_interval(first, first_count)[0], wilson_interval(second, second_count)[1]
     return first - second - math.hypot(first - low, high - second)

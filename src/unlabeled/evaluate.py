@@ -89,7 +89,7 @@ def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory
     """The numbers of `measure`, read where it has measured the same features by the same code."""
     if memory is None:
         return measure(features, labels, config)[0]
-    arrays = features, *vars(labels).values()
+    arrays = [features, *(array for array in vars(labels).values() if array is not None)]
     contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array)), array.shape) for array in arrays]
     key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), protocol=config.digest())
     file = memory / f"{key}.json"
@@ -104,23 +104,26 @@ def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFr
     """What the linear probe says of each labelled test image.
 
     Returns:
-        Columns `row` (of the features), `sha256`, `target`, `predicted`, and `confidence`, the probability of what was
-        predicted; no rows without a probe.
+        Columns `row` (of the features), `sha256`, `target`, `predicted`, `confidence`, the probability of what was
+        predicted, and `group`, where the manifest has it; no rows without a probe.
     """
     rows = Labels.of(manifest).test if probe else np.empty(0, np.int64)
     columns = {"row": rows, "sha256": manifest.sha256.to_numpy()[rows], "target": manifest.target.to_numpy()[rows]}
     probabilities = probe.probabilities(features[rows]) if probe else np.empty((0, 1), np.float32)
     predicted = probe.classes[probabilities.argmax(1)] if probe else rows
-    return pd.DataFrame({**columns, "predicted": predicted, "confidence": probabilities.max(1, initial=0)})
+    columns |= {"predicted": predicted, "confidence": probabilities.max(1, initial=0)}
+    return pd.DataFrame(columns | ({"group": manifest.group.to_numpy()[rows]} if "group" in manifest else {}))
 
 
 def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
     """Answers as `predict` makes them, in the order of the images' contents, and `right`: whether each is.
 
-    Those of two encoders to the same images are then row by row of the same image.
+    Those of two encoders to the same images are then row by row of the same image. Groups are numbers; answers that
+    were recorded without them are each of their own.
     """
     answers = predictions.sort_values(["sha256", "row"], kind="stable", ignore_index=True)
-    return answers.assign(right=answers.target == answers.predicted)
+    groups = pd.factorize(answers.group)[0] if "group" in answers else np.arange(len(answers))
+    return answers.assign(right=answers.target == answers.predicted, group=groups)
 
 
 def baselines_of(

@@ -43,16 +43,19 @@ def finetune(
     recipe = recipe.model_copy(update={"crop_size": encoder.image_size})
     results = {}
     for setting in config.labels:
-        accuracies: dict[str, list[float]] = {"finetuned": [], "from_scratch": []}
+        right: dict[str, list[np.ndarray]] = {"finetuned": [], "from_scratch": []}
         for draw in range(config.draws):
             rows = labels.train
             if setting != "all":
-                rows = draw_labels(labels.targets, rows, setting, np.random.default_rng([config.seed, draw]))
+                rows = draw_labels(labels, setting, np.random.default_rng([config.seed, draw]))
             seed = config.seed + draw
             starts = {"finetuned": copy.deepcopy(encoder), "from_scratch": untrained(encoder, seed)}
             for start, network in starts.items():
-                accuracies[start].append(_train_and_test(network, images, labels, rows, seed, config, recipe))
-        results[str(setting)] = {start: mean_and_std(values) for start, values in accuracies.items()}
+                right[start].append(_train_and_test(network, images, labels, rows, seed, config, recipe))
+        results[str(setting)] = {
+            start: mean_and_std([float(each.mean()) for each in draws]) | labels.effective(np.mean(draws, 0))
+            for start, draws in right.items()
+        }
     return results
 
 
@@ -64,7 +67,8 @@ def _train_and_test(
     seed: int,
     config: Finetuning,
     recipe: Augmentation,
-) -> float:
+) -> np.ndarray:
+    """Whether the trained network is right about each test image, bool (N,)."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         method = Supervised(encoder.network, classes=int(labels.targets.max()) + 1)
@@ -94,4 +98,4 @@ def _train_and_test(
     with torch.no_grad():
         features = torch.from_numpy(encoder.embed(images[labels.test]))
         predictions = method.head.cpu()(features).argmax(1).numpy()
-    return float((predictions == labels.targets[labels.test]).mean())
+    return predictions == labels.targets[labels.test]

@@ -5,11 +5,13 @@ document, and images or clips with equal stored pixels.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from unlabeled.config import column_of
 from unlabeled.items import Item, Source, Understood
 
 
@@ -21,47 +23,53 @@ def contents(manifest: pd.DataFrame) -> pd.Series:
     return manifest["checksum" if "checksum" in manifest else "sha256"]
 
 
-class Grouping:
-    """Groups by `ingestion.group`, and a warning of the paths that are in none.
+class Grouper:
+    """Groups by `ingestion.group`, and a warning of what is in none.
 
     Args:
-        expression: A regular expression; None: there are no groups.
+        group: As `ingestion.group`.
     """
 
-    def __init__(self, expression: str | None):
-        self.expression = expression
+    def __init__(self, group: str | None):
+        self.group, self.column = group, column_of(group)
         self.asked, self.alone = 0, []
 
-    def group_of(self, path: str) -> str | None:
-        """What the expression finds in a path: its first group in parentheses, else all; None: nothing."""
-        if self.expression is None:
-            return None
+    def group_of(self, path: str, said: str | None = None) -> str | None:
+        """The group of what has this path; None: it is in none.
+
+        Args:
+            said: What metadata name as its group.
+        """
+        if self.group is None:
+            return said
         self.asked += 1
-        found = re.search(self.expression, path)
-        group = next(filter(None, found.groups()), found[0]) if found else None
+        group = said if self.column else self._found_in(path)
         if not group:
             self.alone.append(path)
         return group or None
+
+    def _found_in(self, path: str) -> str | None:
+        """What the expression finds in a path: its first group in parentheses, else all."""
+        found = re.search(self.group, path)
+        return next(filter(None, found.groups()), found[0]) if found else None
 
     def warnings(self) -> list[str]:
         if not self.alone:
             return []
         return [
-            f"ingestion.group={self.expression!r} finds nothing in {len(self.alone):,} of {self.asked:,} paths, such "
-            f"as {self.alone[0]}: each of them is a group of its own"
+            f"ingestion.group={self.group!r} says nothing of {len(self.alone):,} of {self.asked:,} paths, such as "
+            f"{self.alone[0]}: each of them is a group of its own"
         ]
 
 
-def in_groups(source: Source, expression: str | None) -> Source:
-    """A source whose items are in the groups of `ingestion.group`, where it is given."""
-    if expression is None:
-        return source
+def in_groups(source: Source, group: str | None) -> Source:
+    """A source whose items are in the groups of `ingestion.group`; without it, in those that they came with."""
 
-    def items():
-        grouping = Grouping(expression)
+    def items() -> Iterator[Item]:
+        grouper = Grouper(group)
         for item in source.items:
-            yield replace(item, group=grouping.group_of(item.path))
-        source.understood.warnings.extend(grouping.warnings())
+            yield replace(item, group=grouper.group_of(item.path, item.group))
+        source.understood.warnings.extend(grouper.warnings())
 
     return replace(source, items=items())
 

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from unlabeled.columns import Labels, Splits, find_labels, find_splits, is_none, split_of, tell_columns, where
+from unlabeled.columns import (
+    Labels,
+    Splits,
+    find_groups,
+    find_labels,
+    find_splits,
+    group_in,
+    is_none,
+    split_of,
+    tell_columns,
+    where,
+)
 from unlabeled.endings import NOTES
 from unlabeled.errors import DataError
 from unlabeled.items import Item
@@ -28,11 +39,12 @@ FILE_NAME = ("file_name", "filename")
 
 
 class Row(NamedTuple):
-    """What metadata say of a file: its class, its split as they name it, the texts asked for, and where they say so."""
+    """What metadata say of a file: its class, its split as they name it, a text, its group, and where they say so."""
 
     label: str | None
     split: str | None
     text: str | None
+    group: str | None
     place: str
 
 
@@ -74,19 +86,20 @@ def _base(name: str) -> str:
     return posixpath.basename(name).lower()
 
 
-def read_metadata(root: Path, found: Found, label: str | None, text: str = "") -> Metadata:
+def read_metadata(root: Path, found: Found, label: str | None, text: str = "", group: str | None = None) -> Metadata:
     """Reads the metadata in a folder, and finds the files that they name.
 
     Args:
         label: As `ingestion.label`.
         text: A column to keep, too; empty: none.
+        group: The column of groups; None: there is none.
 
     Raises:
         DataError: A file cannot be read, has no column file_name, or contradicts itself or another.
     """
     _check_files(root, found)
     if not found.metadata:
-        return _no_metadata(root, label)
+        return _no_metadata(root, label, group)
     tables = [open_table(root / file, FILE_NAME) for file in found.metadata]
     for table in tables:
         columns = ", ".join(table.columns) or "(none)"
@@ -94,26 +107,32 @@ def read_metadata(root: Path, found: Found, label: str | None, text: str = "") -
             raise DataError(f"{table.name} has the columns {columns}, expected file_name (and label)")
         if text and not _column(table, text):
             raise DataError(f"{table.name} has the columns {columns}, expected {text} among them")
-    labels, splits = find_labels(tables, label), find_splits(tables)
+    group = find_groups(tables, group)
+    labels, splits = find_labels(tables, label, group), find_splits(tables)
     warnings = tell_columns(tables, labels, splits)
     rows: dict[str, Row] = {}
     missing: dict[str, str] = {}
     index = _Names(root, (*found.names, *found.others))
     for number, (file, table) in enumerate(zip(found.metadata, tables, strict=True)):
         folder = posixpath.dirname(file)
-        for listed, row in _rows(number, table, labels, splits, text):
+        for listed, row in _rows(number, table, labels, splits, text, group):
             name = index.find(folder, listed)
             if name is None:
                 name = posixpath.normpath(posixpath.join(folder, listed))
                 missing[name] = index.why_missing(folder, listed)
-            if (first := rows.setdefault(name, row))[:3] != row[:3]:
+            if (first := rows.setdefault(name, row))[:-1] != row[:-1]:
                 difference = _difference(first, row)
                 raise DataError(f"{row.place}: {name} is named a second time, expected once ({difference})")
     official = dict.fromkeys(splits.found, f"the column {splits.column} of {found.metadata[0]}")
     return Metadata(where(tables), rows, missing, labels.column, labels.question, official, warnings)
 
 
-def _no_metadata(root: Path, label: str | None) -> Metadata:
+def _no_metadata(root: Path, label: str | None, group: str | None) -> Metadata:
+    if group:
+        raise DataError(
+            f"ingestion.group: received column:{group}, but {root} has no {METADATA[0]} with such a column: expected "
+            f"null, or a regular expression on paths"
+        )
     if label and not is_none(label):
         raise DataError(
             f"ingestion.label: received {label!r}, but {root} has no {METADATA[0]} with such a column: expected null, "
@@ -138,7 +157,8 @@ def with_metadata(
     def said(name: str, item: Item) -> Item:
         row = metadata.rows.get(name)
         by_metadata = row.label if row else None
-        return replace(item, label=item.label if by_folder else by_metadata, split=(row and row.split) or item.split)
+        known = replace(item, split=(row and row.split) or item.split, group=row.group if row else None)
+        return known if by_folder else replace(known, label=by_metadata)
 
     if metadata.rows and by_folder:
         logger.info("%s: it has no column of labels: the names of folders are the classes", metadata.name)
@@ -166,18 +186,23 @@ def _column(table: Table, *names: str) -> str | None:
     return next((column for column in table.columns if plain(column) in names), None)
 
 
-def _rows(number: int, table: Table, labels: Labels, splits: Splits, text: str) -> Iterator[tuple[str, Row]]:
+def _rows(
+    number: int, table: Table, labels: Labels, splits: Splits, text: str, group: str | None
+) -> Iterator[tuple[str, Row]]:
     """The name of each file that a table lists, and what it says of it."""
     name, caption = _column(table, *FILE_NAME), _column(table, text)
-    for place, row in table.read([each for each in (name, caption, labels.column, splits.column) if each]):
+    there = group if group in table.columns else None
+    for place, row in table.read([each for each in (name, caption, labels.column, splits.column, there) if each]):
         if not (listed := str(row[name] or "").strip()):
             raise DataError(f"{place}: received a row without a file_name, expected one")
         words = str(row[caption] or "") if caption else None
-        yield listed, Row(labels.of(number, row), split_of(row.get(splits.column)), words, place)
+        yield listed, Row(labels.of(number, row), split_of(row.get(splits.column)), words, group_in(row, group), place)
 
 
 def _difference(first: Row, second: Row) -> str:
-    field = next(field for field in ("label", "split", "text") if getattr(first, field) != getattr(second, field))
+    field = next(
+        field for field in ("label", "split", "text", "group") if getattr(first, field) != getattr(second, field)
+    )
     return f"here with the {field} {getattr(second, field)!r}, before with {getattr(first, field)!r}"
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unlabeled.columns import find_labels, find_splits, is_none, split_of, tell_columns
+from unlabeled.columns import find_groups, find_labels, find_splits, group_in, is_none, split_of, tell_columns
+from unlabeled.config import column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood, spread_over
 from unlabeled.layout import split_in_name
@@ -40,19 +41,19 @@ class Part(NamedTuple):
     table: Table
 
 
-def read_parquet(path: Path, label: str | None = None, image: str | None = None) -> Source:
+def read_parquet(path: Path, label: str | None = None, image: str | None = None, group: str | None = None) -> Source:
     """The images of a Parquet file, or of all in a folder.
 
     Args:
-        label: As `ingestion.label`.
-        image: As `ingestion.image`.
+        label, image, group: As `ingestion.label`, `ingestion.image` and `ingestion.group`.
 
     Raises:
         DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
     """
     root, parts = open_parquet(path, image)
     tables = [part.table for part in parts]
-    labels, splits = find_labels(tables, label), find_splits(tables)
+    groups = find_groups(tables, column_of(group))
+    labels, splits = find_labels(tables, label, groups), find_splits(tables)
     if labels.question:
         raise DataError(labels.question)
     official: dict[str, str] = {}
@@ -60,13 +61,13 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None)
         if split := split_in_name(table.name):
             official[split] = f"{official[split]}, {table.name}" if split in official else table.name
     official |= dict.fromkeys(splits.found, f"the column {splits.column}")
-    wanted = [column for column in (labels.column, splits.column) if column]
+    wanted = [column for column in (labels.column, splits.column, groups) if column]
 
     def items() -> Iterator[Item]:
         for number, part in enumerate(parts):
             for place, content, row in _rows(root, part, wanted):
                 split = split_of(row.get(splits.column)) or split_in_name(part.table.name)
-                yield Item(place, content, labels.of(number, row), split)
+                yield Item(place, content, labels.of(number, row), split, group_in(row, groups))
 
     warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
     if not (labels.column or is_none(label)):

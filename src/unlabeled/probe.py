@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
 from unlabeled.config import Evaluation
+from unlabeled.significance import EFFECTIVE, effective_count
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +34,32 @@ SMALL_PROBLEM = 2**22
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes of the N images as int64, -1 where unlabelled, and the rows of each split that have a label."""
+    """Classes of the N images as int64, -1 where unlabelled, and the rows of each split that have a label.
+
+    Attributes:
+        groups: A number for the group of each image, int64 (N,); None: each is its own.
+    """
 
     targets: np.ndarray
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    groups: np.ndarray | None = None
 
     @classmethod
     def of(cls, manifest) -> "Labels":
         targets, split = manifest.target.to_numpy(copy=True), manifest.split.to_numpy()
-        return cls(targets, *(np.flatnonzero((split == s) & (targets >= 0)) for s in ("train", "validation", "test")))
+        rows = (np.flatnonzero((split == s) & (targets >= 0)) for s in ("train", "validation", "test"))
+        divided = "group" in manifest and not manifest.group.is_unique
+        return cls(targets, *rows, np.unique(manifest.group, return_inverse=True)[1] if divided else None)
+
+    def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """The groups of some rows, int64; None: each is its own."""
+        return None if self.groups is None else self.groups[rows]
+
+    def effective(self, scores: np.ndarray) -> dict[str, float]:
+        """Under EFFECTIVE the `effective_count` of the test images' scores; empty where each image is independent."""
+        return {} if self.groups is None else {EFFECTIVE: float(effective_count(scores, self.groups[self.test]))}
 
     def suffice(self) -> bool:
         """Whether there are two classes to learn, and something to test on."""
@@ -218,23 +235,25 @@ def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation)
     targets, results = labels.targets, {}
     with threadpool_limits(1):
         for setting in [*config.shots, *config.fractions]:
-            accuracies = []
+            right = []
             for draw in range(config.draws):
-                rows = draw_labels(targets, labels.train, setting, np.random.default_rng([config.seed, draw]))
+                rows = draw_labels(labels, setting, np.random.default_rng([config.seed, draw]))
                 few = standardised[rows], targets[rows]
                 classifier = _logistic_regression(*few, config.few_label_regularisation, config)
-                accuracies.append(_accuracy(classifier.predict(standardised[labels.test]), targets[labels.test]))
+                right.append(classifier.predict(standardised[labels.test]) == targets[labels.test])
             name = str(setting) if isinstance(setting, int) else f"{100 * setting:g}%"
-            results[name] = mean_and_std(accuracies)
+            results[name] = mean_and_std([*map(_share, right)]) | labels.effective(np.mean(right, 0))
     return results
 
 
 def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[dict[str, Any], LinearProbe]:
     """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
     probe = fit_linear_probe(features, labels, config)
+    right = probe.predict(features[labels.test]) == labels.targets[labels.test]
     return {
         "regularisation": probe.regularisation,
-        "linear_probe_accuracy": _accuracy(probe.predict(features[labels.test]), labels.targets[labels.test]),
+        "linear_probe_accuracy": _share(right),
+        **labels.effective(right),
         "knn_accuracy": knn_accuracy(features, labels, config),
         "few_label": few_label_accuracy(features, labels, config),
     }, probe
@@ -246,18 +265,28 @@ def mean_and_std(accuracies: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(accuracies)), "std": spread}
 
 
-def draw_labels(
-    targets: np.ndarray, train: np.ndarray, setting: int | float, generator: np.random.Generator
-) -> np.ndarray:
-    """Rows of `setting` labels a class (all, where it has fewer), or of a share of them, with two classes at least."""
+def draw_labels(labels: Labels, setting: int | float, generator: np.random.Generator) -> np.ndarray:
+    """Training rows of `setting` labels a class (all, if it has fewer), or of a share of them, of two classes at least.
+
+    No two are of one group as long as there are others: a second passage of a document teaches less than another's.
+    """
+    targets, train = labels.targets, labels.train
     shuffled = generator.permutation(train)
-    by_class = [shuffled[targets[shuffled] == label] for label in np.unique(targets[train])]
+    by_class = [_groups_first(shuffled[targets[shuffled] == label], labels) for label in np.unique(targets[train])]
     if isinstance(setting, int):
         return np.concatenate([rows[:setting] for rows in by_class])
-    rows = shuffled[: max(1, round(setting * len(train)))]
+    rows = _groups_first(shuffled, labels)[: max(1, round(setting * len(train)))]
     if len(np.unique(targets[rows])) < 2:
         rows = np.unique([*rows, by_class[0][0], by_class[1][0]])
     return rows
+
+
+def _groups_first(rows: np.ndarray, labels: Labels) -> np.ndarray:
+    """Rows with the first of each group before all second ones, and so on; otherwise in their order."""
+    if labels.groups is None:
+        return rows
+    turns = pd.Series(rows).groupby(labels.groups[rows]).cumcount().to_numpy()
+    return rows[np.argsort(turns, kind="stable")]
 
 
 def _logistic_regression(features, targets, regularisation: float, config: Evaluation, start=None):
@@ -288,5 +317,5 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(constant, 1, std)
 
 
-def _accuracy(predictions: np.ndarray, targets: np.ndarray) -> float:
-    return float((predictions == targets).mean()) if len(targets) else float("nan")
+def _share(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")

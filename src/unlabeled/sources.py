@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.columns import class_name, is_none
-from unlabeled.config import RAW, Ingestion
+from unlabeled.config import RAW, Ingestion, column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood, sample_of, spread_over
 from unlabeled.layout import read_layout, with_folder_names
@@ -49,8 +49,8 @@ def _open(config: Ingestion) -> Source:
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
     if config.source == "image_folder":
-        return image_folder(path, config.label)
-    return read_parquet(path, config.label, config.image)
+        return image_folder(path, config.label, config.group)
+    return read_parquet(path, config.label, config.image, config.group)
 
 
 def digits() -> Source:
@@ -120,24 +120,26 @@ def _download_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def image_folder(root: Path, label: str | None = None) -> Source:
+def image_folder(root: Path, label: str | None = None, group: str | None = None) -> Source:
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label: As `ingestion.label`.
+        label, group: As `ingestion.label` and `ingestion.group`.
     """
-    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label)
+    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label, group=group)
 
 
-def named_items(root: Path, found: Found, unit: str, expected: str = "", label: str | None = None) -> Source:
+def named_items(
+    root: Path, found: Found, unit: str, expected: str = "", label: str | None = None, group: str | None = None
+) -> Source:
     """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
 
     Args:
         unit: What it is, in the plural.
         expected: What it would be, for the DataError that is raised where there is none.
-        label: As `ingestion.label`.
+        label, group: As `ingestion.label` and `ingestion.group`.
     """
-    metadata = read_metadata(root, found, label)
+    metadata = read_metadata(root, found, label, group=column_of(group))
     source = described_items(root, found, metadata, unit, expected, label)
     if metadata.question in source.understood.warnings:
         raise DataError(metadata.question)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unlabeled.config import Pretraining, in_words
 from unlabeled.groups import contents
-from unlabeled.significance import wilson_interval
+from unlabeled.significance import EFFECTIVE, wilson_interval
 
 NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
 """Baselines in words."""
@@ -51,10 +51,10 @@ def over_draws(labels: float, setting: str, each: dict[str, float], tested: int 
 
     Args:
         tested: Test images with a label. All draws are tested on the same ones, so that the interval is never narrower
-            than the 95 % interval that they leave. None: std alone.
+            than the 95 % interval that they leave; in groups they leave a wider one. None: std alone.
     """
     mean, std = each["mean"], each["std"]
-    low, high = (mean, mean) if tested is None else wilson_interval(mean, tested)
+    low, high = (mean, mean) if tested is None else wilson_interval(mean, each.get(EFFECTIVE, tested))
     return Accuracy(labels, setting, mean, min(low, mean - std), max(high, mean + std))
 
 
@@ -75,7 +75,8 @@ def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> 
         if not setting.endswith("%"):
             points.append(over_draws(float(setting), in_words(setting), each, tested))
     accuracy = numbers["linear_probe_accuracy"]
-    points.append(Accuracy(labelled / classes, "all labels", accuracy, *wilson_interval(accuracy, tested)))
+    interval = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
+    points.append(Accuracy(labelled / classes, "all labels", accuracy, *interval))
     return sorted(points, key=lambda point: point.labels)
 
 

@@ -14,8 +14,9 @@ from scipy.stats import norm
 
 from pipelines import registry
 from pipelines.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
+from pipelines.provenance import MANIFEST
 from unlabeled.config import Evaluation, Registration
-from unlabeled.significance import chance_of_gain, level_left
+from unlabeled.significance import chance_of_gain, fewest_wins, level_left
 from unlabeled.verdict import Worth
 
 NAME = "unlabeled-digits"
@@ -164,7 +165,8 @@ def test_a_class_that_is_truly_worse_blocks_and_no_other_does(change, least, mos
     blocked, changed = 0, right_about(random, 100, (0.8, 0.8 + change), trials=200)
     for both, (old, new) in zip(right_about(random, 1000, (0.8, 0.8), trials=200), changed, strict=True):
         both[:, :100] = old, new
-        drops = _drops(both[1], both[0], targets, [*map(str, range(10))], Registration())
+        alone = np.arange(len(targets))
+        drops = _drops(both[1], both[0], targets, alone, [*map(str, range(10))], Registration())
         blocked += any(drop.blocks for drop in drops)
     assert least <= blocked <= most
 
@@ -272,6 +274,49 @@ def test_a_champion_of_images_with_other_channels_does_not(gate, other_champion)
     ImageEncoder("small_resnet", 3, 8, Normalisation((0.5,) * 3, (0.5,) * 3)).save(folder / "encoder.safetensors")
     promoted, reason, *_ = gate(gate.answers, name=name)
     assert promoted and reason == "version 1 is of images with 3 channels, and today's have 1"
+
+
+@pytest.fixture
+def learned_by_champion(gate, other_champion):
+    """Says of some of today's test images that the champion, whose name it returns, was trained on them."""
+    name, folder = other_champion
+    file = folder.parent / "record" / MANIFEST
+
+    def learned(count, key="sha256"):
+        manifest = pd.read_parquet(file)
+        rows = gate.answers.row.to_numpy()[:count]
+        elsewhere = {"sha256": "another", "checksum": 1, "group": "another"}
+        changed = manifest.iloc[rows].assign(split="train", **{k: v for k, v in elsewhere.items() if k != key})
+        pd.concat([manifest, changed]).to_parquet(file)
+        return name
+
+    return learned
+
+
+@pytest.mark.parametrize("key", ["sha256", "checksum", "group"])
+def test_a_champion_is_not_measured_again_on_what_it_was_trained_on(gate, learned_by_champion, key):
+    _, reason, numbers, _ = gate(mended(gate.answers), name=learned_by_champion(70, key))
+    assert f"without the 70 of {len(gate.answers)} test images that it was trained on" in reason
+    assert numbers["gate.smallest_gain"] == fewest_wins(Registration().level) / (len(gate.answers) - 70)
+
+
+def test_a_champion_that_was_trained_on_most_test_images_cannot_be_compared(gate, learned_by_champion):
+    count = len(gate.answers)
+    promoted, reason, *_ = gate(mended(gate.answers), name=learned_by_champion(count - 3))
+    assert not promoted and "it cannot be compared with version 1, measured again" in reason
+    assert f"without the {count - 3} of {count} test images that it was trained on: the 3 left are too few" in reason
+
+
+def test_answers_of_a_group_are_one_observation():
+    old, new = np.ones(100, bool), np.ones(100, bool)
+    old[:20] = False
+    alone, together = (answers_of(new).assign(group=np.arange(100) // size) for size in (1, 10))
+    compared = answers_of(old), ["a"], "version 1", "", 0, Registration()
+    assert _weigh(alone, *compared).promoted and _weigh(answers_of(new), *compared)[:2] == _weigh(alone, *compared)[:2]
+    promoted, reason, *_ = _weigh(together, *compared)
+    assert (
+        not promoted and "these 100 test images in 10 groups cannot tell, for version 1 is wrong in 2 of them" in reason
+    )
 
 
 def contested(name, meanwhile):

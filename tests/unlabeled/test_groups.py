@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from unlabeled.config import Ingestion
-from unlabeled.errors import ConfigError
-from unlabeled.groups import Grouping, groups_of, sentence_of
+from unlabeled.errors import ConfigError, DataError
+from unlabeled.groups import Grouper, groups_of, sentence_of
 from unlabeled.ingest import ingest
 from unlabeled.items import Understood
 from unlabeled.text.config import TextIngestion
@@ -38,7 +40,7 @@ def ingested(root, **options):
     ],
 )
 def test_a_group_is_what_the_expression_finds_in_a_path(expression, path, group):
-    assert Grouping(expression).group_of(path) == group
+    assert Grouper(expression).group_of(path) == group
 
 
 def test_no_split_divides_a_group(tmp_path):
@@ -70,7 +72,7 @@ def test_paths_that_are_in_no_group_are_counted_in_a_warning(tmp_path, caplog):
     result = ingested(tmp_path / "photos", group=r"burst\d+")
     assert result.manifest.group.nunique() == 23
     (warning,) = result.summary["warnings"]
-    assert "finds nothing in 3 of 103 paths, such as other0.png" in warning and warning in caplog.text
+    assert "says nothing of 3 of 103 paths, such as other0.png" in warning and warning in caplog.text
 
 
 def test_official_splits_win_and_the_groups_that_they_divide_are_counted(tmp_path):
@@ -134,3 +136,57 @@ def test_a_document_stays_in_its_split_when_another_is_added_that_holds_a_paragr
     (root / "short.txt").write_text(shared)
     after = texts(root).manifest.drop_duplicates("path").set_index("path").split
     assert (after[before.index] == before).all()
+
+
+def patients(root, column="patient", missing=()):
+    """Images with a table that names a patient for every five."""
+    bursts(root, 30)
+    names = sorted(path.name for path in root.iterdir())
+    rows = [f"{name},{'' if number in missing else f'p{number // 5}'}" for number, name in enumerate(names)]
+    (root / "metadata.csv").write_text("\n".join([f"file_name,{column}", *rows]))
+    return root
+
+
+@pytest.mark.parametrize("column", ["patient", "Patient ID"])
+def test_a_column_of_metadata_names_the_groups_and_no_classes(tmp_path, column):
+    result = ingested(patients(tmp_path / "photos", column), group=f"column:{column.lower()}")
+    assert set(result.manifest.group) == {f"p{number}" for number in range(30)} and not result.summary["classes"]
+    assert (result.manifest.groupby("group").split.nunique() == 1).all()
+
+
+def test_files_without_a_group_in_metadata_are_each_of_their_own(tmp_path):
+    result = ingested(patients(tmp_path / "photos", missing=(0, 1)), group="column:patient")
+    assert result.manifest.group.nunique() == 32
+    assert "ingestion.group='column:patient' says nothing of 2 of 150 paths" in "".join(result.summary["warnings"])
+
+
+def test_a_column_of_parquet_names_the_groups(tmp_path):
+    root = bursts(tmp_path / "photos", 10)
+    content = [path.read_bytes() for path in sorted(root.iterdir())]
+    table = pa.table({"image": [{"bytes": each} for each in content], "patient": np.repeat(np.arange(10), 5)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    config = Ingestion(source="parquet", path=str(tmp_path / "a.parquet"), group="column:patient")
+    manifest = ingest(config, tmp_path / "out").manifest
+    assert set(manifest.group) == set("0123456789") and (manifest.groupby("group").split.nunique() == 1).all()
+
+
+def test_a_column_of_groups_that_is_not_there_is_named(tmp_path):
+    root = patients(tmp_path / "photos")
+    message = "ingestion.group: received 'person', expected one of .*metadata.csv's columns, file_name, patient"
+    with pytest.raises(DataError, match=message):
+        ingested(root, group="column:person")
+    (root / "metadata.csv").unlink()
+    with pytest.raises(DataError, match="ingestion.group: received column:person, but .* has no metadata.csv"):
+        ingested(root, group="column:person")
+
+
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        ({"group": "column:"}, "ingestion.group: received 'column:', expected the name of a column after column:"),
+        ({"group": "column:a"}, "group='column:a', expected a regular expression: digits has no columns"),
+    ],
+)
+def test_a_column_of_groups_is_checked_before_anything_is_read(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        Ingestion.model_validate(keys)

@@ -21,6 +21,7 @@ from unlabeled.probe import (
     nearest,
     why_untested,
 )
+from unlabeled.significance import EFFECTIVE
 
 
 def blobs(n=240, dims=12, classes=4, noise=1.5, seed=0):
@@ -343,7 +344,7 @@ def test_knn_survives_features_of_zero_and_a_tiny_temperature():
 def test_a_draw_has_so_many_labels_of_each_class(k):
     targets = blobs()[1]
     labels = labels_of(targets)
-    draws = [draw_labels(targets, labels.train, k, np.random.default_rng(seed)) for seed in range(10)]
+    draws = [draw_labels(labels, k, np.random.default_rng(seed)) for seed in range(10)]
     for rows in draws:
         assert len(set(rows)) == 4 * k and set(rows) <= set(labels.train)
         assert np.bincount(targets[rows]).tolist() == [k] * 4
@@ -352,21 +353,42 @@ def test_a_draw_has_so_many_labels_of_each_class(k):
 
 def test_a_draw_of_more_labels_than_a_class_has_takes_them_all():
     targets = np.array([0, 0, 1, 1, 1, 1, 1, 2])
-    rows = draw_labels(targets, np.arange(8), 3, np.random.default_rng(0))
+    rows = draw_labels(labels_of(targets, train=1), 3, np.random.default_rng(0))
     assert np.bincount(targets[rows]).tolist() == [2, 3, 1]
 
 
 @pytest.mark.parametrize("share, rows", [(0.1, 12), (0.5, 60), (1.0, 120)])
 def test_a_share_of_the_labels_is_that_share(share, rows):
     targets = blobs()[1]
-    drawn = draw_labels(targets, labels_of(targets).train, share, np.random.default_rng(0))
+    drawn = draw_labels(labels_of(targets), share, np.random.default_rng(0))
     assert len(set(drawn)) == rows
+
+
+def grouped(targets, groups):
+    """Rows to train on, each in its group."""
+    return Labels.of(pd.DataFrame({"target": targets, "split": "train", "group": groups}))
+
+
+@pytest.mark.parametrize("setting", [1, 5, 0.1, 0.001])
+def test_with_one_row_a_group_draws_are_as_without_groups(setting):
+    targets = blobs()[1]
+    with_groups, without = grouped(targets, [f"g{row}" for row in range(len(targets))]), labels_of(targets, train=1)
+    one, other = (draw_labels(each, setting, np.random.default_rng(0)) for each in (with_groups, without))
+    assert with_groups.groups is None and np.array_equal(one, other)
+
+
+def test_a_draw_takes_one_of_a_group_as_long_as_there_are_others():
+    labels = grouped(np.repeat([0, 1], 40), np.repeat(np.arange(16), 5))  # eight groups of five in each class
+    for seed in range(20):
+        for setting, most in ((4, 1), (8, 1), (12, 2), (0.2, 1), (0.4, 2)):
+            rows = draw_labels(labels, setting, np.random.default_rng(seed))
+            assert np.bincount(labels.groups[rows]).max() == most and len(set(rows)) == len(rows)
 
 
 def test_a_share_has_two_classes_at_least():
     targets = blobs()[1]
     for seed in range(20):
-        drawn = draw_labels(targets, labels_of(targets).train, 0.001, np.random.default_rng(seed))
+        drawn = draw_labels(labels_of(targets), 0.001, np.random.default_rng(seed))
         assert len(np.unique(targets[drawn])) >= 2
 
 
@@ -469,3 +491,16 @@ def test_labels_know_the_labelled_rows_of_each_split():
     labels = Labels.of(manifest.set_index(pd.Index([9, 8, 7, 6, 5])))
     assert labels.targets.tolist() == [3, -1, 0, 1, -1]
     assert (labels.train.tolist(), labels.validation.tolist(), labels.test.tolist()) == ([0], [3], [2])
+
+
+def test_answers_in_groups_count_as_fewer_and_those_of_one_row_each_as_before():
+    features, targets = blobs(noise=2.0)
+    split = labels_of(targets)
+    manifest = pd.DataFrame({"target": targets, "split": "train", "group": np.arange(len(targets)) // 5})
+    manifest.loc[split.validation, "split"], manifest.loc[split.test, "split"] = "validation", "test"
+    config = Evaluation(draws=2, shots=(1,), fractions=(0.1,))
+    alone = measure(features, Labels.of(manifest.drop(columns="group")), config)[0]
+    assert measure(features, Labels.of(manifest.assign(group=np.arange(len(targets)))), config)[0] == alone
+    numbers = measure(features, Labels.of(manifest), config)[0]
+    assert 0 < numbers[EFFECTIVE] <= len(split.test) and 0 < numbers["few_label"]["1"][EFFECTIVE] <= len(split.test)
+    assert numbers["linear_probe_accuracy"] == alone["linear_probe_accuracy"]

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
-from unlabeled.significance import chance_of_gain, fewest_wins, holm, paired_difference, wilson_interval
+from unlabeled.significance import (
+    chance_of_gain,
+    effective_count,
+    fewest_wins,
+    holm,
+    paired_difference,
+    wilson_interval,
+)
 
 
 def answers(n=200, first=0.8, second=0.6, seed=0):
@@ -198,3 +205,46 @@ def test_holm_lies_between_bonferroni_and_no_correction(seed):
     p_values = (np.random.default_rng(seed).random(12) ** 3).tolist()
     found = np.array(holm(p_values))
     assert (found >= (np.array(p_values) <= 0.05 / 12)).all() and (found <= (np.array(p_values) <= 0.05)).all()
+
+
+TOPICS = [22, 15, 12, 10, 10, 4, 4, 3, 3, 2, *[1] * 8]
+"""Test passages of the 18 documents of the default corpus."""
+
+
+def answers_by_group(random, sizes, accuracy, correlation):
+    """Right and wrong answers of groups whose own accuracies follow a beta distribution; and the groups."""
+    groups, rest = np.repeat(np.arange(len(sizes)), sizes), (1 - correlation) / max(correlation, 1e-3)
+    own = random.beta(accuracy * rest, (1 - accuracy) * rest, len(sizes)) if correlation < 1 else None
+    own = (random.random(len(sizes)) < accuracy) if own is None else own
+    return random.random(len(groups)) < own[groups], groups
+
+
+@pytest.mark.parametrize("accuracy", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.5, 1.0])
+def test_the_interval_of_a_few_groups_holds_the_truth(accuracy, correlation):
+    random, held, held_without = np.random.default_rng(0), 0, 0
+    for _ in range(600):
+        right, groups = answers_by_group(random, TOPICS, accuracy, correlation)
+        low, high = wilson_interval(right.mean(), effective_count(right, groups))
+        held += low <= accuracy <= high
+        low, high = wilson_interval(right.mean(), len(right))
+        held_without += low <= accuracy <= high
+    assert held / 600 >= 0.93
+    assert correlation < 0.5 or held_without / 600 < 0.75
+
+
+def test_answers_of_one_row_a_group_are_as_many_as_there_are():
+    right = np.random.default_rng(0).random(50) < 0.7
+    assert effective_count(right, None) == effective_count(right, np.arange(50)) == 50
+
+
+def test_groups_that_answer_as_one_are_one_observation_each():
+    random, groups = np.random.default_rng(0), np.repeat(np.arange(1000), 5)
+    assert effective_count((random.random(1000) < 0.5)[groups], groups) == pytest.approx(1000, rel=0.01)
+    assert effective_count(random.random(5000) < 0.5, groups) == pytest.approx(5000, rel=0.1)
+
+
+@pytest.mark.parametrize("groups", [[0] * 9, [0] * 8 + [1]])
+def test_one_large_group_tells_next_to_nothing(groups):
+    low, high = wilson_interval(1.0, effective_count(np.ones(9, bool), np.array(groups)))
+    assert low < 0.1 and high == 1.0

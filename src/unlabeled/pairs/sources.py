@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unlabeled.columns import find_labels, is_none
-from unlabeled.config import NO_LABELS
+from unlabeled.columns import find_groups, find_labels, is_none
+from unlabeled.config import NO_LABELS, column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.metadata import read_metadata
@@ -38,7 +38,7 @@ def open_pairs(config: PairsIngestion) -> Pairs:
     path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    images, captions = _parquet(path, config) if holds_parquet(path) else _folder(path, config.label)
+    images, captions = _parquet(path, config) if holds_parquet(path) else _folder(path, config)
     return Pairs(replace(images, items=_captioned(images.items, captions, config.together)), captions)
 
 
@@ -85,14 +85,14 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 
 
-def _folder(root: Path, label: str | None) -> tuple[Source, dict[str, str]]:
+def _folder(root: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
     """The images of a folder, and the captions that metadata give them."""
     found = find_files(root, "ingestion.path")
     if not found.metadata:
         columns = f"file_name,{CAPTION}"
         raise DataError(f"ingestion.path: {root} has no {METADATA[0]}, expected one with the columns {columns}")
-    metadata = read_metadata(root, found, label, CAPTION)
-    source = described_items(root, found, metadata, IMAGES.name, label=label)
+    metadata = read_metadata(root, found, config.label, CAPTION, column_of(config.group))
+    source = described_items(root, found, metadata, IMAGES.name, label=config.label)
     return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
 
 
@@ -108,7 +108,7 @@ def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]
                 kind = table.types[CAPTION]
                 raise DataError(f"{place}: received a column {CAPTION} of type {kind}, expected one string an image")
             captions[place] = row[CAPTION] or ""
-    question = find_labels(tables, config.label).question
-    source = read_parquet(path, NO_LABELS if question else config.label, config.image)
+    question = find_labels(tables, config.label, find_groups(tables, column_of(config.group))).question
+    source = read_parquet(path, NO_LABELS if question else config.label, config.image, config.group)
     source.understood.warnings.extend([question] if question else [])
     return source, captions

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.errors import DataError
-from unlabeled.groups import Grouping, groups_of, named_groups
+from unlabeled.groups import Grouper, groups_of, named_groups
 from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
@@ -61,15 +61,15 @@ def ingest(config: TextIngestion) -> Ingested:
             f"folder of files, or set ingestion.documents=heading to cut a file at its headings"
         )
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
-    grouping = Grouping(config.group)
-    groups = {document.path: grouping.group_of(document.path) for document in documents}
+    grouper = Grouper(config.group)
+    groups = {document.path: grouper.group_of(document.path) for document in documents}
     # By the whole document: what of it stands in others must not decide, or it would move when they are added.
     digests = {document.path: hashlib.sha256(document.text.encode()).hexdigest() for document in read}
     splits = {each.path: rule.split_of(digests[each.path], each.split, groups[each.path]) for each in documents}
     manifest, classes = _manifest(documents, config, splits, groups)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
     summary = _summary(manifest, quarantine, classes, config, tokenizer)
-    source.understood.warnings.extend(grouping.warnings())
+    source.understood.warnings.extend(grouper.warnings())
     by = f"ingestion.group={config.group!r}" if config.group else "documents"
     summary |= groups_of(manifest, by, "passages", source.understood)
     summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule))

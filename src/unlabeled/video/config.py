@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Expression, Fraction, LabelColumn, Location, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Fraction, Grouping, LabelColumn, Location, Pretraining, check_fractions
 
 
 class VideoIngestion(Block):
@@ -16,8 +16,8 @@ class VideoIngestion(Block):
     path: Location = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
     label: LabelColumn = None
-    group: Expression = None
-    """A regular expression on paths, as for images. None: clips with equal stored frames belong together."""
+    group: Grouping = None
+    """Which clips belong together, as those of a video that they were cut from."""
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     """Of a clip that are looked at and listened to, from where its picture or its sound begins, whichever is first; a
     shorter sound is filled up with silence, and of a shorter picture the last frame stands."""

@@ -28,7 +28,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
     found = find_files(root, "ingestion.path", CLIPS)
     names, strays = clip_names(found.names)
     found.left_out.add("neither videos nor parts of a clip", strays)
-    return named_items(root, replace(found, names=names), CLIPS.name, EXPECTED, config.label)
+    return named_items(root, replace(found, names=names), CLIPS.name, EXPECTED, config.label, config.group)
 
 
 def clip_names(names: list[str]) -> tuple[list[str], list[str]]:
