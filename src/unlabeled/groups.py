@@ -13,6 +13,7 @@ import pandas as pd
 
 from unlabeled.config import column_of
 from unlabeled.items import Item, Source, Understood
+from unlabeled.splits import SPLITS
 
 
 def contents(manifest: pd.DataFrame) -> pd.Series:
@@ -110,9 +111,10 @@ def sentence_of(summary: dict[str, Any]) -> str:
     groups = summary.get("groups")
     if not groups:
         return ""
+    counts = [(split, groups["rows"][split], groups["splits"][split]) for split in SPLITS if split in groups["rows"]]
     told = [
-        f"{rows:,} {split} {groups['unit']} in {groups['splits'][split]:,} groups"
-        for split, rows in sorted(groups["rows"].items())
-        if groups["splits"][split] < rows
+        f"{rows:,} {split} {groups['unit']} in {count:,} {'group' if count == 1 else 'groups'}"
+        for split, rows, count in counts
+        if count < rows
     ]
     return f"{', '.join(told)} ({groups['by']})" if told else ""

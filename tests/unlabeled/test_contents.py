@@ -46,6 +46,15 @@ def test_names_of_classes_are_no_orders_to_the_terminal_and_no_markup(caplog):
     assert "[red]\\x1b[2J" in caplog.messages[0] and max(map(len, caplog.messages[0].splitlines())) <= 200
 
 
+def test_groups_are_told_where_they_are_fewer_than_rows(caplog):
+    caplog.set_level("INFO", "unlabeled")
+    groups = {"by": "documents", "unit": "passages", "count": 5, "splits": {"test": 2, "train": 3}}
+    summary = summary_of(groups=groups | {"rows": {"test": 9, "train": 3}})
+    tell_contents(summary, Understood(), "documents")
+    assert "groups: 9 test passages in 2 groups (documents)" in caplog.messages
+    assert "Groups: 9 test passages in 2 groups (documents)." in understood(summary)[1].paragraphs
+
+
 def test_the_page_has_the_same_table():
     left_out = {"hidden": {"count": 2, "names": [".a", ".b"]}}
     table, said, others = understood(summary_of(left_out=left_out, warnings=["train/ is a class"]))

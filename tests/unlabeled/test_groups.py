@@ -91,7 +91,7 @@ def test_the_summary_says_how_many_groups_each_split_has():
     manifest = pd.DataFrame(rows, columns=["group", "split"])
     summary = groups_of(manifest, "ingestion.group='x'", "images", Understood())
     assert summary["groups"]["count"] == 4 and summary["groups"]["splits"] == {"excluded": 1, "test": 2, "train": 1}
-    assert sentence_of(summary) == "3 test images in 2 groups, 2 train images in 1 groups (ingestion.group='x')"
+    assert sentence_of(summary) == "2 train images in 1 group, 3 test images in 2 groups (ingestion.group='x')"
     assert sentence_of({}) == ""
 
 

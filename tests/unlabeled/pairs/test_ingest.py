@@ -108,7 +108,7 @@ def test_captions_that_differ_in_what_does_not_count_stay_on_one_side(tmp_path):
     folder, together = folder_of(tmp_path / "people", rows), yaml.safe_load(EMOJI.read_text())["clip"]["ingestion"]
     manifest = ingested(tmp_path, folder, together=together["together"]).manifest
     sides = manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique()
-    assert len(sides) == 30 and (sides == 1).all()
+    assert len(sides) == 30 and (sides == 1).all() and manifest.group.nunique() == 30
     assert (ingested(tmp_path, folder).manifest.groupby(manifest.text.str.split(":").str[0]).split.nunique() > 1).any()
 
 

@@ -84,6 +84,13 @@ def test_copies_of_a_clip_share_its_split(result):
     assert result.manifest.checksum.nunique() == 30
 
 
+def test_clips_of_a_folder_are_a_group_where_that_is_said(tmp_path):
+    for number in range(6):
+        noise_clips(tmp_path / "films" / "cat" / f"film{number}", 2, start=2 * number)
+    made = ingested(tmp_path / "films", group=r"film\d+")
+    assert made.summary["groups"]["count"] == 6 and (made.manifest.groupby("group").split.nunique() == 1).all()
+
+
 def test_copies_of_a_test_clip_are_excluded(tmp_path):
     noise_clips(tmp_path / "films" / "train", 3), noise_clips(tmp_path / "films" / "test", 1)
     splits = ingested(tmp_path / "films", validation_fraction=0.0).manifest.set_index("path").split
