@@ -73,7 +73,7 @@ def measure_all(
             for name, compute in baselines.items():
                 metrics["baselines"][name] = numbers = _remembered(compute(), labels, config, memory)
                 progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
-        _tell(metrics)
+        _tell(metrics, config)
     else:
         logger.info("no accuracy is measured, and the encoder is kept all the same: %s", why_untested(manifest, unit))
     tensor = torch.from_numpy(train)
@@ -163,9 +163,13 @@ def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
     return rows
 
 
-def _tell(metrics: dict[str, Any]) -> None:
+def _tell(metrics: dict[str, Any], config: Evaluation) -> None:
+    numbers = {"encoder": metrics, **metrics["baselines"]}
+    candidates = config.regularisation
+    ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
+    if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:
+        logger.info("an end of evaluation.regularisation was best for %s: one beyond may be better", ", ".join(beyond))
     few = next(iter(metrics["few_label"]), None)  # the fewest labels
     if few:
-        numbers = {"encoder": metrics, **metrics["baselines"]}
         told = ", ".join(f"{name} {each['few_label'][few]['mean']:.1%}" for name, each in numbers.items())
         logger.info("%s: %s", in_words(few), told)

@@ -7,7 +7,6 @@ exp(similarity / temperature) as in arXiv:1805.01978. Few-label probes learn fro
 regularisation, over several draws.
 """
 
-import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from torch.nn import functional as F
 
 from unlabeled.config import Evaluation
 from unlabeled.significance import EFFECTIVE, effective_count
-
-logger = logging.getLogger(__name__)
 
 KNN_CELLS = 2**26
 """Of the matrix of similarities, in memory at a time."""
@@ -146,11 +143,6 @@ def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -
             best, classifier = _choose_regularisation(features, mean, std, labels, candidates, config)
         standardised = (features[both] - mean) / std
         classifier = _logistic_regression(standardised, labels.targets[both], best, config, classifier)
-    if len(candidates) > 1 and best in (candidates[0], candidates[-1]):
-        logger.info(
-            "the validation split chose C = %g, the end of evaluation.regularisation=%s: one beyond may be better",
-            *(best, [float(each) for each in candidates]),
-        )
     return _fold(classifier, mean, std, best)
 
 

@@ -14,7 +14,7 @@ from unlabeled.networks import SmallResNet
 from unlabeled.probe import Labels, measure
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)
-PROTOCOL = {"linear_probe_accuracy", "knn_accuracy", "few_label"}
+PROTOCOL = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
 
 
 def encoder_of(seed=0, size=8, channels=1):
@@ -194,12 +194,21 @@ def test_every_kind_of_features_is_told_of_in_one_line(data, caplog):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG)
     numbers = {"encoder": metrics, **metrics["baselines"]}
     told = [f"{name} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
-    assert [record.getMessage() for record in caplog.records] == [f"one label a class: {', '.join(told)}"]
+    assert caplog.records[-1].getMessage() == f"one label a class: {', '.join(told)}"
+
+
+@pytest.mark.parametrize("grid, told", [((0.1, 1.0), True), ((0.1,), False)])
+def test_an_end_of_the_grid_is_told_where_it_was_chosen(data, caplog, grid, told):
+    with caplog.at_level(logging.INFO):
+        metrics, *_ = evaluate(encoder_of(), *data, CONFIG.model_copy(update={"regularisation": grid}))
+    assert metrics["regularisation"] in grid
+    assert ("an end of evaluation.regularisation was best for encoder, raw_input" in caplog.text) is told
 
 
 def test_without_few_labels_there_is_nothing_to_tell(data, caplog):
     with caplog.at_level(logging.INFO):
-        evaluate(encoder_of(), *data, CONFIG.model_copy(update={"shots": (), "fractions": ()}))
+        silent = {"shots": (), "fractions": (), "regularisation": (1.0,)}
+        evaluate(encoder_of(), *data, CONFIG.model_copy(update=silent))
     assert caplog.records == []
 
 

@@ -255,16 +255,6 @@ def test_of_no_queries_and_of_no_bank_nothing_is_near():
     assert nearest(features, np.arange(5), none, 3)[1].shape == (5, 0)
 
 
-@pytest.mark.parametrize("grid, told", [((1e-9, 1e-8), True), ((1e-9,), False)])
-def test_the_end_of_the_grid_is_told_where_it_was_chosen(grid, told, caplog):
-    random, targets = np.random.default_rng(0), np.arange(60) % 2
-    features = (random.normal(size=(60, 3)) + 3 * targets[:, None]).astype(np.float32)
-    labels = Labels(targets, *np.split(np.arange(60), [30, 45]))
-    with caplog.at_level("INFO"):
-        probe = fit_linear_probe(features, labels, Evaluation(regularisation=grid))
-    assert probe.regularisation == max(grid) and ("the end of evaluation.regularisation" in caplog.text) is told
-
-
 def test_votes_are_weighted_by_similarity():
     similarities, targets = np.float32([[0.9, 0.5, 0.1], [0.3, 0.2, 0.1]]), np.array([[0, 2, 2], [1, 1, 1]])
     votes = knn_votes(similarities, targets, 4, 0.5)
