@@ -22,6 +22,10 @@ from unlabeled.views import Views
 
 SMALLER = 2 / 3
 """Of a crop's side, a smaller one that may still be large enough."""
+LEAST = 32
+"""Pixels a side of a crop that is still worth advising."""
+SMALL = "small_resnet"
+"""The quickest encoder."""
 CUT = 8
 """Images whose crops are cut to see how long that takes."""
 
@@ -67,11 +71,12 @@ def plan_training(
     if plan.seconds < LONG or steps < MANY:
         return plan
     smaller = round((recipe.crop_size or images.shape[-1]) * SMALLER)
-    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": "small_resnet"}
-    changes = {
-        f"augmentation.crop_size={smaller}": lambda: pace(config, with_crops),
-        "pretraining.encoder=small_resnet": lambda: pace(config.model_copy(update=with_encoder), recipe),
-    }
+    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": SMALL}
+    changes = {}
+    if smaller >= LEAST:
+        changes[f"augmentation.crop_size={smaller}"] = lambda: pace(config, with_crops)
+    if config.encoder != SMALL:
+        changes[f"pretraining.encoder={SMALL}"] = lambda: pace(config.model_copy(update=with_encoder), recipe)
     return replace(plan, shorter=faster(now, changes))
 
 

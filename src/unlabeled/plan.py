@@ -24,10 +24,10 @@ SILENT = 60
 """Seconds up to which a plan is not worth a word."""
 LONG = 600
 """Seconds from which on a plan says what would make it shorter."""
-SLOW, QUICK = 1.0, 0.1
-"""Seconds of a step: one is enough of those that take longer than the first, and more are timed of quick ones."""
-FEW, MORE = 3, 8
-"""Steps that are timed of others, and of quick ones; the first is not counted."""
+QUICK = 0.5
+"""Seconds of a step below which more of them are timed."""
+FEW, MORE = 2, 8
+"""Steps that are timed, and of quick ones; the first, which prepares others, is not counted."""
 MANY = 200
 """Steps from which on a few more, to see what would make a training shorter, cost nothing beside it."""
 WORTH = 1.3
@@ -136,9 +136,9 @@ def pace_of(method: Method, supply: Supply, config: Pretraining) -> Pace:
         history = pretrain(method, _Epochs(supply), config.model_copy(update=harmless), title="timing steps")
         return [supply.batch_size / row[f"{supply.unit}_per_second"] for row in history]
 
-    (seconds,) = timed(1)
-    if seconds < SLOW:
-        seconds = median(timed(MORE if seconds < QUICK else FEW)[1:])
+    seconds = median(timed(FEW)[1:])
+    if seconds < QUICK:
+        seconds = median(timed(MORE)[1:])
     return Pace(seconds, _peak_memory(supply.device))
 
 
