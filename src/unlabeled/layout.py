@@ -72,7 +72,7 @@ def _says(name: str, words: frozenset[str]) -> bool:
     return bool(parts & words) and parts <= words | SPLITS.keys() | CONTENTS
 
 
-@dataclass
+@dataclass(eq=False)
 class Folder:
     """A folder that holds data, itself or below: how many files it holds itself, and its folders by name."""
 
@@ -266,9 +266,10 @@ class _Reader:
 
     def _take_out_masks(self, root: Folder) -> None:
         def describes(folder: Folder, name: str) -> bool:
-            others = [each for each in folder.folders.values() if not _says(each.name, MASKS)]
             return _says(name, MASKS) and any(
-                split_named(each.name) or _plain(each.name) in CONTENTS or _holds_splits(each) for each in others
+                split_named(each.name) or _plain(each.name) in CONTENTS or _holds_splits(each)
+                for each in folder.folders.values()
+                if not _says(each.name, MASKS)
             )
 
         for folder in _taken_out(root, describes):
@@ -329,8 +330,8 @@ class _Reader:
                 self._place(part, each.name, split)
             self._place_files(inner, "train", stray=False, label=each.name)
             self.classes.add(each.name)
-        others = [each for each in top.folders.values() if each not in within]
-        for each in others:
+        known = set(within)
+        for each in (each for each in top.folders.values() if each not in known):
             self._place(each, each.name, "train")
             self.layout.warnings.append(
                 f"{legible(each.path)}/ has no splits where the classes beside it have: it is kept for training"

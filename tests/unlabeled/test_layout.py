@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import pytest
 
@@ -189,3 +190,10 @@ def test_every_file_of_any_tree_has_a_place():
         names = ["/".join([*path, "1.png"]) for path in (first, second)]
         layout = read_layout(names)
         assert all(layout.place_of(name) for name in names)
+
+
+def test_many_classes_are_read_in_little_time():
+    names = [f"{split}/n{number:08d}/1.png" for split in ("train", "val") for number in range(21_000)]
+    began = time.process_time()
+    assert len(read_layout(names).places) >= len(names)
+    assert time.process_time() - began < 10
