@@ -44,14 +44,15 @@ def test_a_version_is_chosen_by_its_number_and_a_model_by_its_name(registered, p
         ("embed.version=9", "has no unlabeled-digits version 9"),
         ("embed.version=best", "has no unlabeled-digits version best"),
         ("embed.model_name=elsewhere", "has no elsewhere version champion"),
-        ("embed.path=nowhere", "embed.path: nowhere does not exist"),
-        ("embed.path=pyproject.toml", "embed.path: pyproject.toml is a file, expected a folder of images"),
-        ("embed.path=data/01_raw", "embed.path: data/01_raw holds no files"),
+        ("embed.path=nowhere", "embed.path: {project}/nowhere does not exist"),
+        ("embed.path=pyproject.toml", "embed.path: {project}/pyproject.toml is a file, expected a folder of images"),
+        ("embed.path=data/01_raw", "embed.path: {project}/data/01_raw holds no images"),
         ("embed.chunk=0", "embed.chunk: received 0, expected greater than or equal to 1"),
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(registered, photos, params, message):
-    assert message in refusal(registered, "--pipeline=embed", f"--params=embed.path={photos},{params}")
+    said = refusal(registered, "--pipeline=embed", f"--params=embed.path={photos},{params}")
+    assert message.format(project=registered.path) in said
 
 
 def test_without_a_folder_or_a_registered_model_nothing_is_embedded(project, photos):
@@ -85,7 +86,7 @@ def test_a_search_needs_an_image_and_embeddings(registered, photos):
     search = "--pipeline=search", "--params=search.image=nowhere.png"
     assert "embeddings.parquet is missing: run kedro run --pipeline=embed" in refusal(registered, *search)
     embedded(registered, photos)
-    assert "search.image: nowhere.png cannot be used" in refusal(registered, *search)
+    assert f"search.image: {registered.path}/nowhere.png cannot be used" in refusal(registered, *search)
 
 
 def test_embeddings_of_other_weights_than_the_registrys_are_not_searched(registered, photos):

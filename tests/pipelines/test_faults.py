@@ -121,7 +121,7 @@ def folder_of_images(path):
 
 def test_an_empty_folder(project, tmp_path):
     (tmp_path / "photos").mkdir()
-    assert "holds no files" in sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
+    assert "holds no images" in sentence(project.kedro(params(**folder_of_images(tmp_path / "photos"))))
 
 
 def test_a_single_image(project, tmp_path):

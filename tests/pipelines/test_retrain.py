@@ -341,7 +341,7 @@ def test_the_workflow_calls_make_on_a_schedule_and_by_hand(retrained):
 def test_an_environment_is_used_and_other_parameters_of_it_run_everything_again(retrained):
     (retrained.path / "conf/small").mkdir()
     settings = retrained.path / "conf/small/parameters.yml"
-    settings.write_text(yaml.safe_dump({"pretraining": {"epochs": 1}}))
+    settings.write_text(yaml.safe_dump({"pretraining": {"epochs": 1, "learning_rate": 0.003}}))
     result = retrain(retrained, "--env=small")
     assert result.returncode in (PROMOTED, KEPT) and "pretraining-byol" in ran(result), result.stderr
     assert len(pd.read_csv(retrained.path / "data/08_reporting/byol/history.csv")) == 1

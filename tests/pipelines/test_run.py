@@ -35,7 +35,7 @@ def test_a_run_leaves_what_each_stage_promises_and_nothing_else(trained):
 
 def test_metrics_have_the_keys_that_others_read(trained):
     metrics = trained.json("data/08_reporting/byol/metrics.json")
-    measured = {"linear_probe_accuracy", "knn_accuracy", "few_label"}
+    measured = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
     health = {"embedding_std", "untrained_embedding_std", "rankme", "uniformity", "alignment"}
     origin = {"images_per_second", "seconds", "data_digest", "protocol", "seed"}
     assert metrics.keys() == measured | health | origin | {"baselines"}

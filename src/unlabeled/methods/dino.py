@@ -5,8 +5,7 @@
 
 (Caron et al. 2021, arXiv:2104.14294, equations 1 to 4). The two large views are the batch's; the small ones are cut out
 of them here (multi-crop). The teacher's momentum rises to 1 on a cosine. The last layer is weight-normalised with unit
-gain. The paper's schedules are left out: the last layer is not frozen in the first epoch, weight decay does not rise,
-and the teacher's temperature has no warm-up.
+gain. Left out are the paper's frozen last layer of the first epoch, rising weight decay and warm-up of T_t.
 """
 
 import math
