@@ -237,7 +237,8 @@ def test_a_constant_of_the_wrong_range_or_type_is_refused(pretrained, constants)
 def test_a_real_collapse_is_caught_by_default(pretrained):
     default = Pretraining().min_embedding_std
     with pytest.raises(
-        TrainingError, match=r"the embedding has collapsed at step \d+, at a learning rate of .*=0.05, as it was at the look before .*; try"
+        TrainingError,
+        match=r"the embedding has collapsed at step \d+, .*=0.05, as it was at the look before .*; try",
     ):
         pretrained("headlessbyol", epochs=30, monitor_every=10, learning_rate=5e-3, min_embedding_std=default)
 
