@@ -34,7 +34,7 @@ def model_card(
     reason: str,
     selection: str,
 ) -> str:
-    """Of a version of `name`; `tags` as they are on it, `selection` as `unlabeled.verdict.selection` makes it."""
+    """The card of a version of `name`; `tags` are those on it, `selection` is made by `unlabeled.verdict.selection`."""
     standing = "the champion" if promoted else "a challenger"
     lines = [
         f"# {name}, version {number}",

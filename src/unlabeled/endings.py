@@ -53,11 +53,11 @@ WORDS = words(
     "html htm xhtml css js ts py pyi ipynb r m sh bash bat ps1 c h cc cpp hpp java go rs rb pl lua sql srt vtt names "
     "lst list cff license md5 sha1 sha256 sha512 xmp aae prototxt lock properties vocab"
 )
-"""Of files that hold text."""
+"""Endings of files that hold text."""
 PACKED = words(
     "pdf doc docx xls xlsx ppt pptx odt ods odp rtf epub djvu mobi pages numbers key "
     "zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg cab jar apk deb rpm "
     "npy npz mat pkl pickle joblib h5 hdf5 hdf pt pth ckpt onnx safetensors pb tflite tfrecord tfrecords lmdb mdb db "
     "sqlite sqlite3 parquet arrow feather orc avro exe dll so dylib o a class msi lnk url torrent ttf otf woff"
 )
-"""Of documents, archives, arrays, databases and programs."""
+"""Endings of documents, archives, arrays, databases and programs."""

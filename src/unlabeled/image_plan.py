@@ -21,7 +21,7 @@ from unlabeled.train import choose_device
 from unlabeled.views import Views
 
 SMALLER = 2 / 3
-"""Of a crop's side, a smaller one that may still be large enough."""
+"""Share of a crop's side that may still be large enough."""
 LEAST = 32
 """Pixels a side of a crop that is still worth advising."""
 SMALL = "small_resnet"
@@ -81,7 +81,7 @@ def plan_training(
 
 
 def _pace(method: str, images: np.ndarray, summary: dict[str, Any], config: Pretraining, recipe: Augmentation) -> Pace:
-    """Of a step on a batch of images, or on noise of the size of their crops."""
+    """Pace of a step on a batch of images, or on noise of the size of their crops."""
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     device, count = choose_device(config.device), len(images)
     size = recipe.crop_size or images.shape[-1]
