@@ -152,7 +152,7 @@ def faster(pace: Pace, changes: dict[str, Callable[[], Pace]]) -> dict[str, floa
 
 
 def steps_left(steps: int, resume: Path | None, fingerprint: str) -> int:
-    """Of so many, those that a checkpoint of the same training has not done."""
+    """How many of these steps a checkpoint of the same training has not done."""
     if resume is None or not resume.exists():
         return steps
     state = checkpoint.load(resume)
