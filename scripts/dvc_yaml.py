@@ -62,14 +62,14 @@ def dvc_yamls() -> dict[Path, dict[str, Any]]:
     imports = grimp.build_graph("unlabeled", "pipelines")
     files: dict[Path, dict[str, Any]] = {}
     with KedroSession.create(PROJECT) as session:
-        context = session.load_context()
+        catalog = session.load_context().catalog  # made anew each time that it is asked for
         for number, method in enumerate(METHODS):
             stages = {}
             shared = SHARED if method in IMAGE_METHODS else ()
             for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
                 name = stage if stage in shared else f"{stage}-{method}"
                 nodes = pipelines[method].only_nodes_with_tags(stage)
-                stages[name] = _stage(stage, method, nodes, context.catalog, imports)
+                stages[name] = _stage(stage, method, nodes, catalog, imports)
             if number:
                 stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
             files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {

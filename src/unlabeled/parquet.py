@@ -19,7 +19,7 @@ from unlabeled.walk import find_files
 IMAGE = "image"
 """The column of images, where there are several."""
 ROWS = 64
-"""Of a Parquet file, in memory at a time."""
+"""Rows of a Parquet file that are in memory at a time."""
 
 
 def holds_parquet(path: Path) -> bool:

@@ -32,7 +32,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
 
 
 def clip_names(names: list[str]) -> tuple[list[str], list[str]]:
-    """Of the files of a folder, the videos and the folders that hold images or a WAV, and no video; and other files."""
+    """The videos of a folder and its folders that hold images or a WAV, and no video; and other files."""
     videos = {name for name in names if name.lower().endswith(VIDEOS)}
     parts = {name for name in names if name.lower().endswith((*IMAGES, SOUND))}
     folders = _folders(parts) - _folders(videos) - {"."}
