@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -118,8 +119,13 @@ def commands(folder: Path) -> dict[str, Command]:
         project.track_data()
         source = {"source": "image_folder", "path": "data/01_raw/photos", "fraction": 1.0}
         project.set(**{**QUICK, "ingestion": source})
+        project.commit("parameters")
         project.photos(0, PHOTOS)
-        project.commit("photos")
+        return project
+
+    def added(path: Path) -> Project:
+        project = tracked(path)
+        subprocess.run(["dvc", "add", "-q", "data/01_raw/photos"], cwd=path, env=project.environment(), check=True)
         return project
 
     def copied(path: Path) -> Project:
@@ -135,7 +141,7 @@ def commands(folder: Path) -> dict[str, Command]:
     return {
         "run": Command(run, STAGES, new, result_of_run),
         "retrain": Command(["kedro", "retrain"], {**STAGES, "report": RESULT}, tracked, result_of_retraining),
-        "dvc": Command(["dvc", "repro"], {**STAGES, "lock": "dvc.lock"}, tracked, result_of_run),
+        "dvc": Command(["dvc", "repro"], {**STAGES, "lock": "dvc.lock"}, added, result_of_run),
         "embed": Command(["kedro", "run", "--pipeline=embed", photos], embed, copied, result_of_embedding),
         "export": Command(["kedro", "run", "--pipeline=export"], export, copied, result_of_export),
     }
