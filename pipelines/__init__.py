@@ -2,6 +2,8 @@
 
 import os
 
+from pipelines.masking import mask_logs
+
 # Before any of them is imported: none of our dependencies reports home.
 for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", "KEDRO_DISABLE_TELEMETRY"):
     os.environ.setdefault(variable, "true")
@@ -11,3 +13,5 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+
+mask_logs()

@@ -30,9 +30,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
+from pipelines.masking import stop_with_masked_traceback
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 from unlabeled.progress import be_quiet
 
@@ -50,7 +52,7 @@ class Sentence(click.ClickException):
     """An error of one sentence."""
 
     def show(self, file=None) -> None:
-        click.secho(f"Error: {self.message}", fg="red", err=True)
+        click.secho(f"Error: {masked(self.message)}", fg="red", err=True)
 
 
 @click.group(name="unlabeled")
@@ -100,6 +102,7 @@ def _errors_as_sentences() -> Iterator[None]:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
             raise Sentence(message) from error
+        stop_with_masked_traceback(error)
         raise
 
 

@@ -20,6 +20,7 @@ from pipelines.provenance import tracked_data
 from unlabeled.arrays import replace_file
 from unlabeled.config import in_words
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
@@ -301,6 +302,7 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
 
 def _leave(project: Path, result: Retrained) -> None:
     """The report and the outcome, as files and to GitHub's runner where there is one."""
+    result = result._replace(report=masked(result.report))
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
     summary = {"outcome": result.outcome.name.lower(), **result.version}
     replace_file(project / RESULT, lambda partial: partial.write_text(json.dumps(summary, indent=2) + "\n"))
