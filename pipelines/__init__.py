@@ -2,6 +2,7 @@
 
 import os
 
+from pipelines.interrupts import hide_interrupts
 from pipelines.masking import mask_logs
 
 # Before any of them is imported: none of our dependencies reports home.
@@ -13,5 +14,5 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-
+hide_interrupts()
 mask_logs()

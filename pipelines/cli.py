@@ -30,6 +30,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
+from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
+from pipelines.killed import end_as_killed
 from pipelines.masking import stop_with_masked_traceback
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
@@ -94,10 +96,13 @@ def run(quiet: bool, **options) -> None:
 @contextmanager
 def _errors_as_sentences() -> Iterator[None]:
     try:
-        yield
-    except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
-        raise Sentence("stopped; run the command again, and a training goes on from its last checkpoint") from None
+        with sigterm_as_interrupt():
+            yield
+    except KeyboardInterrupt as stop:
+        end_as_killed()
+        told = Sentence("stopped; run the command again, and a training goes on from its last checkpoint")
+        told.exit_code = EXIT_CODE if isinstance(stop, Terminated) else 1
+        raise told from None
     except Exception as error:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
+from pipelines.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
 from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
 from pipelines.planning import method_to_train, say_plan
 from pipelines.pretraining import CHECKPOINT
@@ -86,7 +87,7 @@ class ProjectHook(MlflowHook):
         try:
             if not parent:
                 _sweep(self._project)
-                _bury_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
+                mark_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
             methods = sorted({tag for node in pipeline.nodes for tag in node.tags} & METHODS.keys())
@@ -104,15 +105,17 @@ class ProjectHook(MlflowHook):
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
             self._to_plan = method_to_train(pipeline)
-            self.mlflow_config.tracking.run.id = _run_to_continue(pipeline, catalog)
+            continued = _run_to_continue(pipeline, catalog)
+            tags = {HOST: socket.gethostname(), **made_from.tags}
+            if continued:  # what made the weights stays on record
+                tags = {f"{RERUN}{key}": value for key, value in tags.items()}
+            tags |= {"method": "".join(methods), PROJECT: run_params["project_path"]}
+            self._start(continued, run_params, {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
+            self._already_active_mlflow, before = True, self._already_active_mlflow  # kedro-mlflow starts none
             super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-            tags = {"hostname": socket.gethostname(), **made_from.tags}
-            if self.mlflow_config.tracking.run.id:  # what made the weights stays on record
-                tags = {f"rerun.{key}": value for key, value in tags.items()}
-            else:
+            self._already_active_mlflow = before
+            if not continued:
                 _keep_record(made_from.files)
-            tags["method"] = "".join(methods)
-            mlflow.set_tags({**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
             for name in pipeline.inputs():
                 if name.rpartition(".")[2] in OF_THE_DATA and catalog.exists(name):  # another run has ingested it
                     self._keep(name)
@@ -156,11 +159,20 @@ class ProjectHook(MlflowHook):
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         try:
             mlflow.set_tag("error", masked(str(error))[:500])
+            sweep_models(MlflowClient(), mlflow.active_run())
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
             logger.warning("MLflow did not take note of the failure: %s", unreachable)
         finally:
             self._unlock()
+
+    def _start(self, continued: str | None, run_params: dict[str, Any], tags: dict[str, str]) -> None:
+        """Starts MLflow's run with its tags: whenever it is killed after that, it is known by them."""
+        if self._already_active_mlflow:
+            mlflow.set_tags(tags)
+            return
+        experiment = self.mlflow_config.tracking.experiment._experiment.experiment_id
+        mlflow.start_run(continued, experiment, "+".join(run_params["pipeline_names"] or ["__default__"]), tags=tags)
 
     def _keep(self, dataset_name: str) -> None:
         """Gives a dataset's file to MLflow."""
@@ -222,15 +234,6 @@ def _sweep(project: Path) -> None:
     for path in (project / "data").glob("0[2-8]_*/**/*"):
         if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def _bury_killed_runs(project: Path, experiment: str) -> None:
-    """Runs of this project that still call themselves running were killed: whoever holds the lock knows."""
-    client = MlflowClient()
-    mine = {"hostname": socket.gethostname(), "project_path": project.as_posix()}.items()
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        if mine <= run.data.tags.items():
-            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:

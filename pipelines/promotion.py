@@ -44,21 +44,28 @@ def contest(
 ) -> Decision:
     """Crowns a version that is judged to be better than the champion, whoever that is at the time.
 
-    Another machine may crown one of its own in between: both were better than the champion before, and are judged anew.
+    Another machine may crown one of its own in between: both were better than the champion before. Whoever finds on
+    looking again that the champion is another than it was judged against, before crowning or after it, is judged anew.
 
     Args:
         judged: The decision on the version, against a champion or none.
         noted: Called with each decision, before it has any effect.
     """
     for _ in range(ATTEMPTS):
-        champion = registry.champion(client, name)
+        champion, before = registry.champion(client, name), registry.reigns(client, name)
         decision = judged(champion)
         noted(decision)
+        if _number(registry.champion(client, name)) != _number(champion):
+            continue
         if not decision.promoted:
             return decision
-        if _number(registry.champion(client, name)) == _number(champion):
-            registry.crown(client, name, number)
+        registry.crown(client, name, number)
+        if _number(registry.champion(client, name)) != number:
+            continue
+        overlooked = [each for each in registry.reigns(client, name)[len(before) : -1] if each != number]
+        if not overlooked:
             return decision
+        registry.crown(client, name, overlooked[-1], [*before, *overlooked])  # which has been told that it is champion
     decision = Decision(False, "others became champion each time that it was judged: run the stage registration again")
     noted(decision)
     return decision

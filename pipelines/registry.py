@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import mlflow
 import pandas as pd
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -59,7 +59,10 @@ def reigns(client: MlflowClient, name: str) -> list[str]:
 
     The alias decides who that is: a run that was killed may have left the tag one reign behind it, or ahead.
     """
-    model = client.get_registered_model(name)
+    return _reigns_of(client.get_registered_model(name))
+
+
+def _reigns_of(model: RegisteredModel) -> list[str]:
     listed, present = model.tags.get(REIGNS, "").split(), model.aliases.get("champion")
     if present is None:
         return listed
@@ -70,11 +73,16 @@ def reigns(client: MlflowClient, name: str) -> list[str]:
 def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
     """Makes a version the champion, and notes down that it is the latest to have become so.
 
+    Of two that are crowned at once, whoever has the alias in the end has read what the other noted before.
+
     Args:
         before: The numbers of the champions before it; None: all so far.
     """
-    before = reigns(client, name) if before is None else before
+    model = client.get_registered_model(name)
     client.set_registered_model_alias(name, "champion", number)
+    if before is None:
+        noted = client.get_registered_model(name).tags.get(REIGNS, "")
+        before = _reigns_of(model) if noted == model.tags.get(REIGNS, "") else noted.split()
     listed = before if before[-1:] == [number] else [*before, number]
     client.set_registered_model_tag(name, REIGNS, " ".join(listed))
 

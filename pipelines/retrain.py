@@ -29,6 +29,8 @@ RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
 HERE = "data/.here.json"
 """Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
+UNREPORTED = "data/.unreported-{}.json"
+"""Of a method: its version and the champion before a retraining that has not left its report yet."""
 ENVIRONMENT = "data/.environment"
 """Which environment's parameters the last retraining used."""
 UNFINISHED = "unfinished"
@@ -98,10 +100,10 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
             result = result._replace(report=f"# Nothing new\n\n{idle}\n")
         if push and remotes(project):
             _push(project, method, result)
-        _leave(project, result)
+        _leave(project, method, result)
     except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
-        _leave(project, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
+        _leave(project, method, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
         raise
     finally:
         lock.release()
@@ -208,9 +210,8 @@ def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
 def _rerun(
     project: Path, client: MlflowClient, method: str, env: str | None
 ) -> tuple[dict[str, Any], ModelVersion | None]:
-    """What was registered, as in version.json, empty where nothing was; and who was the champion before."""
-    before = _registered(project, method)
-    champion = registry.champion(client, before["name"]) if before else None
+    """What was registered since the last report, as in version.json, empty where nothing was; and the champion then."""
+    before, champion = _last_reported(project, client, method)
     stages, env = _targets(method)[-1], env or os.environ.get("KEDRO_ENV")
     repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
     used, note = _environment(project, env), partial(replace_file, project / ENVIRONMENT)
@@ -229,6 +230,28 @@ def _rerun(
     if before and (version["name"], version["version"]) == (before["name"], before["version"]):
         return {}, champion
     return version, champion if champion and champion.name == version["name"] else None
+
+
+def _last_reported(
+    project: Path, client: MlflowClient, method: str
+) -> tuple[dict[str, Any], ModelVersion | None]:
+    """What version.json said when the last report was left, and who was the champion then.
+
+    A retraining that is killed may have registered a version that nobody was told of: the next one reports it.
+    """
+    file = project / UNREPORTED.format(method)
+    if not file.exists():
+        before = _registered(project, method)
+        champion = registry.champion(client, before["name"]) if before else None
+        noted = {"version": before, "champion": champion and str(champion.version)}
+        replace_file(file, lambda partial: partial.write_text(json.dumps(noted, indent=2) + "\n"))
+        return before, champion
+    noted = json.loads(file.read_text())
+    before, number = noted["version"], noted["champion"]
+    try:
+        return before, registry.find(client, before["name"], number) if number else None
+    except registry.GoneError:
+        return before, None
 
 
 def _environment(project: Path, env: str | None) -> str:
@@ -300,8 +323,8 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
     return ["\n".join([*chart, *lines, "```"]), f"Lines in order: {', '.join(curves)}."]
 
 
-def _leave(project: Path, result: Retrained) -> None:
-    """The report and the outcome, as files and to GitHub's runner where there is one."""
+def _leave(project: Path, method: str, result: Retrained) -> None:
+    """The report and the outcome, as files and to GitHub's runner where there is one; then a version is reported."""
     result = result._replace(report=masked(result.report))
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
     summary = {"outcome": result.outcome.name.lower(), **result.version}
@@ -314,6 +337,8 @@ def _leave(project: Path, result: Retrained) -> None:
         if os.environ.get(variable):
             with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
                 file.write(text)
+    if result.version or result.outcome is not Outcome.FAILED:
+        (project / UNREPORTED.format(method)).unlink(missing_ok=True)
 
 
 def _push(project: Path, method: str, result: Retrained) -> None:

@@ -1,9 +1,9 @@
-"""Kills a run at random moments, and checks that the next one completes it: the same result, and a sound registry.
+"""Kills commands at random moments, and checks that the next call completes them: same result, sound registry.
 
-`python -m scripts.kill_points --points=50` makes a small project in a temporary folder and runs it through once. Then,
-for each point, it makes another, with an empty registry, runs it, kills it (SIGKILL) at a moment drawn uniformly from
-the time that a stage takes, each stage in turn, runs it again, and compares. Prints where it was killed, and stops at
-the first difference, or in the end where a stage was never hit.
+`python -m scripts.kill_points --points=200` makes small projects in a temporary folder and lets each command end once
+undisturbed. Then it kills (SIGKILL, the whole process group) one command after the other at a moment drawn uniformly
+from the time that one of its steps takes, each step in turn, runs it again, and compares. Prints what was killed where,
+and stops at the first difference. `--commands=run,embed` chooses among the commands.
 """
 
 import argparse
@@ -11,21 +11,23 @@ import collections
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import track
+from tests.pipelines.conftest import QUICK, Project, empty_database, new_project
 
 from pipelines.reproduce import UNSTEADY
-from tests.pipelines.conftest import Project, empty_database, new_project
+from pipelines.retrain import RESULT
 
 STAGES = {
     "ingestion": "data/02_intermediate/summary.json",
@@ -35,101 +37,202 @@ STAGES = {
     "registration": "data/06_models/byol/version.json",
     "reporting": "data/08_reporting/byol/report.html",
 }
-"""Of each stage, a file that is there once it is done."""
+"""The stages of a run, and of each a file that is there once it is done."""
 CONTENTS = (
     "MLmodel",
     "artifacts/model/encoder.safetensors",
     "artifacts/model/classes.json",
     "artifacts/record/parameters.json",
 )
-"""Of each version's files."""
+"""Files that every version has."""
+PHOTOS = 160
+"""Images that are retrained on, and embedded."""
+
+
+class Command(NamedTuple):
+    """A command that is killed.
+
+    Attributes:
+        arguments: Of the executable.
+        steps: What it goes through, and of each step a file that is there once it is done.
+        prepare: Makes a project for it in a folder that is not there yet.
+        result: What has to be the same after a kill.
+    """
+
+    arguments: list[str]
+    steps: dict[str, str]
+    prepare: Callable[[Path], Project]
+    result: Callable[[Project], dict[str, Any]]
+
+
+class Failure(Exception):
+    """A killed command was not completed by the next call."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", help="Some of run, retrain, dvc, embed, export, with commas between them.")
     options = parser.parse_args()
-    rng, killed_in = random.Random(options.seed), collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        database = empty_database(Path(folder))
-        expected, seconds = reference(new_project(Path(folder, "undisturbed"), database))
-        print("the stages take", ", ".join(f"{stage} {each:.1f} s" for stage, each in seconds.items()))
-        stages, attempts = itertools.cycle(STAGES), itertools.count()
-        for _ in track(range(options.points), "killing"):
-            stage, hit = next(stages), None
-            while hit is None:  # each in a folder of its own: MLflow goes on reading a database that it has opened
-                project = new_project(Path(folder, str(next(attempts))), database)
-                hit = kill(project, stage, rng.uniform(0, seconds[stage]))
-            killed_in[hit] += 1
-            check_registry(project)  # whenever it is looked at
-            if start(project).wait():
-                sys.exit(f"the run after the kill failed:\n{log(project)}")
-            check(project, expected)
-            shutil.rmtree(project.path)
-    print(json.dumps({"points": options.points, "completed": options.points, "killed_in": dict(killed_in)}))
-    missed = [stage for stage in STAGES if not killed_in[stage]]
-    if missed:
-        sys.exit(f"never killed in {', '.join(missed)}: ask for more --points")
+        try:
+            told = kill_points(Path(folder), options.points, options.seed, options.commands)
+        except Failure as failure:
+            sys.exit(str(failure))
+    print(json.dumps(told))
 
 
-def start(project: Project) -> subprocess.Popen:
-    command = ["kedro", "run", "--pipeline=byol"]
-    with (project.path / "log").open("w") as log:
-        streams = {"stdout": log, "stderr": log, "start_new_session": True}
-        return subprocess.Popen(command, cwd=project.path, env=project.environment(), **streams)
+def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = None) -> dict[str, Any]:
+    """How many kills hit which step of which command; raises Failure where a command was not completed."""
+    known = commands(folder)
+    chosen = {name: known[name] for name in (names.split(",") if names else known)}
+    rng, killed_in, attempts = random.Random(seed), collections.Counter(), itertools.count()
+    undisturbed = {name: reference(command, folder / f"{name}-undisturbed") for name, command in chosen.items()}
+    for name, (_, seconds) in undisturbed.items():
+        print(name, "takes", ", ".join(f"{each:.1f} s for {step}" for step, each in seconds.items()), flush=True)
+    turns = {name: itertools.cycle(command.steps) for name, command in chosen.items()}
+    for _, (name, command) in zip(track(range(points), "killing"), itertools.cycle(chosen.items()), strict=False):
+        (expected, seconds), step, hit = undisturbed[name], next(turns[name]), None
+        while hit is None:  # each in a folder of its own: MLflow goes on reading a database that it has opened
+            project = command.prepare(folder / f"{name}-{next(attempts)}")
+            hit = kill(command, project, step, rng.uniform(0, seconds[step]))
+        print(f"{name}: killed in {hit}", flush=True)
+        killed_in[f"{name}: {hit}"] += 1
+        check_registry(project)  # whenever it is looked at
+        check(command, project, expected)
+        shutil.rmtree(project.path)
+    return {"points": points, "completed": points, "killed_in": dict(killed_in)}
+
+
+def commands(folder: Path) -> dict[str, Command]:
+    """Those that are killed, by name."""
+    database, run = empty_database(folder), ["kedro", "run", "--pipeline=byol"]
+    trained = folder / "trained"
+
+    def new(path: Path) -> Project:
+        return new_project(path, database)
+
+    def tracked(path: Path) -> Project:
+        project = new(path)
+        project.track_data()
+        source = {"source": "image_folder", "path": "data/01_raw/photos", "fraction": 1.0}
+        project.set(**{**QUICK, "ingestion": source})
+        project.photos(0, PHOTOS)
+        project.commit("photos")
+        return project
+
+    def copied(path: Path) -> Project:
+        if not trained.exists():
+            project = new(trained)
+            project.photos(0, PHOTOS)
+            end(start(project, run), project)
+        shutil.copytree(trained, path, symlinks=True)
+        return Project(path)
+
+    embed, export = ({each: f"data/07_model_output/{name}.json"} for each, name in OTHERS.items())
+    photos = f"--params=embed.path={trained}/data/01_raw/photos,embed.chunk=16"
+    return {
+        "run": Command(run, STAGES, new, result_of_run),
+        "retrain": Command(["kedro", "retrain"], {**STAGES, "report": RESULT}, tracked, result_of_retraining),
+        "dvc": Command(["dvc", "repro"], {**STAGES, "lock": "dvc.lock"}, tracked, result_of_run),
+        "embed": Command(["kedro", "run", "--pipeline=embed", photos], embed, copied, result_of_embedding),
+        "export": Command(["kedro", "run", "--pipeline=export"], export, copied, result_of_export),
+    }
+
+
+OTHERS = {"embed": "embeddings", "export": "export"}
+
+
+def start(project: Project, arguments: list[str]) -> multiprocessing.process.BaseProcess:
+    """Starts a command in a process group of its own, forked from a process that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.cli", "pipelines.hooks", "torch", "sklearn.linear_model"])
+    process = context.Process(target=_execute, args=(project.path, project.environment(), arguments))
+    process.start()
+    return process
+
+
+def _execute(folder: Path, environment: dict[str, str], arguments: list[str]) -> None:
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if arguments[0] != "kedro":
+        os.execvp(arguments[0], arguments)
+    from kedro.framework.startup import bootstrap_project
+
+    from pipelines.cli import cli
+
+    sys.argv = arguments
+    bootstrap_project(folder)
+    cli(arguments[1:])
+
+
+def end(process: multiprocessing.process.BaseProcess, project: Project) -> int:
+    """Waits for a command, and returns its exit code. Raises Failure where it failed."""
+    process.join()
+    if process.exitcode not in (0, 10):  # retrain: the champion stays
+        raise Failure(f"exit code {process.exitcode} in {project.path.name}:\n{log(project)}")
+    return process.exitcode
 
 
 def log(project: Project) -> str:
     return (project.path / "log").read_text()[-3000:]
 
 
-def reference(project: Project) -> tuple[dict[str, Any], dict[str, float]]:
-    """What a run that nobody disturbs gives, and how many seconds each stage takes."""
-    process, seconds = start(project), {}
-    wait_until_under_way(project, process)
-    for stage, file in STAGES.items():
+def reference(command: Command, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """What a command that nobody disturbs gives, and how many seconds each step takes."""
+    project = command.prepare(folder)
+    process, seconds = start(project, command.arguments), {}
+    for step, file in command.steps.items():
         began = time.monotonic()
         wait_for(project.path / file, process)
-        seconds[stage] = time.monotonic() - began
-    if process.wait():
-        sys.exit(f"the run failed undisturbed:\n{log(project)}")
-    return result(project), seconds
+        seconds[step] = time.monotonic() - began
+    return outcome(command, process, project), seconds
 
 
-def kill(project: Project, stage: str, after: float) -> str | None:
-    """Kills a run so many seconds into a stage, and returns which one was not done then; None: the run had ended."""
-    process, names = start(project), list(STAGES)
-    wait_until_under_way(project, process)
-    for name in names[: names.index(stage)]:
-        wait_for(project.path / STAGES[name], process)
+def outcome(command: Command, process: multiprocessing.process.BaseProcess, project: Project) -> dict[str, Any]:
+    return {"exit code": end(process, project), **command.result(project)}
+
+
+def kill(command: Command, project: Project, step: str, after: float) -> str | None:
+    """Kills a command so many seconds into a step, and returns which one was not done then; None: it had ended."""
+    process, names = start(project, command.arguments), list(command.steps)
+    for name in names[: names.index(step)]:
+        wait_for(project.path / command.steps[name], process)
     time.sleep(after)
-    if process.poll() is not None:
+    if not process.is_alive():
         return None
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if any(run.info.status == "FINISHED" for run in project.runs()):  # and the next one is not the same run
+    process.join()
+    if has_ended(command, project):  # and the next one is not the same
         return None
-    return next((name for name, file in STAGES.items() if not (project.path / file).exists()), "the end")
+    return next((name for name, file in command.steps.items() if not (project.path / file).exists()), "the end")
 
 
-def wait_until_under_way(project: Project, process: subprocess.Popen) -> None:
-    wait_for(project.path / "data/02_intermediate", process)
+def has_ended(command: Command, project: Project) -> bool:
+    """Whether a command had done all its work, and told so, when it was killed."""
+    if "retrain" in command.arguments:
+        return (project.path / RESULT).exists() and not list((project.path / "data").glob(".unreported-*"))
+    return command.arguments[1] == "run" and project.runs()[:1] and project.runs()[0].info.status == "FINISHED"
 
 
-def wait_for(file: Path, process: subprocess.Popen) -> None:
-    while process.poll() is None and not file.exists():
+def wait_for(file: Path, process: multiprocessing.process.BaseProcess) -> None:
+    while process.is_alive() and not file.exists():
         time.sleep(0.005)
 
 
-def result(project: Project) -> dict[str, Any]:
-    """All that has to be the same after a kill: weights, metrics, the decision, and the registry."""
-    weights = (project.path / "data/06_models/byol/encoder.safetensors").read_bytes()
+def result_of_run(project: Project) -> dict[str, Any]:
+    """Weights, metrics, the decision, and the registry."""
     metrics, version = project.json("data/08_reporting/byol/metrics.json"), project.json(STAGES["registration"])
     model = project.client().get_registered_model(version["name"])
     return {
-        "weights": hashlib.sha256(weights).hexdigest(),
-        "metrics": {key: metrics[key] for key in metrics.keys() - set(UNSTEADY)},
+        "weights": digest(project.path / "data/06_models/byol/encoder.safetensors"),
+        "metrics": {key: value for key, value in metrics.items() if not key.endswith(UNSTEADY)},
         "version": version,
         "aliases": model.aliases,
         "tags": model.tags,
@@ -137,16 +240,39 @@ def result(project: Project) -> dict[str, Any]:
     }
 
 
-def check(project: Project, expected: dict[str, Any]) -> None:
-    found = result(project)
+def result_of_retraining(project: Project) -> dict[str, Any]:
+    return {**result_of_run(project), "told": project.json(RESULT)}
+
+
+def result_of_embedding(project: Project) -> dict[str, Any]:
+    return {"embeddings": digest(project.path / "data/07_model_output/embeddings.parquet")}
+
+
+def result_of_export(project: Project) -> dict[str, Any]:
+    files = sorted((project.path / "data/07_model_output/export").iterdir())
+    return {"files": {file.name: digest(file) for file in files if file.suffix != ".onnx"}}
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check(command: Command, project: Project, expected: dict[str, Any]) -> None:
+    """Runs a killed command again, and compares."""
+    found = outcome(command, start(project, command.arguments), project)
     for what in expected:
         if found[what] != expected[what]:
-            sys.exit(f"the run after the kill has another result: {what} {found[what]}, expected {expected[what]}")
-    missing = [file for file in STAGES.values() if not (project.path / file).exists()]
+            raise Failure(f"{command.arguments}: {what} is {found[what]} after the kill, expected {expected[what]}")
+    missing = [file for file in command.steps.values() if not (project.path / file).exists()]
     halves = [path for path in (project.path / "data").rglob("*.partial*")]
     if missing or halves or (project.path / "data/06_models/byol/resume.safetensors").exists():
-        sys.exit(f"the run after the kill left {halves}, and not {missing}")
+        raise Failure(f"{command.arguments}: the call after the kill left {halves}, and not {missing}")
     check_registry(project)
+    statuses = {run.info.status for run in project.runs()}
+    models = project.client().search_logged_models([project.runs()[0].info.experiment_id])
+    versions = project.client().search_model_versions()
+    if "RUNNING" in statuses or len(models) != len(versions):
+        raise Failure(f"{command.arguments}: {statuses}, {len(models)} models for {len(versions)} versions")
 
 
 def check_registry(project: Project) -> None:
@@ -156,12 +282,12 @@ def check_registry(project: Project) -> None:
         folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))
         for name in CONTENTS:
             if not (folder / name).is_file():
-                sys.exit(f"version {version.version} has no {name}")
+                raise Failure(f"version {version.version} has no {name}")
     for model in client.search_registered_models():
         for alias, number in model.aliases.items():
             client.get_model_version(model.name, number)
             if alias not in ("champion", "challenger"):
-                sys.exit(f"an alias that nobody gave: {alias}")
+                raise Failure(f"an alias that nobody gave: {alias}")
 
 
 if __name__ == "__main__":
