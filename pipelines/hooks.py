@@ -34,6 +34,7 @@ from pipelines.provenance import Provenance, provenance
 from pipelines.store import anchored_uri, stop_if_out_of_reach
 from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
+from unlabeled.legible import legible
 from unlabeled.methods import IMAGE_METHODS, METHODS
 
 logger = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         try:
-            mlflow.set_tag("error", str(error)[:500])
+            mlflow.set_tag("error", legible(str(error))[:500])
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
             logger.warning("MLflow did not take note of the failure: %s", unreachable)

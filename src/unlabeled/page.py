@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from unlabeled.diagnosis import Finding
+from unlabeled.legible import legible
 
 TILE_SIDE = 128
 """Pixels a side that a picture in a row of pictures has at most."""
@@ -237,6 +238,7 @@ def _template():
         loader=PackageLoader("unlabeled"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_legible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -245,6 +247,13 @@ def _template():
     environment.filters["sorts"] = _sorts
     environment.globals["colours"] = GROUPS
     return environment.get_template("page.html.j2")
+
+
+def _legible(value: object) -> object:
+    """What an expression of the page puts into it. Lines end in what the project itself has written, as drawings."""
+    if isinstance(value, Markup):
+        return Markup("\n").join(Markup(legible(line)) for line in value.split("\n"))
+    return legible(value) if isinstance(value, str) else value
 
 
 def _unbroken(text: str) -> Markup:
