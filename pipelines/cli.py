@@ -23,6 +23,7 @@ from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -269,6 +270,8 @@ def sentence(error: BaseException) -> str | None:
             return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
         if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
             return f"the configuration cannot be read: {' '.join(str(cause).split())}"
+        if isinstance(cause, OmegaConfBaseException):
+            return f"the configuration cannot be read: {cause.full_key}: {str(cause).splitlines()[0]}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MlflowException) and "Max retries exceeded" in str(error):
         return (

@@ -258,15 +258,15 @@ def _legible(value: object) -> object:
 
 def _unbroken(text: str) -> Markup:
     """Text that breaks between words alone: a browser would also break behind the hyphen of "t-shirt"."""
-    words = text.split(" ")
+    words = legible(text).split(" ")
     return Markup(" ").join(word if word.isalnum() else Markup("<span>{}</span>").format(word) for word in words)
 
 
 def _shown(cell: object) -> object:
     """What a cell says, with long words marked: these may be broken."""
     if isinstance(cell, Link):
-        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
-    words = str(cell[0] if isinstance(cell, tuple) else cell).split(" ")
+        return Markup('<a href="{}">{}</a>').format(cell.address, legible(cell.text))
+    words = legible(str(cell[0] if isinstance(cell, tuple) else cell)).split(" ")
     long = Markup('<span class="long">{}</span>')
     return Markup(" ").join(long.format(word) if len(word) > LONG_WORD else word for word in words)
 
