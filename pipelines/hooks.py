@@ -35,6 +35,7 @@ from pipelines.provenance import Provenance, provenance
 from pipelines.store import anchored_uri, stop_if_out_of_reach
 from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
+from unlabeled.legible import legible
 from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS, METHODS
 
@@ -158,7 +159,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         try:
-            mlflow.set_tag("error", masked(str(error))[:500])
+            mlflow.set_tag("error", legible(masked(str(error)))[:500])
             sweep_models(MlflowClient(), mlflow.active_run())
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
