@@ -17,7 +17,9 @@ from typing import Any
 import click
 import mlflow
 from kedro.config import BadConfigException, MissingConfigException
+from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.startup import ProjectMetadata
 from kedro.utils import find_kedro_project
 from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
@@ -35,6 +37,7 @@ from pipelines.arguments import parse_params
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.killed import end_as_killed
 from pipelines.masking import stop_with_masked_traceback
+from pipelines.package import make_package
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
@@ -99,6 +102,13 @@ def run(quiet: bool, **options) -> None:
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
         kedro_run.callback(pipeline=None, **options)
+
+
+@cli.command(help=kedro_package.help)
+@click.pass_obj
+def package(metadata: ProjectMetadata) -> None:
+    with _errors_as_sentences():
+        make_package(metadata)
 
 
 @contextmanager

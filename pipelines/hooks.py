@@ -192,7 +192,7 @@ class ProjectHook(MlflowHook):
         git = git_state(self._project, required=any(catalog.load(f"params:{name}").require_git for name in blocks))
         makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
         command = shlex.join(["kedro", *sys.argv[1:]])
-        return provenance(self._project, git, command, self._parameters if makes else None)
+        return provenance(self._project, git, command, self._parameters, recorded=bool(makes))
 
 
 def _parameters_of(pipeline: Any) -> list[str]:

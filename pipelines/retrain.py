@@ -104,7 +104,8 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
         _leave(project, method, result)
     except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
-        _leave(project, method, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{escaped(str(error))}\n\n{what}"))
+        report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
+        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
         raise
     finally:
         lock.release()
@@ -325,7 +326,6 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
 
 def _leave(project: Path, method: str, result: Retrained) -> None:
     """The report and the outcome, as files and to GitHub's runner where there is one; then a version is reported."""
-    result = result._replace(report=masked(result.report))
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
     summary = {"outcome": result.outcome.name.lower(), **result.version}
     replace_file(project / RESULT, lambda partial: partial.write_text(json.dumps(summary, indent=2) + "\n"))

@@ -23,7 +23,7 @@ NAMED = re.compile(
 def masked(text: str) -> str:
     """The text with `***` for each password, token and signature of the addresses in it.
 
-    `scheme://user:password@host` keeps its user, `https://token@host` does not, for it may be a token; `ssh://git@host`
+    `postgresql://user:***@host` keeps its user, `https://***@host` does not, for it may be a token; `ssh://git@host`
     stays as it is.
     """
     return NAMED.sub(rf"\g<name>{HIDDEN}", USER.sub(_without_password, text))

@@ -3,9 +3,10 @@
 import logging
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipelines.masking import masked_traceback, stop_with_masked_traceback
-from pipelines.retrain import Outcome, Retrained, _leave
+from pipelines.retrain import retrain
 
 ADDRESS = "postgresql://mlflow:hunter2@127.0.0.1:9/mlflow"
 SHOWN = "postgresql://mlflow:***@127.0.0.1:9/mlflow"
@@ -34,12 +35,18 @@ def test_a_traceback_that_nobody_has_foreseen_is_masked(capsys):
     assert masked_traceback(RuntimeError("cannot reach it")) == ""
 
 
-def test_a_report_is_masked_wherever_it_is_left(tmp_path, monkeypatch):
+def test_a_retraining_leaves_no_password_wherever_it_reports(tmp_path, monkeypatch):
+    def fail(project):
+        raise MlflowException(f"{ADDRESS} does not answer")
+
     (tmp_path / "data/08_reporting").mkdir(parents=True)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    _leave(tmp_path, Retrained(Outcome.FAILED, {}, f"# Failed\n\n{ADDRESS} does not answer\n"))
+    monkeypatch.setattr("pipelines.retrain._touched", fail)
+    with pytest.raises(MlflowException):
+        retrain(tmp_path, None, "byol")
     left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(left) == 3 and not [text for text in left if "hunter2" in text]
+    assert len([text for text in left if "mlflow:***" in text]) == 2
+    assert not [text for text in left if "hunter2" in text]
 
 
 @pytest.mark.parametrize(
