@@ -1,20 +1,80 @@
 """Whether what earlier runs have left fits what is asked of it today: stages can be run one by one."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.errors import ConfigError
-from unlabeled.reuse import contents_of
+from unlabeled.intact import check_array, check_rows, check_weights
+from unlabeled.reuse import checksum, contents_of
 
-TRAINED_ON = "trained_on"
-"""Of a training's record: the digest of its train split."""
+TRAINED_ON, WEIGHTS = "trained_on", "weights"
+"""In a training's record: the digest of its train split, and that of the weights that it left."""
+CHECKSUMS = "checksums"
+"""In a stage's record: the checksum of each array that it left."""
+
+
+class Bond(NamedTuple):
+    """The dataset whose record vouches for another, and the stage that writes both."""
+
+    record: str
+    stage: str
+
+
+BONDS = {
+    "encoder": Bond("run", "pretraining"),
+    "images": Bond("manifest", "ingestion"),
+    "frames": Bond("manifest", "ingestion"),
+    "sounds": Bond("summary", "ingestion"),
+    "views": Bond("views", "augmentation"),
+    "sequences": Bond("sequences_of", "augmentation"),
+    "caption_tokens": Bond("views_of", "augmentation"),
+    "caption_starts": Bond("views_of", "augmentation"),
+    "spectrograms": Bond("spectrograms_of", "augmentation"),
+    "features": Bond("metrics", "evaluation"),
+}
+"""Arrays and weights that a stage leaves for others, by the names of their datasets."""
+
+
+def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], Any]) -> None:
+    """Raises DataError where a dataset that a run starts from is not what its record says.
+
+    Args:
+        name: Of the dataset, with its method before it where it has one.
+        data: What was loaded.
+        dataset: Kedro's, that has loaded it.
+        load: Gives the content of a dataset by its name, as the records are.
+    """
+    method, dot, kind = name.rpartition(".")
+    if kind not in BONDS:
+        return
+    bond, file = BONDS[kind], dataset._filepath
+    remedy = f"run the stage {bond.stage} again, or restore it (dvc checkout)"
+    if kind == "views":
+        from unlabeled.crops import checksums_of  # imports torch
+
+        check_rows(data, checksums_of(file), file, remedy)
+        return
+    record = load(f"{method}{dot}{bond.record}")
+    if kind == "encoder":
+        check_weights(file, record.get(WEIGHTS), remedy)
+    elif bond.record == "manifest":
+        check_rows(data, record.checksum.to_numpy(), file, remedy)
+    else:
+        check_array(data, record.get(CHECKSUMS, {}).get(kind), file, remedy)
+
+
+def with_checksums(record: dict[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
+    """A stage's record, with the checksums of arrays by the names of their datasets."""
+    return {**record, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
 
 
 def stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
     """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
-    if asked["views"] == "fresh" or cached == asked:
+    if asked["views"] == "fresh" or asked.items() <= cached.items():
         return
     key = next(key for key in asked if cached.get(key) != asked[key])
     if key in ("data_digest", "order"):
@@ -34,8 +94,12 @@ def stop_if_trained_on_others(run: dict[str, Any], manifest: pd.DataFrame) -> No
         )
 
 
-def stop_if_of_others(metrics: dict[str, Any], summary: dict[str, Any], config: Evaluation) -> None:
-    """Raises ConfigError where metrics are not of these data by this protocol."""
+def stop_if_of_others(
+    metrics: dict[str, Any], summary: dict[str, Any], config: Evaluation, run: dict[str, Any]
+) -> None:
+    """Raises ConfigError where metrics are not of these data by this protocol, or not of this training's weights."""
+    if metrics.get(WEIGHTS) != run.get(WEIGHTS):
+        raise ConfigError("the metrics are of another encoder than is here: run the stage evaluation again")
     for key, today, what in (
         ("data_digest", summary["data_digest"], "other data than today's"),
         ("protocol", config.digest(), "another evaluation than the parameters ask for"),

@@ -14,9 +14,11 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines import augmentation, ingestion
+from pipelines.agreement import WEIGHTS
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
-from unlabeled.errors import UnlabeledError
+from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.intact import check_weights
 from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
@@ -91,6 +93,11 @@ def _is_trained(
     recipe = Augmentation.model_validate(parameters["augmentation"])
     evaluation = Evaluation.model_validate(parameters["evaluation"])
     run, metrics = (json.loads(file.read_text()) for file in files[:2])
+    try:
+        check_weights(files[-1], run.get(WEIGHTS), "it is trained again")
+    except DataError as error:
+        logger.warning("%s", error)
+        return False
     return (run.get("fingerprint"), metrics.get("protocol")) == (
         fingerprint(method, manifest, summary, pretraining, recipe),
         evaluation.digest(),

@@ -78,10 +78,10 @@ class ParquetDataset(FileDataset):
     """A DataFrame."""
 
     def read(self, path: Path) -> pd.DataFrame:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)
 
     def write(self, data: pd.DataFrame, path: Path) -> None:
-        data.to_parquet(path, index=False)
+        data.to_parquet(path, index=False, write_page_checksum=True)
 
 
 class TextDataset(FileDataset):

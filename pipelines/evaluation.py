@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import stop_if_trained_on_others
+from pipelines.agreement import WEIGHTS, stop_if_trained_on_others, with_checksums
 from pipelines.datasets import NO_PROBE
 from pipelines.parameters import flatten
 from pipelines.stage import stage
@@ -51,9 +51,11 @@ def completed(
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}
     metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
+    metrics |= {WEIGHTS: run[WEIGHTS]} if WEIGHTS in run else {}  # not by an earlier release
     numbers = {name: value for name, value in flatten(metrics) if isinstance(value, float)}
     mlflow.log_metrics({name.replace("%", "pct"): value for name, value in numbers.items()})  # MLflow takes no %
     predictions = predict(probe, features, manifest)
+    metrics = with_checksums(metrics, features=features)
     return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE, "predictions": predictions}
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import stop_if_trained_on_others
+from pipelines.agreement import WEIGHTS, stop_if_trained_on_others
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
+from unlabeled.intact import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ def finetune(
             f"--pipeline={config.method} first"
         )
     record = folder / "run.json"
-    stop_if_trained_on_others(json.loads(record.read_text()) if record.exists() else {}, manifest)
+    run = json.loads(record.read_text()) if record.exists() else {}
+    stop_if_trained_on_others(run, manifest)
+    remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
+    check_weights(folder / "encoder.safetensors", run.get(WEIGHTS), remedy)
     results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

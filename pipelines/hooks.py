@@ -25,6 +25,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
+from pipelines.agreement import stop_if_damaged
 from pipelines.compare import PARENT_RUN
 from pipelines.git import git_state
 from pipelines.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
@@ -80,6 +81,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:
         self._catalog = catalog
+        self._intact: set[str] = set()  # data that this run has written, or looked at
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
@@ -140,11 +142,15 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
+        if dataset_name not in self._intact:
+            stop_if_damaged(dataset_name, data, self._catalog[dataset_name], self._catalog.load)
+            self._intact.add(dataset_name)
         if dataset_name.rpartition(".")[2] == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        self._intact.add(dataset_name)
         if dataset_name.rpartition(".")[2] in ARTIFACTS:
             self._keep(dataset_name)
 

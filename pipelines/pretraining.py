@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from pipelines.agreement import TRAINED_ON, stop_if_stale
+from pipelines.agreement import TRAINED_ON, WEIGHTS, stop_if_stale
 from pipelines.provenance import CODE, TRAINED_BY, hardware
 from pipelines.stage import stage
 from pipelines.tracking import LiveMetrics
@@ -74,10 +74,12 @@ def tracked(
     Args:
         train: Takes `report`, and returns the encoder, its history and, of images, `examples`.
     """
+    from unlabeled.encoders import weights_digest  # imports torch
+
     _log_data(summary)
     with LiveMetrics(mlflow.active_run().info.run_id) as report:
         made = dict(zip(("encoder", "history", "examples"), train(report=report), strict=False))
-    record = _record(method, manifest, config, recipe, fingerprint)
+    record = _record(method, manifest, config, recipe, fingerprint) | {WEIGHTS: weights_digest(made["encoder"])}
     return made | {"history": pd.DataFrame(made["history"]), "run": record}
 
 

@@ -27,10 +27,11 @@ from pipelines.card import Kind, model_card
 from pipelines.git import other_than_code
 from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
-from pipelines.registry import MODEL, RECORD, model_name
+from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
+from unlabeled.intact import digest_of_file
 from unlabeled.significance import EFFECTIVE
 from unlabeled.verdict import selection, worth
 
@@ -113,9 +114,9 @@ def enter(
         log: Logs the model with its record, tables, dicts and bytes by the names of their files, and returns its id.
         data: What the encoder embeds: images or texts, row by row of the manifest.
     """
-    from unlabeled.embed import weights_digest  # imports torch
+    from unlabeled.encoders import weights_digest  # imports torch
 
-    stop_if_of_others(metrics, summary, evaluation)
+    stop_if_of_others(metrics, summary, evaluation, run)
     client, name = MlflowClient(), model_name(config, summary["source"])
     tags = {
         "method": run["method"],
@@ -198,7 +199,7 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     logged = client.get_logged_model(model_id)
-    tags = {key: str(value) for key, value in tags.items()}
+    tags = {key: str(value) for key, value in tags.items()} | {DIGESTS: logged.tags[DIGESTS]}
     version = client.create_model_version(
         name, logged.artifact_location, logged.source_run_id, tags=tags, model_id=model_id
     )
@@ -248,8 +249,15 @@ def log_files(
             signature=signature,
             input_example=example,
             pip_requirements=[f"{package}=={installed(package)}" for package in requirements],
+            tags={DIGESTS: json.dumps(_digests(Path(folder), MODEL, RECORD))},
         )
     return info.model_id
+
+
+def _digests(folder: Path, *parts: str) -> dict[str, str]:
+    """SHA-256 of each file in these parts of a folder, by its path."""
+    files = sorted(file for part in parts for file in (folder / part).iterdir())
+    return {file.relative_to(folder).as_posix(): digest_of_file(file) for file in files}
 
 
 def _written(record: dict[str, Any], folder: Path) -> Path:

@@ -13,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from unlabeled import intact
 from unlabeled.config import Registration
 from unlabeled.errors import UnlabeledError
 
@@ -24,6 +25,9 @@ REIGNS = "champions"
 
 MODEL, RECORD = "model", "record"
 """The folders of a version: what it needs to answer, and what it was made from and is worth."""
+DIGESTS, WEIGHTS = "digests", "weights"
+"""Tags of a version: the SHA-256 of each file in these folders by its path, as JSON; the digest of its weights."""
+REMEDY = "restore the artifact, or register the model again (kedro run) and promote that version"
 
 
 class GoneError(UnlabeledError):
@@ -110,22 +114,37 @@ def check_files(version: ModelVersion) -> None:
 
 
 def download(version: ModelVersion) -> Path:
-    """The folder of a version's model, fetched if need be. Raises what `check_files` raises."""
+    """The folder of a version's model, fetched if need be.
+
+    Raises:
+        UnlabeledError: What `check_files` raises; or its files are not those that were registered.
+    """
     check_files(version)
     with _outage_as_sentence(version):
-        return Path(mlflow.artifacts.download_artifacts(_uri(version, MODEL)))
+        folder = Path(mlflow.artifacts.download_artifacts(_uri(version, MODEL)))
+    intact.check_files(folder, _digests(version, MODEL), REMEDY)
+    intact.check_weights(folder / "encoder.safetensors", version.tags.get(WEIGHTS), REMEDY)
+    return folder
+
+
+def _digests(version: ModelVersion, folder: str) -> dict[str, str]:
+    """SHA-256 of each file in a folder of a version, by its name; none of one that an earlier release registered."""
+    digests = json.loads(version.tags.get(DIGESTS, "{}"))
+    return {path.removeprefix(f"{folder}/"): each for path, each in digests.items() if path.startswith(f"{folder}/")}
 
 
 def recorded(version: ModelVersion, name: str) -> Any:
     """A file of a version's record: a table, what a JSON file holds, or bytes, by its ending; None: it has none.
 
     Raises:
-        UnlabeledError: It cannot be had now.
+        UnlabeledError: It cannot be had now, or is not what was registered.
     """
     with _outage_as_sentence(version), tempfile.TemporaryDirectory() as folder:
         if name not in _listed(version, RECORD):
             return None
         file = Path(mlflow.artifacts.download_artifacts(_uri(version, RECORD, name), dst_path=folder))
+        expected = _digests(version, RECORD)
+        intact.check_files(file.parent, {name: expected[name]} if name in expected else {}, REMEDY)
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
         return json.loads(file.read_text()) if file.suffix == ".json" else file.read_bytes()

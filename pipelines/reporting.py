@@ -59,7 +59,7 @@ def report(
 ) -> str:
     from unlabeled.report import ImageEvidence, build_report  # imports torch and matplotlib
 
-    stop_if_of_others(metrics, summary, evaluation)
+    stop_if_of_others(metrics, summary, evaluation, run)
     method = run["method"]
     page = build_report(
         ImageEvidence(

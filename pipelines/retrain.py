@@ -234,9 +234,7 @@ def _rerun(
     return version, champion if champion and champion.name == version["name"] else None
 
 
-def _last_reported(
-    project: Path, client: MlflowClient, method: str
-) -> tuple[dict[str, Any], ModelVersion | None]:
+def _last_reported(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, Any], ModelVersion | None]:
     """What version.json said when the last report was left, and who was the champion then.
 
     A retraining that is killed may have registered a version that nobody was told of: the next one reports it.

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def search(config: Search, ingestion: EarlierIngestion, folder: Path, reporting_folder: Path) -> dict[str, Any]:
     from unlabeled.decode import pixel_limit
-    from unlabeled.embed import weights_digest  # imports torch
+    from unlabeled.encoders import weights_digest  # imports torch
     from unlabeled.search import embed_file, nearest_files, origin, similar_page
 
     if not config.image:

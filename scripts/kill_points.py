@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.progress import track
-from tests.pipelines.conftest import QUICK, Project, empty_database, new_project
 
 from pipelines.reproduce import UNSTEADY
 from pipelines.retrain import RESULT
+from tests.pipelines.conftest import QUICK, Project, empty_database, new_project
 
 STAGES = {
     "ingestion": "data/02_intermediate/summary.json",
@@ -65,7 +65,7 @@ class Command(NamedTuple):
     result: Callable[[Project], dict[str, Any]]
 
 
-class Failure(Exception):
+class IncompleteError(Exception):
     """A killed command was not completed by the next call."""
 
 
@@ -78,13 +78,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             told = kill_points(Path(folder), options.points, options.seed, options.commands)
-        except Failure as failure:
+        except IncompleteError as failure:
             sys.exit(str(failure))
     print(json.dumps(told))
 
 
 def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = None) -> dict[str, Any]:
-    """How many kills hit which step of which command; raises Failure where a command was not completed."""
+    """How many kills hit which step of which command; raises IncompleteError where a command was not completed."""
     known = commands(folder)
     chosen = {name: known[name] for name in (names.split(",") if names else known)}
     rng, killed_in, attempts = random.Random(seed), collections.Counter(), itertools.count()
@@ -173,10 +173,10 @@ def _execute(folder: Path, environment: dict[str, str], arguments: list[str]) ->
 
 
 def end(process: multiprocessing.process.BaseProcess, project: Project) -> int:
-    """Waits for a command, and returns its exit code. Raises Failure where it failed."""
+    """Waits for a command, and returns its exit code. Raises IncompleteError where it failed."""
     process.join()
     if process.exitcode not in (0, 10):  # retrain: the champion stays
-        raise Failure(f"exit code {process.exitcode} in {project.path.name}:\n{log(project)}")
+        raise IncompleteError(f"exit code {process.exitcode} in {project.path.name}:\n{log(project)}")
     return process.exitcode
 
 
@@ -262,17 +262,18 @@ def check(command: Command, project: Project, expected: dict[str, Any]) -> None:
     found = outcome(command, start(project, command.arguments), project)
     for what in expected:
         if found[what] != expected[what]:
-            raise Failure(f"{command.arguments}: {what} is {found[what]} after the kill, expected {expected[what]}")
+            told = f"{what} is {found[what]} after the kill, expected {expected[what]}"
+            raise IncompleteError(f"{command.arguments}: {told}")
     missing = [file for file in command.steps.values() if not (project.path / file).exists()]
     halves = [path for path in (project.path / "data").rglob("*.partial*")]
     if missing or halves or (project.path / "data/06_models/byol/resume.safetensors").exists():
-        raise Failure(f"{command.arguments}: the call after the kill left {halves}, and not {missing}")
+        raise IncompleteError(f"{command.arguments}: the call after the kill left {halves}, and not {missing}")
     check_registry(project)
     statuses = {run.info.status for run in project.runs()}
     models = project.client().search_logged_models([project.runs()[0].info.experiment_id])
     versions = project.client().search_model_versions()
     if "RUNNING" in statuses or len(models) != len(versions):
-        raise Failure(f"{command.arguments}: {statuses}, {len(models)} models for {len(versions)} versions")
+        raise IncompleteError(f"{command.arguments}: {statuses}, {len(models)} models for {len(versions)} versions")
 
 
 def check_registry(project: Project) -> None:
@@ -282,12 +283,12 @@ def check_registry(project: Project) -> None:
         folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))
         for name in CONTENTS:
             if not (folder / name).is_file():
-                raise Failure(f"version {version.version} has no {name}")
+                raise IncompleteError(f"version {version.version} has no {name}")
     for model in client.search_registered_models():
         for alias, number in model.aliases.items():
             client.get_model_version(model.name, number)
             if alias not in ("champion", "challenger"):
-                raise Failure(f"an alias that nobody gave: {alias}")
+                raise IncompleteError(f"an alias that nobody gave: {alias}")
 
 
 if __name__ == "__main__":

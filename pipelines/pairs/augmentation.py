@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
+from pipelines.agreement import with_checksums
 from pipelines.augmentation import cache_views
 from pipelines.stage import stage
 from unlabeled.pairs.config import PairAugmentation
@@ -32,7 +33,8 @@ def cache(
     captions = pack_captions(manifest.text.tolist(), cut)
     logger.info("captions: %s tokens, none of them padding", f"{len(captions.tokens):,}")
     cached = cache_views(images, manifest, summary, recipe, folder)
-    return {**cached, "caption_tokens": captions.tokens, "caption_starts": captions.starts}
+    arrays = {"caption_tokens": captions.tokens, "caption_starts": captions.starts}
+    return {**cached, **arrays, "views_of": with_checksums(cached["views_of"], **arrays)}
 
 
 def create_pipeline() -> Pipeline:

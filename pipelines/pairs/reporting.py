@@ -39,7 +39,7 @@ def report(
     from unlabeled.pairs.report import retrieval  # imports torch and matplotlib
     from unlabeled.report import ImageEvidence, build_report
 
-    stop_if_of_others(metrics, summary, evaluation)
+    stop_if_of_others(metrics, summary, evaluation, run)
     evidence = ImageEvidence(
         method=run["method"],
         images=images,

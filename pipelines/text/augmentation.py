@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline
 
+from pipelines.agreement import with_checksums
 from pipelines.stage import stage
 from unlabeled.text.config import Packing
 
@@ -25,7 +26,7 @@ def pack_sequences(
     padding = padding_of(rows)
     logger.info("sequences: %d of %d tokens, %.2f%% of them padding", *rows.shape, 100 * padding)
     made_of = {**recipe.sequences_of(summary["data_digest"]), "tokens": rows.size, "padding": padding}
-    return {"sequences": rows, "sequences_of": made_of}
+    return {"sequences": rows, "sequences_of": with_checksums(made_of, sequences=rows)}
 
 
 def create_pipeline() -> Pipeline:

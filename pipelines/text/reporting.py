@@ -36,7 +36,7 @@ def report(
 ) -> str:
     from unlabeled.text.report import TextEvidence, build_report  # imports torch and matplotlib
 
-    stop_if_of_others(metrics, summary, evaluation)
+    stop_if_of_others(metrics, summary, evaluation, run)
     page = build_report(
         TextEvidence(
             method=run["method"],

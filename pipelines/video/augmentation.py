@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
+from pipelines.agreement import with_checksums
 from pipelines.stage import stage
 from unlabeled.reuse import order_of
 from unlabeled.video.config import Spectrograms
@@ -23,7 +24,7 @@ def cache(
     spectrograms = cache_spectrograms(sounds, summary["rate"], recipe, folder)
     logger.info("spectrograms: %d bands of %d windows, %.0f MB", *spectrograms.shape[1:], spectrograms.nbytes / 1e6)
     made_of = recipe.spectrograms_of(summary["data_digest"], order_of(manifest))
-    return {"spectrograms": spectrograms, "spectrograms_of": made_of}
+    return {"spectrograms": spectrograms, "spectrograms_of": with_checksums(made_of, spectrograms=spectrograms)}
 
 
 def create_pipeline() -> Pipeline:

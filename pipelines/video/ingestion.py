@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
+from pipelines.agreement import with_checksums
 from pipelines.stage import stage
 from unlabeled.video.config import VideoIngestion
 
@@ -12,7 +13,8 @@ from unlabeled.video.config import VideoIngestion
 def ingest(config: VideoIngestion, folder: Path) -> dict[str, Any]:
     from unlabeled.video.ingest import ingest  # imports PyAV
 
-    return vars(ingest(config, folder))
+    made = vars(ingest(config, folder))
+    return made | {"summary": with_checksums(made["summary"], sounds=made["sounds"])}
 
 
 def create_pipeline() -> Pipeline:

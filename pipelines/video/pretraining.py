@@ -33,7 +33,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
-        if spectrograms_of != recipe.spectrograms_of(summary["data_digest"], order_of(manifest)):
+        if not recipe.spectrograms_of(summary["data_digest"], order_of(manifest)).items() <= spectrograms_of.items():
             raise ConfigError(
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"

@@ -37,7 +37,7 @@ def report(
 ) -> str:
     from unlabeled.video.report import VideoEvidence, build_report  # imports torch and matplotlib
 
-    stop_if_of_others(metrics, summary, evaluation)
+    stop_if_of_others(metrics, summary, evaluation, run)
     page = build_report(
         VideoEvidence(
             method=run["method"],

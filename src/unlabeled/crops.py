@@ -131,6 +131,11 @@ def open_views(folder: Path) -> Rows:
     return _open(folder)[0]
 
 
+def checksums_of(folder: Path) -> np.ndarray:
+    """Those of the rows that `open_views` gives, as they were cut; int64 of shape (N,)."""
+    return pd.read_parquet(folder / INDEX)["checksum"].to_numpy()
+
+
 def _open(folder: Path) -> tuple[Rows, pd.DataFrame]:
     index, parts = pd.read_parquet(folder / INDEX), [open_array(part) for part in _parts(folder)]
     places = index["place"].to_numpy()

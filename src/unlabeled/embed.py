@@ -24,7 +24,7 @@ from unlabeled.arrays import replace_file
 from unlabeled.choices import SAMPLE, check_values, look_at
 from unlabeled.config import Ingestion
 from unlabeled.decode import Decoded, pixel_limit
-from unlabeled.encoders import ImageEncoder
+from unlabeled.encoders import ImageEncoder, weights_digest
 from unlabeled.errors import DataError
 from unlabeled.ingest import decode_batch
 from unlabeled.items import Item, sample_of
@@ -96,15 +96,6 @@ def embed_folder(
     bad = _join(parts, output, schema)
     shutil.rmtree(parts)
     return len(names) - bad, bad
-
-
-def weights_digest(encoder: ImageEncoder) -> str:
-    """The same for the same weights alone."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _schema(model: Model, folder: Path) -> pa.Schema:

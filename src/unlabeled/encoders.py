@@ -1,5 +1,6 @@
 """A network together with what is needed to use it without this project's pipelines."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
+from unlabeled.intact import DIGEST, digest_of_weights
 from unlabeled.networks import build_encoder, rebuild, spec_of
 
 
@@ -55,9 +57,10 @@ class Saved:
         raise NotImplementedError
 
     def save(self, path: Path) -> None:
-        """Writes `<path>` (safetensors, the network's own keys) and `<path>` with the ending `.json`, its `spec`."""
+        """Writes `<path>` (safetensors, the network's own keys) and `<path>` with the ending `.json`, its `spec` and a
+        digest of both."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        text = json.dumps(self.spec(), indent=2) + "\n"
+        text = json.dumps({**self.spec(), DIGEST: _digest(self)}, indent=2) + "\n"
         replace_file(path, lambda partial: save_file(weights, partial))
         replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(text))
 
@@ -214,6 +217,16 @@ def untrained(encoder: Saved, seed: int) -> Any:
     return fresh
 
 
+def weights_digest(encoder: Saved) -> str:
+    """Digest of all weights, 16 hexadecimal digits: what records of trainings and versions say of an encoder."""
+    return digest_of_weights({name: tensor.cpu().numpy() for name, tensor in encoder.network.state_dict().items()})
+
+
+def _digest(encoder: Saved) -> str:
+    spec = json.dumps(encoder.spec(), sort_keys=True)
+    return hashlib.sha256(f"{spec} {weights_digest(encoder)}".encode()).hexdigest()[:16]
+
+
 def read_encoder(path: Path) -> Any:
     """The encoder in `<path>` and its .json, of whatever kind.
 
@@ -222,8 +235,11 @@ def read_encoder(path: Path) -> Any:
     """
     path = Path(path)
     try:
-        encoder = encoder_of(json.loads(path.with_suffix(".json").read_text()))
+        spec = json.loads(path.with_suffix(".json").read_text())
+        encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
+        if spec.get(DIGEST) not in (None, _digest(encoder)):  # None: by an earlier release
+            raise ValueError("their digest is another than when they were saved")
     except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
         raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
     encoder.network.to(memory_format=torch.channels_last).eval()

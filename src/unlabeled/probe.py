@@ -21,6 +21,8 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
 from unlabeled.config import Evaluation
+from unlabeled.errors import DataError
+from unlabeled.intact import DIGEST, digest_of_weights
 from unlabeled.significance import EFFECTIVE, effective_count
 
 KNN_CELLS = 2**26
@@ -117,14 +119,18 @@ class LinearProbe:
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
         # safetensors writes memory as it lies there, whatever the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(arrays, path, metadata={"regularisation": repr(self.regularisation)})
+        header = {"regularisation": repr(self.regularisation), DIGEST: digest_of_weights(arrays)}
+        save_file(arrays, path, metadata=header)
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":
-        """Reads what `save` wrote."""
+        """Reads what `save` wrote. Raises DataError where it is damaged."""
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in ("weight", "bias", "classes")}
-            return cls(**arrays, regularisation=float(file.metadata()["regularisation"]))
+            said = file.metadata()
+        if said.get(DIGEST) not in (None, digest_of_weights(arrays)):  # None: by an earlier release
+            raise DataError(f"{path} is damaged: run the stage evaluation again, or restore the file")
+        return cls(**arrays, regularisation=float(said["regularisation"]))
 
 
 def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -> LinearProbe:

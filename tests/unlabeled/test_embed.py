@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from unlabeled import embed
-from unlabeled.embed import Model, embed_folder, weights_digest
-from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.embed import Model, embed_folder
+from unlabeled.encoders import ImageEncoder, Normalisation, weights_digest
 from unlabeled.errors import DataError
 from unlabeled.probe import LinearProbe
 
