@@ -15,6 +15,7 @@ from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.spreadsheet import read_csv, write_csv
 
 NO_PROBE: list = []
 """Stands for a probe where there were no labels: Kedro saves no None."""
@@ -97,10 +98,10 @@ class CsvDataset(FileDataset):
     """A DataFrame that people open."""
 
     def read(self, path: Path) -> pd.DataFrame:
-        return pd.read_csv(path)
+        return read_csv(path)
 
     def write(self, data: pd.DataFrame, path: Path) -> None:
-        data.to_csv(path, index=False)
+        write_csv(data, path)
 
     def preview(self, nrows: int = 50) -> TablePreview:
         return TablePreview(self.load().head(nrows).to_dict(orient="split"))

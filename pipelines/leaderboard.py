@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.datasets import JsonDataset
 from pipelines.stage import stage
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ def _link(run: Run, folder: Path) -> str:
     address = urlparse(run.info.artifact_uri)
     if address.scheme in ("", "file"):
         return Path(os.path.relpath(Path(unquote(address.path)) / PAGE, folder)).as_posix()
-    return f"{mlflow.get_tracking_uri()}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{PAGE}"
+    server = masked(mlflow.get_tracking_uri())
+    return f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{PAGE}"
 
 
 def create_pipeline() -> Pipeline:

@@ -24,6 +24,7 @@ import unlabeled
 from pipelines import model
 from pipelines.agreement import stop_if_of_others
 from pipelines.card import Kind, model_card
+from pipelines.git import other_than_code
 from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
@@ -239,7 +240,7 @@ def log_files(
             probe.save(files / "probe.safetensors")
         classes = [summary["classes"][target] for target in probe.classes] if probe else []
         (files / "classes.json").write_text(json.dumps(classes))
-        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=code_file,

@@ -16,10 +16,12 @@ from mlflow.tracking import MlflowClient
 
 from pipelines import registry, review
 from pipelines.dvc import dvc, remotes
+from pipelines.markdown import escaped
 from pipelines.provenance import tracked_data
 from unlabeled.arrays import replace_file
 from unlabeled.config import in_words
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
@@ -96,13 +98,14 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
                 f"ingestion.path in conf/base/parameters.yml point to?"
             )
             logger.warning(idle)
-            result = result._replace(report=f"# Nothing new\n\n{idle}\n")
+            result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
         if push and remotes(project):
             _push(project, method, result)
         _leave(project, method, result)
     except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
-        _leave(project, method, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
+        report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
+        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
         raise
     finally:
         lock.release()
@@ -282,18 +285,17 @@ def _report(project: Path, client: MlflowClient, method: str, version: dict[str,
     stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
     standing = "is the new champion" if version["champion"] else f"is a challenger; {stays}"
     lines = [
-        f"# {version['name']} version {version['version']} {standing}",
-        f"{version['verdict']}; {version['reason']}.",
+        f"# {escaped(version['name'])} version {version['version']} {standing}",
+        f"{version['verdict']}; {escaped(version['reason'])}.",
     ]
     if "drift" in found.tags:
-        lines.append(f"Since the champion's data: {found.tags['drift']}.")
+        lines.append(f"Since the champion's data: {escaped(found.tags['drift'])}.")
     lines += _figure(metrics)
     if champion is not None:
         lines.append(f"## What has changed since version {champion.version}")
         for what, changes in review.differences(project, champion, found).items():
-            lines.append(
-                "\n".join([f"**{what}**{'' if changes else ': the same'}", "", *(f"- {line}" for line in changes)])
-            )
+            listed = (f"- {escaped(line)}" for line in changes)
+            lines.append("\n".join([f"**{what}**{'' if changes else ': the same'}", "", *listed]))
     lines += ["## Its model card", found.description.replace("\n#", "\n##").partition("\n\n")[2]]
     return "\n\n".join(lines) + "\n"
 

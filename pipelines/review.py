@@ -18,6 +18,7 @@ from pipelines.parameters import flatten
 from pipelines.promotion import TEST_SAMPLE, judged_on
 from pipelines.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.verdict import selection
 
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
@@ -139,7 +140,7 @@ def _who() -> str:
 def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
     """Adds to the decision on a version what somebody did, and when."""
     now = datetime.now().astimezone().isoformat(timespec="minutes")
-    told = "; ".join(filter(None, [version.tags.get("decision"), f"{what} ({who}, {now})"]))
+    told = "; ".join(filter(None, [version.tags.get("decision"), f"{masked(what)} ({who}, {now})"]))
     client.set_model_version_tag(version.name, version.version, "decision", told)
     return told
 

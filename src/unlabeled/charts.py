@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
 
+from unlabeled.legible import legible
 from unlabeled.page import Chart
 from unlabeled.verdict import Accuracy
 
@@ -225,6 +226,7 @@ def _logarithmic(axes: Axes, ticks: list[float]) -> None:
 
 def _abbreviated(names: Sequence[str], most: int) -> list[str]:
     """As much of each name as leaves room for the chart: both its ends, or what they have not in common."""
+    names = [legible(name) for name in names]
     short = [_shortened(name, most) for name in names]
     if len(set(short)) == len(set(names)):
         return short

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from unlabeled.groups import sentence_of
 from unlabeled.items import Understood
+from unlabeled.legible import legible
 from unlabeled.splits import SPLITS
-from unlabeled.walk import legible
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) ->
     Args:
         unit: What is counted, in the plural.
     """
-    logger.info("%s by class and split:\n%s", unit, _drawn(*rows_of(summary["counts"])))
+    logger.info("%s by class and split:", unit)
+    for line in _drawn(*rows_of(summary["counts"])):
+        logger.info("%s", line)
     logger.info("splits: %s", summary["splits_from"])
     if groups := sentence_of(summary):
         logger.info("groups: %s", groups)
@@ -84,7 +86,7 @@ def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) ->
         logger.warning("WARNING: %s", warning)
 
 
-def _drawn(header: list[str], rows: list[list[Any]]) -> str:
+def _drawn(header: list[str], rows: list[list[Any]]) -> list[str]:
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for name in header:
         table.add_column(name, justify="left" if name == "class" else "right", overflow="ellipsis", no_wrap=True)
@@ -94,4 +96,4 @@ def _drawn(header: list[str], rows: list[list[Any]]) -> str:
         table.add_row(Text(name), *(f"{number:,}" if number else "–" for number in numbers))
     file = StringIO()
     Console(file=file, width=max(60, rich.get_console().width), color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines() if line.strip())
+    return [line.rstrip() for line in file.getvalue().splitlines() if line.strip()]

@@ -27,6 +27,7 @@ from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
 from unlabeled.sources import open_source
 from unlabeled.splits import HELD_OUT, SplitRule, position
+from unlabeled.spreadsheet import write_csv
 from unlabeled.threads import batches_of, in_order
 from unlabeled.walk import read_file
 
@@ -246,7 +247,7 @@ def stop_if_damaged(
     if len(quarantine) <= max_quarantined * total:
         return
     path = folder / "quarantine.csv"
-    replace_file(path, lambda partial: quarantine.to_csv(partial, index=False))
+    replace_file(path, lambda partial: write_csv(quarantine, partial))
     first = quarantine.iloc[0]
     raise DataError(
         f"{len(quarantine)} of {total} {unit}s cannot be used (the first, {first.path}: {first.reason}), more than "

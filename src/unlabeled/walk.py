@@ -9,6 +9,7 @@ from stat import S_ISDIR, S_ISREG
 
 from unlabeled import endings
 from unlabeled.errors import DataError
+from unlabeled.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Files that describe those beside and below them, as Hugging Face's ImageFolder has them; .tsv is ours."""
@@ -182,8 +183,3 @@ def read_file(path: Path) -> bytes:
 def printable(name: str) -> str:
     """A name from a disk as text that a file in UTF-8 can hold: it need not be."""
     return os.fsencode(name).decode(errors="replace")
-
-
-def legible(name: str) -> str:
-    """A name from a disk as text that a terminal shows and does not obey."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in printable(name))

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from unlabeled.errors import DataError
-from unlabeled.walk import CLIPS, IMAGES, TEXTS, find_files, legible, read_file
+from unlabeled.walk import CLIPS, IMAGES, TEXTS, find_files, read_file
 
 
 def folder_of(root, *names):
@@ -102,10 +102,6 @@ def test_a_few_names_of_each_reason_are_told(tmp_path):
     folder_of(tmp_path, "a.png", *(f"{i}.xml" for i in range(1000)))
     left_out = find_files(tmp_path, "ingestion.path").left_out
     assert str(left_out) == "left out: 1,000 not images by their names (0.xml, 1.xml, 10.xml, 100.xml, 101.xml, …)"
-
-
-def test_names_do_not_reach_the_terminal_as_orders():
-    assert legible("\x1b[2J\nforged") == "\\x1b[2J\\nforged" and legible("Käfer 漢") == "Käfer 漢"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
