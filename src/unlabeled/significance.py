@@ -12,8 +12,9 @@ import numpy as np
 LEVEL = 0.05
 """Two-sided p-value below which a difference is told as real, and an interval leaves zero out."""
 
-EFFECTIVE = "effective_tests"
-"""What metrics and tags call the `effective_count` of test images, where it is not how many there are."""
+EFFECTIVE, KNN_EFFECTIVE = "effective_tests", "knn_effective_tests"
+"""What metrics and tags call the `effective_count` of test images, where it is not how many there are: for the linear
+probe's answers (or those of few labels), and for those of kNN."""
 
 BLOCK = 2**22
 """Numbers drawn at a time."""
