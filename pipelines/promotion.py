@@ -113,6 +113,7 @@ def judge(
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
     try:
+        registry.check_files(champion)  # answers on record are of no use without a model that can be loaded
         incumbent = registry.recorded(champion, ANSWERS) if all(same) else None
         if incumbent is None:
             from unlabeled.encoders import load_encoder  # imports torch

@@ -32,7 +32,7 @@ from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
 from unlabeled.intact import digest_of_file
-from unlabeled.significance import EFFECTIVE
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE
 from unlabeled.verdict import selection, worth
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def enter(
         "test_images": len(predictions),
         TEST_SAMPLE: sample_of(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
-        **{key: metrics[key] for key in (EFFECTIVE,) if key in metrics},
+        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **provenance.tags,
     }
     if run.get(CODE) not in (None, tags.get(CODE)):

@@ -12,7 +12,7 @@ from unlabeled import charts
 from unlabeled.config import in_words
 from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
-from unlabeled.significance import EFFECTIVE, Difference, holm, paired_difference, wilson_interval
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, Difference, holm, paired_difference, wilson_interval
 from unlabeled.verdict import NAMES, curve, over_draws
 
 NBSP = "\u00a0"
@@ -128,12 +128,12 @@ def _table(source: str, ranked: list[Entry]) -> Table:
 def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested: int) -> list:
     few = [numbers["few_label"][setting] for setting in settings]
     cells: list = [(f"{100 * each['mean']:.1f}\u00a0±\u00a0{100 * each['std']:.1f}", each["mean"]) for each in few]
-    for key in ("linear_probe_accuracy", "knn_accuracy"):
+    for key, effective in {"linear_probe_accuracy": EFFECTIVE, "knn_accuracy": KNN_EFFECTIVE}.items():
         accuracy = numbers[key]
         if accuracy is None:
             cells.append(("–", ""))
             continue
-        low, high = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
+        low, high = wilson_interval(accuracy, numbers.get(effective, tested))
         cells.append((f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}", accuracy))
     for key, digits in {"embedding_std": 2, "rankme": 1, "seconds": 0}.items():
         cells.append((f"{numbers[key]:,.{digits}f}", numbers[key]) if key in numbers else ("", ""))

@@ -21,7 +21,7 @@ from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
-from unlabeled.groups import contents, group_column, groups_of, in_groups, named_groups
+from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
@@ -74,7 +74,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = in_groups(source or open_source(config), config.group)
+    source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
         sample = look_at(source.sample(SAMPLE))
         size, channels = choose_shape(sample, config)
@@ -91,7 +91,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(source.items, size, channels, config, rule, earlier, stamps):
+            for batch in _decode_all(grouper.grouped(source.items), size, channels, config, rule, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
                 dim += batch.dim
@@ -105,14 +105,15 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         stamps.keep()
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
-    summary |= groups_of(manifest, config.groups, "images", source.understood)
-    summary |= contents_of(manifest, classes, source.understood, str(rule))
+    warnings = grouper.warnings() + divided_groups(manifest, config.groups)
+    summary |= groups_of(manifest, config.groups, "images")
+    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
     if earlier and earlier.damaged:
         logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
     for sentence in misfits(manifest, dim, len(sample), size, channels, config):
         logger.warning(sentence)
     _tell(summary, len(manifest) / seconds)
-    tell_contents(summary, source.understood, "images")
+    tell_contents(summary, source.understood.left_out, "images")
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
 

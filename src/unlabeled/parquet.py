@@ -22,15 +22,35 @@ ROWS = 64
 """Rows of a Parquet file that are in memory at a time."""
 
 
-def holds_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or (path.is_dir() and bool(_names(path)))
+class ParquetFiles(NamedTuple):
+    """Parquet files that may hold images.
+
+    Attributes:
+        root: The folder that they are relative to.
+        names: In order.
+        metadata: Files beside them that describe others.
+    """
+
+    root: Path
+    names: list[str]
+    metadata: list[str]
 
 
-def _names(folder: Path) -> list[str]:
-    """The Parquet files in a folder, in order; those that only describe others where there are no others."""
-    found = find_files(folder, "ingestion.path")
-    names = sorted(name for name in (*found.names, *found.others) if name.lower().endswith(".parquet"))
-    return names or [name for name in found.metadata if name.lower().endswith(".parquet")]
+def find_parquet(path: Path) -> ParquetFiles:
+    """A file, whatever its name, or all in a folder; those that only describe others where there are no others."""
+    if not path.is_dir():
+        return ParquetFiles(path.parent, [path.name], [])
+    found = find_files(path, "ingestion.path")
+    names = sorted(name for name in (*found.names, *found.others) if _is_parquet(name))
+    return ParquetFiles(path, names or [name for name in found.metadata if _is_parquet(name)], found.metadata)
+
+
+def holds_parquet(files: ParquetFiles) -> bool:
+    return any(map(_is_parquet, files.names))
+
+
+def _is_parquet(name: str) -> bool:
+    return name.lower().endswith(".parquet")
 
 
 class Part(NamedTuple):
@@ -41,8 +61,10 @@ class Part(NamedTuple):
     table: Table
 
 
-def read_parquet(path: Path, label: str | None = None, image: str | None = None, group: str | None = None) -> Source:
-    """The images of a Parquet file, or of all in a folder.
+def read_parquet(
+    files: ParquetFiles, label: str | None = None, image: str | None = None, group: str | None = None
+) -> Source:
+    """The images of Parquet files.
 
     Args:
         label, image, group: As `ingestion.label`, `ingestion.image` and `ingestion.group`.
@@ -50,7 +72,7 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None,
     Raises:
         DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
     """
-    root, parts = open_parquet(path, image)
+    root, parts = files.root, open_parquet(files, image)
     tables = [part.table for part in parts]
     groups = find_groups(tables, column_of(group))
     labels, splits = find_labels(tables, label, groups), find_splits(tables)
@@ -71,13 +93,13 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None,
 
     warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
     if not (labels.column or is_none(label)):
-        warnings += _unread_metadata(path)
+        warnings += _unread_metadata(files.metadata)
     total = sum(_count(root / table.name) for table in tables)
     return Source(items(), total, Understood(official, warnings=warnings), sample=partial(_sample, root, parts))
 
 
-def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]]:
-    """A file, or all in a folder, in the order of their names, and the folder that these are relative to.
+def open_parquet(files: ParquetFiles, image: str | None = None) -> list[Part]:
+    """The files with their columns, in the order of their names.
 
     Args:
         image: As `ingestion.image`.
@@ -87,18 +109,17 @@ def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]
     """
     import pyarrow.parquet as pq
 
-    root, names = (path, _names(path)) if path.is_dir() else (path.parent, [path.name])
-    if not names:
+    root, parts = files.root, []
+    if not files.names:
         raise DataError(f"ingestion.path: {root} holds no .parquet files")
-    parts = []
-    for name in names:
+    for name in files.names:
         with readable(root / name):
             schema = pq.read_schema(root / name)
         images = [field.name for field in schema if _holds_images(field.type)]
         column = _image_column(root / name, schema.names, images, image)
         table = parquet_table(root / name, name, images, declared_beside(root, schema.names))
         parts.append(Part(column, [each for each in images if each != column], table))
-    return root, parts
+    return parts
 
 
 def _sample(root: Path, parts: Sequence[Part], count: int) -> Iterator[Item]:
@@ -144,8 +165,7 @@ def _unread_images(parts: Sequence[Part]) -> list[str]:
     ]
 
 
-def _unread_metadata(path: Path) -> list[str]:
-    names = find_files(path, "ingestion.path").metadata if path.is_dir() else []
+def _unread_metadata(names: list[str]) -> list[str]:
     return [f"{', '.join(names)} is not read: the labels of images in Parquet are one of its columns"] if names else []
 
 

@@ -219,7 +219,10 @@ def _look_out(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> S
     said = dict(rules)
     found = [(finding, pictures_of(finding)) for finding in said.values() if finding]
     fine = [rule for rule, finding in said.items() if not finding]
-    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+    lead = (
+        "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py). Not found is not proof: "
+        "docs/diagnosis.md says how much each rule finds."
+    )
     return Section("What to look out for", [Findings(found, fine)], lead, layout="wide")
 
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from unlabeled.board import Entry, build_leaderboard
+from unlabeled.significance import wilson_interval
 
 TESTED = 200
 
@@ -146,3 +147,10 @@ def test_names_with_markup_do_no_harm(board):
     evil = "<script>alert(1)</script>"
     page = board(**{evil: [entry(evil), entry("vae")]})
     assert "<script>alert" not in page.html and evil in page.text
+
+
+def test_knn_has_the_interval_of_its_own_effective_count():
+    page = build_leaderboard("unlabeled", {"digits": [entry("byol", effective_tests=50, knn_effective_tests=20)]})
+    for accuracy, count in ((0.8, 50), (0.78, 20)):
+        low, high = wilson_interval(accuracy, count)
+        assert f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}" in page

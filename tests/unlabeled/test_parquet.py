@@ -4,9 +4,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from unlabeled import parquet
 from unlabeled.config import Ingestion
 from unlabeled.errors import ConfigError, DataError
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.pairs.sources import open_pairs
 from unlabeled.sources import open_source
+from unlabeled.walk import find_files
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 ANIMALS = ["cat", "dog"] * 4
@@ -38,6 +42,17 @@ def labels(path, **options):
 
 def warnings(path):
     return open_source(Ingestion(source="parquet", path=str(path))).understood.warnings
+
+
+def test_a_folder_is_walked_once(tmp_path, monkeypatch):
+    table_of(tmp_path / "train.parquet")
+    walks = []
+    monkeypatch.setattr(parquet, "find_files", lambda root, key: walks.append(root) or find_files(root, key))
+    open_source(Ingestion(source="parquet", path=str(tmp_path)))
+    open_source(Ingestion(source="torchvision", path=str(tmp_path)))
+    table_of(tmp_path / "train.parquet", text=["a"] * 8)
+    open_pairs(PairsIngestion(source="pairs", path=str(tmp_path)))
+    assert walks == [tmp_path] * 3
 
 
 def refusal(path, **options):

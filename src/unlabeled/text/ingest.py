@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from unlabeled.contents import contents_of, tell_contents
 from unlabeled.errors import DataError
-from unlabeled.groups import Grouper, groups_of, named_groups
+from unlabeled.groups import Grouper, divided_groups, groups_of, named_groups
 from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
@@ -69,17 +69,17 @@ def ingest(config: TextIngestion) -> Ingested:
     manifest, classes = _manifest(documents, config, splits, groups)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
     summary = _summary(manifest, quarantine, classes, config, tokenizer)
-    source.understood.warnings.extend(grouper.warnings())
     by = f"ingestion.group={config.group!r}" if config.group else "documents"
-    summary |= groups_of(manifest, by, "passages", source.understood)
-    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule))
+    warnings = grouper.warnings() + divided_groups(manifest, by)
+    summary |= groups_of(manifest, by, "passages")
+    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule), warnings)
     logger.info(
         "%s: %d documents in %d passages (%s); %d quarantined; %d tokens in the vocabulary",
         *(summary[key] for key in ("source", "documents", "passages")),
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
         *(summary[key] for key in ("quarantined", "vocabulary")),
     )
-    tell_contents(summary, source.understood, "documents")
+    tell_contents(summary, source.understood.left_out, "documents")
     return Ingested(manifest, quarantine, summary, tokenizer.to_str())
 
 
