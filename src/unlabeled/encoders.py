@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -19,6 +21,12 @@ from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.intact import DIGEST, digest_of_weights
 from unlabeled.networks import build_encoder, rebuild, spec_of
+from unlabeled.walk import read_file
+
+LARGEST_SIZE, MOST_CHANNELS = 4096, 1024
+"""Pixels a side, and channels, of the images of an encoder that is read from a file."""
+LARGEST_SPEC = 2**26
+"""Bytes of an encoder's .json, in which a tokenizer may be."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,12 @@ class ImageEncoder(Saved):
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
         normalisation = Normalisation.of(spec)
         shape = spec["channels"], spec["image_size"]
+        for key, value, most in zip(("channels", "image_size"), shape, (MOST_CHANNELS, LARGEST_SIZE), strict=True):
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{key}: received {value!r}, expected a whole number from 1 to {most}")
+        for key, numbers in (("mean", normalisation.mean), ("std", normalisation.std)):
+            if len(numbers) != shape[0] or not all(map(math.isfinite, numbers)) or (key == "std" and min(numbers) <= 0):
+                raise ValueError(f"{key}: received {list(numbers)}, expected a number for each channel")
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
 
 
@@ -227,6 +241,18 @@ def _digest(encoder: Saved) -> str:
     return hashlib.sha256(f"{spec} {weights_digest(encoder)}".encode()).hexdigest()[:16]
 
 
+def _check_shapes(spec: dict[str, Any], path: Path) -> None:
+    """Raises ValueError where a file's weights are not those of a spec's network, before there is memory for it."""
+    with torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in encoder_of(spec).network.state_dict().items()}
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            here, there = found.get(name, "none"), wanted.get(name, "none")
+            raise ValueError(f"its weights {name!r} have the shape {here}, and its .json is of {there}")
+
+
 def read_encoder(path: Path) -> Any:
     """The encoder in `<path>` and its .json, of whatever kind.
 
@@ -235,7 +261,8 @@ def read_encoder(path: Path) -> Any:
     """
     path = Path(path)
     try:
-        spec = json.loads(path.with_suffix(".json").read_text())
+        spec = json.loads(read_file(path.with_suffix(".json"), LARGEST_SPEC))
+        _check_shapes(spec, path)
         encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
         if spec.get(DIGEST) not in (None, _digest(encoder)):  # None: by an earlier release

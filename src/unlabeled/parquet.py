@@ -1,5 +1,6 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -13,13 +14,13 @@ from unlabeled.config import column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood, spread_over
 from unlabeled.layout import split_in_name
-from unlabeled.tables import Table, declared_beside, parquet_table, readable
-from unlabeled.walk import find_files
+from unlabeled.tables import Table, declared_beside, parquet_table, readable, some_rows
+from unlabeled.walk import LARGEST_FILE, below, find_files
 
 IMAGE = "image"
 """The column of images, where there are several."""
 ROWS = 64
-"""Rows of a Parquet file that are in memory at a time."""
+"""Rows of a Parquet file that are in memory at a time, where they are small."""
 
 
 class ParquetFiles(NamedTuple):
@@ -87,9 +88,10 @@ def read_parquet(
 
     def items() -> Iterator[Item]:
         for number, part in enumerate(parts):
-            for place, content, row in _rows(root, part, wanted):
+            for place, image, row in _rows(root, part, wanted):
                 split = split_of(row.get(splits.column)) or split_in_name(part.table.name)
-                yield Item(place, content, labels.of(number, row), split, group_in(row, groups))
+                about = labels.of(number, row), split, group_in(row, groups)
+                yield _item(root, part, place, image, *about)
 
     warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
     if not (labels.column or is_none(label)):
@@ -146,11 +148,11 @@ def _rows_of_group(root: Path, part: Part, group: int, numbers: np.ndarray) -> I
     file = root / part.table.name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         first = 0
-        for batch in table.iter_batches(ROWS, row_groups=[group], columns=[part.images]):
+        for batch in some_rows(file, table, [part.images], ROWS, [group]):
             here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
             for number in here:
                 image = batch[part.images][number].as_py() or {}
-                yield Item(part.table.name, _content(root, file, image))
+                yield _item(root, part, part.table.name, image)
             first += len(batch)
             if first > numbers[-1]:
                 break
@@ -175,7 +177,7 @@ def _count(file: Path) -> int:
     return pq.read_metadata(file).num_rows
 
 
-def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, Path | bytes | None, dict[str, Any]]]:
+def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The place, the image and the other columns of each row; a column that the file lacks is None."""
     import pyarrow.parquet as pq
 
@@ -184,17 +186,32 @@ def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, 
     file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         here = [column for column in others if column in table.schema_arrow.names]
-        batches = table.iter_batches(ROWS, columns=[part.images, *here])
+        batches = some_rows(file, table, [part.images, *here], ROWS)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
-            yield f"{name}/{number}", _content(root, file, row.pop(part.images) or {}), dict.fromkeys(others) | row
+            yield f"{name}/{number}", row.pop(part.images) or {}, dict.fromkeys(others) | row
 
 
-def _content(root: Path, file: Path, image: dict[str, Any]) -> Path | bytes | None:
-    """The bytes of an image, or its file: beside the Parquet file, or below the root."""
-    if image.get("bytes") or not image.get("path"):
-        return image.get("bytes") or None
-    beside, below = (folder / image["path"].replace("\\", "/") for folder in (file.parent, root))
-    return below if below.exists() and not beside.exists() else beside
+def _item(
+    root: Path,
+    part: Part,
+    place: str,
+    image: dict[str, Any],
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> Item:
+    """The image of a row: its bytes, or the file that it names, beside the Parquet file or below the root."""
+    content, listed = image.get("bytes"), image.get("path")
+    if content and len(content) > LARGEST_FILE:
+        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {LARGEST_FILE / 1e6:,.0f} at most are read"
+        return Item(place, None, label, split, group, reason)
+    if content or not listed:
+        return Item(place, content or None, label, split, group)
+    name = listed.replace("\\", "/")
+    named = [path for folder in (Path(part.table.name).parent, Path()) if (path := below(root, folder / name))]
+    files = [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - pathlib's raises for a name too long
+    reason = None if named else f"it names a file outside of {root}: {listed[:200]}"
+    return Item(place, files[0] if files else None, label, split, group, reason)
 
 
 def _image_column(file: Path, columns: Sequence[str], images: Sequence[str], wanted: str | None) -> str:

@@ -20,6 +20,8 @@ from unlabeled.walk import IMAGES, METADATA, find_files, printable
 
 CAPTION = "text"
 """The column that holds it."""
+LONGEST = 100_000
+"""Characters of a caption."""
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -82,6 +84,8 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, reason="no row in metadata.csv names it")
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
+        elif len(caption) > LONGEST:
+            yield replace(item, reason=f"its caption has {len(caption):,} characters, expected {LONGEST:,} at most")
         else:
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 

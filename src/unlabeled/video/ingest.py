@@ -25,6 +25,7 @@ from unlabeled.threads import batches_of, in_order
 from unlabeled.video.clips import Clip, parts_of, read_clip
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.sources import open_source
+from unlabeled.walk import open_file
 
 logger = logging.getLogger(__name__)
 
@@ -150,8 +151,8 @@ def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
     """An item, the sha256 of its content, and the clip, or why there is none."""
     try:
-        if item.content is None:
-            raise UndecodableError("listed, but the file is missing")
+        if item.reason or item.content is None:
+            raise UndecodableError(item.reason or "listed, but the file is missing")
         return item, _digest(item.content), read_clip(item.content, config)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
@@ -162,7 +163,7 @@ def _digest(path: Path) -> str:
     images, sound = parts_of(path)
     digests = []
     for part in [*images, sound]:
-        with part.open("rb") as file:
+        with open_file(part) as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests[0] if not images else hashlib.sha256("".join(digests).encode()).hexdigest()
 
