@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipelines import hooks
 from pipelines.killed import mark_killed_runs
 from tests.pipelines.test_faults import wait_for
 
@@ -63,7 +64,7 @@ def test_a_run_is_known_by_its_tags_from_its_creation_on(project, monkeypatch):
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.hooks._keep_record", killed)
+        patch.setattr(hooks, "_keep_record", killed)
         project.kedro("--pipeline=byol")
     (run,) = project.runs()
     client = project.client()
