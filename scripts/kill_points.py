@@ -89,8 +89,9 @@ def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = No
     known = commands(folder)
     chosen = {name: known[name] for name in (names.split(",") if names else known)}
     rng, killed_in, attempts = random.Random(seed), collections.Counter(), itertools.count()
-    undisturbed = {name: reference(command, folder / f"{name}-undisturbed") for name, command in chosen.items()}
-    for name, (_, seconds) in undisturbed.items():
+    undisturbed = {}
+    for name, command in chosen.items():
+        _, seconds = undisturbed[name] = reference(command, folder / f"{name}-undisturbed")
         print(name, "takes", ", ".join(f"{each:.1f} s for {step}" for step, each in seconds.items()), flush=True)
     turns = {name: itertools.cycle(command.steps) for name, command in chosen.items()}
     for _, (name, command) in zip(track(range(points), "killing"), itertools.cycle(chosen.items()), strict=False):
@@ -224,7 +225,8 @@ def has_ended(command: Command, project: Project) -> bool:
     """Whether a command had done all its work, and told so, when it was killed."""
     if "retrain" in command.arguments:
         return (project.path / RESULT).exists() and not list((project.path / "data").glob(".unreported-*"))
-    return command.arguments[1] == "run" and project.runs()[:1] and project.runs()[0].info.status == "FINISHED"
+    ended = command.arguments[1] == "run" and (project.path / list(command.steps.values())[-1]).exists()
+    return ended and project.runs()[0].info.status == "FINISHED"
 
 
 def wait_for(file: Path, process: multiprocessing.process.BaseProcess) -> None:

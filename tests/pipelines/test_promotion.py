@@ -353,6 +353,42 @@ def test_where_the_champion_never_stays_the_same_the_challenger_gives_up(gate):
     assert not noted[-1].promoted and "others became champion each time" in noted[-1].reason
 
 
+class Meanwhile(mlflow.MlflowClient):
+    """A client before or after whose first crown another machine gives its own."""
+
+    def __init__(self, other, before):
+        super().__init__()
+        self._other, self._before = other, before
+
+    def set_registered_model_alias(self, name, alias, version):
+        other, self._other = self._other, None
+        if other and self._before:
+            registry.crown(mlflow.MlflowClient(), name, other)
+        super().set_registered_model_alias(name, alias, version)
+        if other and not self._before:
+            mlflow.MlflowClient().set_registered_model_alias(name, alias, other)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["overlooked", "overtaken"])
+@pytest.mark.parametrize("better", [True, False])
+def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_kept(gate, before, better):
+    client, name, against = mlflow.MlflowClient(), f"at-once-{before}-{better}", []
+    client.create_registered_model(name)
+    for _ in range(3):
+        client.create_model_version(name, "nowhere")
+    registry.crown(client, name, "1")
+
+    def judged(champion):
+        against.append(str(champion.version))
+        return Decision(against[-1] == "1" or better, f"against {against[-1]}")
+
+    decision = contest(Meanwhile("2", before), name, "3", judged, lambda decision: None)
+    assert against == ["1", "2"] and decision == Decision(better, "against 2")
+    assert str(registry.champion(client, name).version) == ("3" if better else "2")
+    reigned = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
+    assert registry.reigns(client, name) == ([*reigned, "3"] if better else reigned)
+
+
 def test_the_protocol_is_the_same_only_where_all_of_it_is():
     assert Evaluation().digest() == Evaluation().digest()
     assert Evaluation().digest() != Evaluation(knn_k=21).digest()
