@@ -215,17 +215,24 @@ def rollback(env: str | None, name: str | None) -> None:
 @cli.command()
 @click.option("--version", required=True, help="A number or an alias.")
 @click.option("--keep", is_flag=True, help="Leave the second work tree where it is.")
+@click.option("--yes", is_flag=True, help="Run a version that somebody else has made without asking.")
 @click.option("--fresh-environment", is_flag=True, help="Install the recorded lock there; else today's libraries run.")
 @_of_a_model
 @click.pass_context
 def reproduce(
-    context: click.Context, version: str, keep: bool, fresh_environment: bool, env: str | None, name: str | None
+    context: click.Context,
+    version: str,
+    keep: bool,
+    yes: bool,
+    fresh_environment: bool,
+    env: str | None,
+    name: str | None,
 ) -> None:
     """Makes a registered version again, and says whether it is the same, or close; exits with 1 where it is neither."""
     from pipelines.reproduce import TOLERANCE, reproduce
 
     with _registry(env, name) as (project, _, name):
-        verdict = reproduce(project, name, version, keep, fresh_environment)
+        verdict = reproduce(project, name, version, keep, fresh_environment, yes)
     for line in verdict.differences:
         say(line)
     if verdict.identical:

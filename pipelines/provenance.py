@@ -71,8 +71,13 @@ def provenance(
         stop_if_secret(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
         files |= kept
     if git:
-        tags[CODE] = git[COMMIT] + (f"+{_digest(files.get(DIFF, b''))}" if is_dirty(git) else "")
+        tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"") if is_dirty(git) else None)
     return Provenance(tags, files)
+
+
+def code_of(commit: str, diff: bytes | None) -> str:
+    """The tag that names the code of a run: its commit, and a digest of the recorded changes where there are any."""
+    return commit if diff is None else f"{commit}+{_digest(diff)}"
 
 
 def _changes(project: Path) -> tuple[dict[str, bytes], str]:

@@ -28,6 +28,7 @@ from pipelines.git import other_than_code
 from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
+from pipelines.signature import signature
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.drift import sentence_of
@@ -200,6 +201,7 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
             raise
     logged = client.get_logged_model(model_id)
     tags = {key: str(value) for key, value in tags.items()} | {DIGESTS: logged.tags[DIGESTS]}
+    tags |= signature(tags)
     version = client.create_model_version(
         name, logged.artifact_location, logged.source_run_id, tags=tags, model_id=model_id
     )

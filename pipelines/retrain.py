@@ -16,10 +16,12 @@ from mlflow.tracking import MlflowClient
 
 from pipelines import registry, review
 from pipelines.dvc import dvc, remotes
+from pipelines.git import is_secret
 from pipelines.markdown import escaped
 from pipelines.provenance import tracked_data
 from unlabeled.arrays import replace_file
 from unlabeled.config import in_words
+from unlabeled.endings import PICTURES
 from unlabeled.errors import UnlabeledError
 from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
@@ -202,6 +204,9 @@ def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
     """What lies in a folder, hidden files left out, and neither is tracked nor holds what is."""
     for entry in folder.iterdir():
         if entry in tracked or entry.name.startswith(".") or entry.name.endswith(NEVER_RAW):
+            continue
+        if entry.is_file() and is_secret(entry.name) and entry.suffix[1:].lower() not in PICTURES:
+            logger.warning("%s may hold keys or passwords: it is neither tracked nor pushed", entry)
             continue
         if any(each.is_relative_to(entry) for each in tracked):
             yield from _untracked(entry, tracked)

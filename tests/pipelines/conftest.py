@@ -156,6 +156,12 @@ class Project:
         path.write_text(yaml.safe_dump(parameters))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settings_of_the_user(tmp_path_factory):
+    """The folder of the user's settings, where the key lies that versions are signed with."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory):
     """An empty MLflow database: migrating a new one takes seconds."""
