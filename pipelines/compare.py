@@ -14,6 +14,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines import augmentation, ingestion
+from pipelines.datasets import read_json
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import UnlabeledError
@@ -56,7 +57,7 @@ def compare(
         if status == "failed":
             logger.warning("%s failed: %s", method, reason)
         else:
-            metrics[method] = json.loads((folders[1] / "metrics.json").read_text())
+            metrics[method] = read_json(folders[1] / "metrics.json")
         rows.append({"method": method, "status": status, "reason": reason})
     if not metrics:
         raise UnlabeledError(f"no method could be trained; the first, {rows[0]['method']}: {rows[0]['reason']}")
@@ -90,7 +91,7 @@ def _is_trained(
     pretraining = Pretraining.model_validate(parameters["pretraining"])
     recipe = Augmentation.model_validate(parameters["augmentation"])
     evaluation = Evaluation.model_validate(parameters["evaluation"])
-    run, metrics = (json.loads(file.read_text()) for file in files[:2])
+    run, metrics = map(read_json, files[:2])
     return (run.get("fingerprint"), metrics.get("protocol")) == (
         fingerprint(method, manifest, summary, pretraining, recipe),
         evaluation.digest(),

@@ -1,6 +1,5 @@
 """The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.agreement import stop_if_trained_on_others
+from pipelines.datasets import read_json
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
@@ -36,7 +36,7 @@ def finetune(
             f"--pipeline={config.method} first"
         )
     record = folder / "run.json"
-    stop_if_trained_on_others(json.loads(record.read_text()) if record.exists() else {}, manifest)
+    stop_if_trained_on_others(read_json(record) if record.exists() else {}, manifest)
     results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

@@ -18,6 +18,9 @@ from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.networks import build_encoder, rebuild, spec_of
 
+MAX_CHANNELS, MAX_SIDE = 64, 4096
+"""Of the images that an encoder is of: more is damage, for which there is no memory."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -31,7 +34,9 @@ class Normalisation:
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Normalisation":
         """From an ingestion's summary, or an encoder's `spec`."""
-        pixel_range = said.get("pixel_range")
+        pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
+        if not (np.isfinite([mean, std]).all() and (std > 0).all()):
+            raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
         return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -130,7 +135,11 @@ class ImageEncoder(Saved):
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
         normalisation = Normalisation.of(spec)
-        shape = spec["channels"], spec["image_size"]
+        shape = channels, side = spec["channels"], spec["image_size"]
+        if not (1 <= channels <= MAX_CHANNELS and 1 <= side <= MAX_SIDE):
+            raise ValueError(
+                f"received channels={channels} and image_size={side}, expected at most {MAX_CHANNELS} and {MAX_SIDE}"
+            )
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
 
 
