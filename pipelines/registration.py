@@ -29,6 +29,7 @@ from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, T
 from pipelines.registry import MODEL, RECORD, model_name
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.counts import counted
 from unlabeled.drift import sentence_of
 from unlabeled.significance import EFFECTIVE
 from unlabeled.verdict import selection, worth
@@ -81,9 +82,10 @@ def register(
         provenance: Of the run that registers.
     """
     size, channels = summary["image_size"], summary["channels"]
+    colours = counted(channels, "channels")
     kind = Kind(
         "An image encoder",
-        f"{summary['images']:,} images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"{counted(summary['images'], 'images')} of {summary['source']} ({size}×{size}, {colours})",
         f"images)  # uint8 (N, {channels}, H, W)",
     )
     log = partial(log_model, encoder, probe, images, summary)

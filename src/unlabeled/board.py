@@ -10,6 +10,7 @@ import pandas as pd
 
 from unlabeled import charts
 from unlabeled.config import in_words
+from unlabeled.counts import counted
 from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
 from unlabeled.significance import EFFECTIVE, Difference, holm, paired_difference, wilson_interval
@@ -73,7 +74,7 @@ def _rank(entry: Entry) -> float:
 def _verdict(source: str, ranked: list[Entry]) -> str:
     best = ranked[0]
     if not best.metrics["few_label"]:
-        return f"On {source} there are no labels to rank {len(ranked)} methods by."
+        return f"On {source} there are no labels to rank {counted(len(ranked), 'methods')} by."
     setting, each = best.few()
     name, first = _reference(best)
     reference = first["few_label"][setting]["mean"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise
+from unlabeled.counts import counted
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.networks import build_encoder, rebuild, spec_of
@@ -114,7 +115,7 @@ class ImageEncoder(Saved):
         if np.ndim(data) != 4:
             return "is of images, and today's data are none"
         if self.channels != data.shape[1]:
-            return f"is of images with {self.channels} channels, and today's have {data.shape[1]}"
+            return f"is of images with {counted(self.channels, 'channels')}, and today's have {data.shape[1]}"
         return None
 
     def prepare(self, images: np.ndarray) -> Tensor:
