@@ -31,6 +31,7 @@ from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
 from pipelines.signature import signature
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.counts import counted
 from unlabeled.drift import sentence_of
 from unlabeled.intact import digest_of_file
 from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE
@@ -84,9 +85,10 @@ def register(
         provenance: Of the run that registers.
     """
     size, channels = summary["image_size"], summary["channels"]
+    colours = counted(channels, "channels")
     kind = Kind(
         "An image encoder",
-        f"{summary['images']:,} images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"{counted(summary['images'], 'images')} of {summary['source']} ({size}×{size}, {colours})",
         f"images)  # uint8 (N, {channels}, H, W)",
     )
     log = partial(log_model, encoder, probe, images, summary)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlabeled.counts import counted
 from unlabeled.groups import sentence_of
 from unlabeled.items import Understood
 from unlabeled.legible import legible
@@ -66,7 +67,7 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
     largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_CLASSES])
     rows = [row(legible(name), classes[name]) for name in classes if name in largest]
     if rest := [classes[name] for name in classes if name not in largest]:
-        rows.append(row(f"{len(rest):,} other classes", *rest))
+        rows.append(row(counted(len(rest), "other classes"), *rest))
     if UNLABELLED in counts:
         rows.append(row("(no class)", counts[UNLABELLED]))
     return ["class", *splits, ALL], [*rows, *([row(ALL, *counts.values())] if len(rows) > 1 else [])]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise
+from unlabeled.counts import counted
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.intact import DIGEST, digest_of_weights
@@ -41,7 +42,9 @@ class Normalisation:
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Normalisation":
         """From an ingestion's summary, or an encoder's `spec`."""
-        pixel_range = said.get("pixel_range")
+        pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
+        if not (np.isfinite([mean, std]).all() and (std > 0).all()):
+            raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
         return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -120,7 +123,7 @@ class ImageEncoder(Saved):
         if np.ndim(data) != 4:
             return "is of images, and today's data are none"
         if self.channels != data.shape[1]:
-            return f"is of images with {self.channels} channels, and today's have {data.shape[1]}"
+            return f"is of images with {counted(self.channels, 'channels')}, and today's have {data.shape[1]}"
         return None
 
     def prepare(self, images: np.ndarray) -> Tensor:

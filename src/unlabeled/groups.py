@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from unlabeled.config import column_of
+from unlabeled.counts import counted
 from unlabeled.items import Item
 from unlabeled.splits import SPLITS
 
@@ -110,8 +111,9 @@ def sentence_of(summary: dict[str, Any]) -> str:
     if not groups:
         return ""
     counts = [(split, groups["rows"][split], groups["splits"][split]) for split in SPLITS if split in groups["rows"]]
+    unit = groups["unit"]
     told = [
-        f"{rows:,} {split} {groups['unit']} in {count:,} {'group' if count == 1 else 'groups'}"
+        f"{counted(rows, f'{split} {unit}')} in {counted(count, 'groups')}"
         for split, rows, count in counts
         if count < rows
     ]

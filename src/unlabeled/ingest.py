@@ -19,6 +19,7 @@ from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.choices import SAMPLE, check_values, choose_shape, look_at, misfits
 from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
+from unlabeled.counts import counted
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
 from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
@@ -109,7 +110,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     summary |= groups_of(manifest, config.groups, "images")
     summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
     if earlier and earlier.damaged:
-        logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
+        logger.warning("damaged in the store, and decoded again: %s", counted(len(earlier.damaged), "images"))
     for sentence in misfits(manifest, dim, len(sample), size, channels, config):
         logger.warning(sentence)
     _tell(summary, len(manifest) / seconds)
@@ -251,8 +252,8 @@ def stop_if_damaged(
     replace_file(path, lambda partial: write_csv(quarantine, partial))
     first = quarantine.iloc[0]
     raise DataError(
-        f"{len(quarantine)} of {total} {unit}s cannot be used (the first, {first.path}: {first.reason}), more than "
-        f"ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
+        f"{len(quarantine)} of {counted(total, f'{unit}s')} cannot be used (the first, {first.path}: {first.reason}), "
+        f"more than ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
     )
 
 
@@ -349,14 +350,14 @@ def _summary(
 def _tell(summary: dict[str, Any], rate: float) -> None:
     splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
     logger.info(
-        "%s: %s images of %d×%d in %s classes (%s); %d quarantined, %d copies; %s images/s",
+        "%s: %s of %d×%d in %s (%s); %d quarantined, %s; %s images/s",
         summary["source"],
-        f"{summary['images']:,}",
+        counted(summary["images"], "images"),
         summary["image_size"],
         summary["image_size"],
-        len(summary["classes"]) or "no",
+        counted(len(summary["classes"]), "classes"),
         splits,
         summary["quarantined"],
-        summary["duplicates"],
+        counted(summary["duplicates"], "copies"),
         f"{rate:,.0f}",
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.contents import contents_of, tell_contents
+from unlabeled.counts import counted
 from unlabeled.decode import UndecodableError
 from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
@@ -189,12 +190,12 @@ def _summary(
 
 def _tell(summary: dict[str, Any], rate: float) -> None:
     logger.info(
-        "%s: %s clips in %s classes (%s); %d quarantined, %d copies; %s clips/s",
+        "%s: %s in %s (%s); %d quarantined, %s; %s clips/s",
         summary["source"],
-        f"{summary['clips']:,}",
-        len(summary["classes"]) or "no",
+        counted(summary["clips"], "clips"),
+        counted(len(summary["classes"]), "classes"),
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
         summary["quarantined"],
-        summary["duplicates"],
+        counted(summary["duplicates"], "copies"),
         f"{rate:,.0f}",
     )
