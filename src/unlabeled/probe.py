@@ -56,6 +56,10 @@ class Labels:
         """The groups of some rows, int64; None: each is its own."""
         return None if self.groups is None else self.groups[rows]
 
+    def independent(self, rows: np.ndarray) -> int:
+        """How many groups some rows are in."""
+        return len(rows) if self.groups is None else len(np.unique(self.groups[rows]))
+
     def effective(self, scores: np.ndarray, key: str = EFFECTIVE) -> dict[str, float]:
         """Under `key` the `effective_count` of the test images' scores; empty where each image is independent."""
         return {} if self.groups is None else {key: float(effective_count(scores, self.groups[self.test]))}

@@ -241,7 +241,7 @@ def _of_features(evidence: Evidence, curves: Curves) -> Rules:
     room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
     yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
     if len(labels.validation):
-        yield "under-training", diagnosis.under_training(evidence.history, len(labels.validation))
+        yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
     if evidence.probe is not None:
         accuracy = metrics["linear_probe_accuracy"]
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
