@@ -47,7 +47,7 @@ class Normalisation:
     def of(cls, said: Mapping[str, Any]) -> "Normalisation":
         """From an ingestion's summary, or an encoder's `spec`."""
         pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
-        if not (np.isfinite([mean, std]).all() and (std > 0).all()):
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
         return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
