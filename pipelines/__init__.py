@@ -3,6 +3,7 @@
 import os
 
 from pipelines.interrupts import hide_interrupts
+from pipelines.masking import mask_logs
 
 # Before any of them is imported: none of our dependencies reports home.
 for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", "KEDRO_DISABLE_TELEMETRY"):
@@ -14,3 +15,4 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 hide_interrupts()
+mask_logs()

@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipelines.parameters import flatten
+from pipelines.yaml_limits import check_yaml
 from unlabeled.config import Block, Embedding, Exporting, Finetuning, Ingestion, Registration, Search
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairsIngestion
@@ -46,15 +47,21 @@ def parse_params(written: str) -> dict[str, Any]:
         if not equals or not re.fullmatch(KEY, key):
             raise ConfigError(f"--params: received {part!r}, expected block.key=value, with a comma between several")
         text = texts[int(value[1:])] if value.startswith("\0") else value if _takes_text(key, value) else None
-        if "${" in (text or ""):  # by which OmegaConf names another key
-            raise ConfigError(f"--params: {key}: received {text!r}, expected a text without ${{")
+        given_text = value if text is None else text
+        if "${" in given_text:  # by which OmegaConf names another key, or a variable of the environment
+            raise ConfigError(f"--params: {key}: received {given_text!r}, expected a value without ${{")
         try:
-            read = OmegaConf.from_dotlist([f"value={value}"])["value"] if text is None else text
+            read = _as_yaml(key, value) if text is None else text
             OmegaConf.update(given, key, read, force_add=True)
         except (OmegaConfBaseException, YAMLError) as error:
             what = " ".join(str(error).split())
             raise ConfigError(f"--params: {key}: received {value!r}, which cannot be read ({what})") from error
     return OmegaConf.to_container(given)
+
+
+def _as_yaml(key: str, value: str) -> Any:
+    check_yaml(value, f"--params: {key}")
+    return OmegaConf.from_dotlist([f"value={value}"])["value"]
 
 
 def _takes_text(key: str, value: str) -> bool:

@@ -1,10 +1,13 @@
 """The model card of a registered version, in Markdown: what it is, what it is worth, and what the gate said of it."""
 
+import json
 from typing import Any, NamedTuple
 
 from pipelines.git import COMMIT, DIRTY
+from pipelines.markdown import code, escaped
 from pipelines.provenance import TRAINED_WITH
 from unlabeled.config import in_words
+from unlabeled.legible import legible
 from unlabeled.verdict import NAMES
 
 
@@ -36,17 +39,18 @@ def model_card(
 ) -> str:
     """The card of a version of `name`; `tags` are those on it, `selection` is made by `unlabeled.verdict.selection`."""
     standing = "the champion" if promoted else "a challenger"
+    address = legible(json.dumps(f"models:/{name}/{number}", ensure_ascii=False))
     lines = [
-        f"# {name}, version {number}",
-        f"{kind.encoder}, trained by **{tags['method']}** on {kind.data}. "
-        f"When it was registered it became **{standing}**: {reason}.",
+        f"# {escaped(name)}, version {number}",
+        f"{kind.encoder}, trained by **{tags['method']}** on {escaped(kind.data)}. "
+        f"When it was registered it became **{standing}**: {escaped(reason)}.",
         *([selection] if selection else []),
         *_table(metrics),
-        *([f"Since the champion's data: {tags['drift']}."] if "drift" in tags else []),
+        *([f"Since the champion's data: {escaped(tags['drift'])}."] if "drift" in tags else []),
         "## Where it comes from",
-        "\n".join(f"- {what}: `{tags[key]}`" for what, key in ORIGIN.items() if key in tags),
+        "\n".join(f"- {what}: {code(str(tags[key]))}" for what, key in ORIGIN.items() if key in tags),
         "## Use it",
-        f'```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model("models:/{name}/{number}")\n'
+        f"```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model({address})\n"
         f"answer = model.predict({kind.example}\n```",
     ]
     return "\n\n".join(lines)

@@ -17,24 +17,32 @@ from typing import Any
 import click
 import mlflow
 from kedro.config import BadConfigException, MissingConfigException
+from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.startup import ProjectMetadata
 from kedro.utils import find_kedro_project
 from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.killed import end_as_killed
+from pipelines.masking import stop_with_masked_traceback
+from pipelines.package import make_package
 from pipelines.registry import model_name
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
+from unlabeled.legible import legible
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 from unlabeled.progress import be_quiet
 
@@ -48,11 +56,16 @@ WRAPPING = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for par
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def say(text: str, **style: Any) -> None:
+    """Prints what may hold names of others; `style` as click takes it."""
+    click.secho(legible(text), **style)
+
+
 class Sentence(click.ClickException):
     """An error of one sentence."""
 
     def show(self, file=None) -> None:
-        click.secho(f"Error: {self.message}", fg="red", err=True)
+        say(f"Error: {masked(self.message)}", fg="red", err=True)
 
 
 @click.group(name="unlabeled")
@@ -91,6 +104,13 @@ def run(quiet: bool, **options) -> None:
         kedro_run.callback(pipeline=None, **options)
 
 
+@cli.command(help=kedro_package.help)
+@click.pass_obj
+def package(metadata: ProjectMetadata) -> None:
+    with _errors_as_sentences():
+        make_package(metadata)
+
+
 @contextmanager
 def _errors_as_sentences() -> Iterator[None]:
     try:
@@ -105,6 +125,7 @@ def _errors_as_sentences() -> Iterator[None]:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
             raise Sentence(message) from error
+        stop_with_masked_traceback(error)
         raise
 
 
@@ -136,19 +157,18 @@ def champion(env: str | None, name: str | None) -> None:
 
     with _registry(env, name) as (project, client, name):
         found = review.versions(client, name)
-        table = Table(title=name, box=box.SIMPLE, title_justify="left")
+        table = Table(title=Text(legible(name)), box=box.SIMPLE, title_justify="left")
         for column in review.COLUMNS:
             table.add_column(column, overflow="fold")
         for version in found:
-            table.add_row(*review.row_of(version).values(), style="bold" if "champion" in version.aliases else None)
+            cells = [Text(legible(cell)) for cell in review.row_of(version).values()]
+            table.add_row(*cells, style="bold" if "champion" in version.aliases else None)
         Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
         for version in found:
             if version.aliases:
-                click.echo(
-                    f"{', '.join(version.aliases)}: version {version.version}: {version.tags.get('decision', '')}"
-                )
+                say(f"{', '.join(version.aliases)}: version {version.version}: {version.tags.get('decision', '')}")
         if told := review.selection_of(found):
-            click.echo(told)
+            say(told)
         by_alias = {alias: version for version in found for alias in version.aliases}
         old, new = by_alias.get("champion"), by_alias.get("challenger")
         if old and new and old is not new:
@@ -178,7 +198,7 @@ def promote(version: str, reason: str, env: str | None, name: str | None) -> Non
 
     with _registry(env, name) as (_, client, name):
         review.promote(client, name, version, reason)
-        click.echo(f"{name} version {version} is the champion")
+        say(f"{name} version {version} is the champion")
 
 
 @cli.command()
@@ -189,33 +209,38 @@ def rollback(env: str | None, name: str | None) -> None:
 
     with _registry(env, name) as (_, client, name):
         old, new = review.roll_back(client, name)
-        click.echo(f"{name} version {new} is the champion again, instead of version {old}")
+        say(f"{name} version {new} is the champion again, instead of version {old}")
 
 
 @cli.command()
 @click.option("--version", required=True, help="A number or an alias.")
 @click.option("--keep", is_flag=True, help="Leave the second work tree where it is.")
+@click.option("--yes", is_flag=True, help="Run a version that somebody else has made without asking.")
 @click.option("--fresh-environment", is_flag=True, help="Install the recorded lock there; else today's libraries run.")
 @_of_a_model
 @click.pass_context
 def reproduce(
-    context: click.Context, version: str, keep: bool, fresh_environment: bool, env: str | None, name: str | None
+    context: click.Context,
+    version: str,
+    keep: bool,
+    yes: bool,
+    fresh_environment: bool,
+    env: str | None,
+    name: str | None,
 ) -> None:
     """Makes a registered version again, and says whether it is the same, or close; exits with 1 where it is neither."""
     from pipelines.reproduce import TOLERANCE, reproduce
 
     with _registry(env, name) as (project, _, name):
-        verdict = reproduce(project, name, version, keep, fresh_environment)
+        verdict = reproduce(project, name, version, keep, fresh_environment, yes)
     for line in verdict.differences:
-        click.echo(line)
+        say(line)
     if verdict.identical:
-        click.secho(f"{name} version {version}: weights and metrics are identical, bit for bit", fg="green")
+        say(f"{name} version {version}: weights and metrics are identical, bit for bit", fg="green")
     elif verdict.close:
-        click.secho(
-            f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other ground", fg="yellow"
-        )
+        say(f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other ground", fg="yellow")
     else:
-        click.secho(f"{name} version {version} has not come out the same", fg="red")
+        say(f"{name} version {version} has not come out the same", fg="red")
         context.exit(1)
 
 
@@ -234,16 +259,16 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
 
     with _registry(env, "") as (project, client, _):
         result = retrain(project, client, method, push=not no_push, env=env)
-    click.echo(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
+    say(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
     context.exit(result.outcome.value)
 
 
 def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
-    click.secho(f"from version {old.version} to version {new.version}", bold=True)
+    say(f"from version {old.version} to version {new.version}", bold=True)
     for what, lines in differences.items():
-        click.echo(f"{what}: {'the same' if not lines else ''}".rstrip())
+        say(f"{what}: {'the same' if not lines else ''}".rstrip())
         for line in lines:
-            click.echo(f"  {line}")
+            say(f"  {line}")
 
 
 def _is_of_memory(error: BaseException) -> bool:
@@ -270,6 +295,8 @@ def sentence(error: BaseException) -> str | None:
             return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
         if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
             return f"the configuration cannot be read: {' '.join(str(cause).split())}"
+        if isinstance(cause, OmegaConfBaseException):
+            return f"the configuration cannot be read: {cause.full_key}: {str(cause).splitlines()[0]}"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MlflowException) and "Max retries exceeded" in str(error):
         return (

@@ -36,6 +36,8 @@ from pipelines.provenance import Provenance, provenance
 from pipelines.store import anchored_uri, stop_if_out_of_reach
 from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
+from unlabeled.legible import legible
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS, METHODS
 
 logger = logging.getLogger(__name__)
@@ -163,7 +165,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         try:
-            mlflow.set_tag("error", str(error)[:500])
+            mlflow.set_tag("error", legible(masked(str(error)))[:500])
             sweep_models(MlflowClient(), mlflow.active_run())
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
@@ -196,7 +198,7 @@ class ProjectHook(MlflowHook):
         git = git_state(self._project, required=any(catalog.load(f"params:{name}").require_git for name in blocks))
         makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
         command = shlex.join(["kedro", *sys.argv[1:]])
-        return provenance(self._project, git, command, self._parameters if makes else None)
+        return provenance(self._project, git, command, self._parameters, recorded=bool(makes))
 
 
 def _parameters_of(pipeline: Any) -> list[str]:

@@ -8,15 +8,15 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
-import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pipelines.datasets import JsonDataset
+from pipelines.datasets import ParquetDataset, read_json
 from pipelines.stage import stage
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -75,11 +75,11 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
         except MlflowException as error:
             logger.warning("run %s is left out: its artifacts cannot be read (%s)", run.info.run_id, error)
             return None
-        read = JsonDataset(str(summary)).load()
+        read = read_json(summary)
         return Entry(
             method=run.data.tags["method"],
-            metrics=JsonDataset(str(metrics)).load(),
-            predictions=pd.read_parquet(predictions),
+            metrics=read_json(metrics),
+            predictions=ParquetDataset(str(predictions)).load(),
             classes=len(read["classes"]),
             labelled=round(read["splits"].get("train", 0) * read["labelled"] / sum(read["splits"].values())),
             link=_link(run, folder) if PAGE in artifacts else "",
@@ -91,7 +91,8 @@ def _link(run: Run, folder: Path) -> str:
     address = urlparse(run.info.artifact_uri)
     if address.scheme in ("", "file"):
         return Path(os.path.relpath(Path(unquote(address.path)) / PAGE, folder)).as_posix()
-    return f"{mlflow.get_tracking_uri()}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{PAGE}"
+    server = masked(mlflow.get_tracking_uri())
+    return f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{PAGE}"
 
 
 def create_pipeline() -> Pipeline:

@@ -16,6 +16,7 @@ from kedro.utils import is_kedro_project
 
 from pipelines.arguments import write_params
 from pipelines.cli import QUIET, sentence
+from unlabeled.masking import masked
 from unlabeled.progress import be_quiet
 
 
@@ -35,7 +36,7 @@ def main() -> None:
             session.run(pipeline_names=[method], from_nodes=[f"{method}.pretraining"])
     except Exception as error:
         message = sentence(error)
-        Path(order["answer"]).write_text(message or f"{type(error).__name__}: {error}")
+        Path(order["answer"]).write_text(masked(message or f"{type(error).__name__}: {error}"))
         if message:
             sys.exit(1)
         raise

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
+from pipelines.yaml_limits import check_file
 from unlabeled.errors import ConfigError
 from unlabeled.methods import IMAGE_METHODS, METHODS
 
@@ -22,6 +24,13 @@ NETWORK = "encoder"
 
 class MethodConfigLoader(OmegaConfigLoader):
     """Completes `<method>.<block>` from `<block>`, so that `params:byol.pretraining` holds all of its parameters."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        for environment in {self.base_env, self.env or self.default_run_env}:
+            for file in sorted(Path(self.conf_source, environment).rglob("*")):
+                if file.suffix in (".yml", ".yaml", ".json"):
+                    check_file(file)
 
     def __getitem__(self, key: str) -> Any:
         config = super().__getitem__(key)

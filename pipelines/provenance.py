@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipelines.git import COMMIT, changes, is_dirty
+from pipelines.git import COMMIT, LACKS, changed_files, is_dirty, named, patch
+from pipelines.scan import lines_of_command, lines_of_parameters, lines_of_patch, marked_lines, stop_if_secret
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
@@ -38,33 +40,61 @@ class Provenance(NamedTuple):
     files: dict[str, bytes]
 
 
-def provenance(project: Path, git: dict[str, str], command: str, parameters: dict[str, Any] | None) -> Provenance:
-    """Of a run of today's work tree.
+def provenance(
+    project: Path, git: dict[str, str], command: str, parameters: dict[str, Any], recorded: bool
+) -> Provenance:
+    """What a run of today's work tree is made from.
 
     Args:
         git: As `git_state` has it.
-        parameters: As they were resolved; None: nothing is made that anybody would want to make again.
+        parameters: As they were resolved.
+        recorded: Whether there is a record beside the tags: something is made that anybody may want to make again.
+
+    Raises:
+        UnlabeledError: There is a secret in what MLflow would get, or a file of DVC's cannot be read.
     """
+    stop_if_secret([*lines_of_command(command), *lines_of_parameters(parameters, marked_lines(project))])
     lock = project / "requirements.lock"
     tags = {
-        "command": command,
+        "command": masked(command),
         "libraries": json.dumps({name: version(name) for name in LIBRARIES}),
         "python": platform.python_version(),
         **git,
     }
     if lock.exists():
         tags["lock_digest"] = _digest(lock.read_bytes())
-    if parameters is None:
+    if not recorded:
         return Provenance(tags, {})
     files = {PARAMETERS: _json(parameters), DATA: _json(tracked_data(project))}
     if is_dirty(git):
-        try:
-            files[DIFF] = changes(project)
-        except UnlabeledError as error:
-            logger.warning("the changes since the last commit are not kept with the run (%s): commit them", error)
+        kept, tags[LACKS] = _changes(project)
+        stop_if_secret(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
+        files |= kept
     if git:
-        tags[CODE] = git[COMMIT] + (f"+{_digest(files.get(DIFF, b''))}" if is_dirty(git) else "")
+        tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"") if is_dirty(git) else None)
     return Provenance(tags, files)
+
+
+def code_of(commit: str, diff: bytes | None) -> str:
+    """The tag that names the code of a run: its commit, and a digest of the recorded changes where there are any."""
+    return commit if diff is None else f"{commit}+{_digest(diff)}"
+
+
+def _changes(project: Path) -> tuple[dict[str, bytes], str]:
+    """What differs from the commit, as a file of the record, and the names of what that file does not hold."""
+    recorded, left_out = changed_files(project)
+    try:
+        kept = {DIFF: patch(project, recorded)}
+    except UnlabeledError as error:
+        logger.warning("the changes since the last commit are not kept with the run (%s): commit them", error)
+        return {}, named([*recorded, *left_out])
+    if left_out:
+        logger.warning(
+            "not kept with the run: %s, for a record holds code and configuration, and neither keys nor links: commit "
+            "what the run needs of it",
+            named(left_out),
+        )
+    return kept, named(left_out)
 
 
 def with_parameters(files: dict[str, bytes], method: str, blocks: dict[str, Any]) -> dict[str, bytes]:

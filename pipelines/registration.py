@@ -24,14 +24,17 @@ import unlabeled
 from pipelines import model
 from pipelines.agreement import stop_if_of_others
 from pipelines.card import Kind, model_card
+from pipelines.git import other_than_code
 from pipelines.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
 from pipelines.provenance import ANSWERS, CODE, MANIFEST, METRICS, TRAINED_BY, TRAINED_WITH, Provenance, with_parameters
 from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
+from pipelines.signature import signature
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.counts import counted
 from unlabeled.drift import sentence_of
 from unlabeled.intact import digest_of_file
-from unlabeled.significance import EFFECTIVE
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE
 from unlabeled.verdict import selection, worth
 
 logger = logging.getLogger(__name__)
@@ -82,9 +85,10 @@ def register(
         provenance: Of the run that registers.
     """
     size, channels = summary["image_size"], summary["channels"]
+    colours = counted(channels, "channels")
     kind = Kind(
         "An image encoder",
-        f"{summary['images']:,} images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"{counted(summary['images'], 'images')} of {summary['source']} ({size}×{size}, {colours})",
         f"images)  # uint8 (N, {channels}, H, W)",
     )
     log = partial(log_model, encoder, probe, images, summary)
@@ -130,7 +134,7 @@ def enter(
         "test_images": len(predictions),
         TEST_SAMPLE: sample_of(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
-        **{key: metrics[key] for key in (EFFECTIVE,) if key in metrics},
+        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **provenance.tags,
     }
     if run.get(CODE) not in (None, tags.get(CODE)):
@@ -199,6 +203,7 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
             raise
     logged = client.get_logged_model(model_id)
     tags = {key: str(value) for key, value in tags.items()} | {DIGESTS: logged.tags[DIGESTS]}
+    tags |= signature(tags)
     version = client.create_model_version(
         name, logged.artifact_location, logged.source_run_id, tags=tags, model_id=model_id
     )
@@ -239,7 +244,7 @@ def log_files(
             probe.save(files / "probe.safetensors")
         classes = [summary["classes"][target] for target in probe.classes] if probe else []
         (files / "classes.json").write_text(json.dumps(classes))
-        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
         info = mlflow.pyfunc.log_model(
             name="encoder",
             python_model=code_file,

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,15 +17,21 @@ from mlflow.tracking import MlflowClient
 
 from pipelines import registry
 from pipelines.dvc import dvc
-from pipelines.git import COMMIT, DIRTY, git, is_dirty
+from pipelines.git import COMMIT, LACKS, git, is_dirty, is_recorded, named
 from pipelines.parameters import flatten
-from pipelines.provenance import DATA, DIFF, LIBRARIES, METRICS, PARAMETERS, TRAINED_WITH, hardware
+from pipelines.provenance import DATA, DIFF, LIBRARIES, METRICS, PARAMETERS, TRAINED_WITH, hardware, tracked_data
+from pipelines.trust import check_patch, checked_tags, object_of, stop_unless_trusted, verified
+from unlabeled.arrays import replace_file
 from unlabeled.errors import UnlabeledError
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "reproduction"
 """The Kedro environment, in the second work tree, that holds the recorded parameters."""
+MEASURED = {"data_digest", "linear_probe_accuracy", "knn_accuracy"}
+"""Metrics without which nothing can be compared."""
+GLOB = re.compile(r"[*?\[\]\\]")
+"""What a pattern of git's reads as something else than itself."""
 STAGES = "ingestion,augmentation,pretraining,evaluation"
 INSTALLED = """
 import json, platform
@@ -53,40 +60,45 @@ class Verdict(NamedTuple):
     differences: list[str]
 
 
-def reproduce(project: Path, name: str, version: str, keep: bool = False, fresh_environment: bool = False) -> Verdict:
+def reproduce(
+    project: Path, name: str, version: str, keep: bool = False, fresh_environment: bool = False, yes: bool = False
+) -> Verdict:
     """Checks out the commit beside the work tree, fetches the data, runs the recorded parameters, and compares.
 
     Args:
         keep: Leave the second work tree there.
         fresh_environment: Make an environment of its own there, from the recorded lock.
+        yes: Run a version of somebody else without asking.
 
     Raises:
-        UnlabeledError: Something of the record is missing, or the run failed.
+        UnlabeledError: Something of the record is missing or not what was registered, or the run failed.
     """
     found = registry.find(MlflowClient(), name, version)
-    recorded = _recorded(found)
-    parameters, metrics = (registry.recorded(found, file) for file in (PARAMETERS, METRICS))
-    if parameters is None or metrics is None:
+    tags = checked_tags(found)
+    parameters, metrics, tracked = (verified(found, file) for file in (PARAMETERS, METRICS, DATA))
+    if not isinstance(parameters, dict) or not (metrics or {}).keys() >= MEASURED:
         raise UnlabeledError(f"{name} version {found.version} has no record of its parameters and metrics")
+    if tags.get(LACKS):
+        logger.warning("the record of version %s does not hold %s", found.version, tags[LACKS])
+    diff = _diff(found) if is_dirty(tags) else b""
+    _check_commit(project, tags[COMMIT])
+    stop_unless_trusted(project, found, diff, parameters, yes)
     with _work_tree(project, found, keep) as tree:
-        if is_dirty(recorded):
-            _apply(tree, found)
-        _fetch_data(project, tree, registry.recorded(found, DATA) or {})
+        if diff:
+            _apply(tree, diff)
+        _fetch_data(project, tree, tracked or {})
         environment = tree / "conf" / ENVIRONMENT
-        environment.mkdir(parents=True, exist_ok=True)
-        (environment / "parameters.yml").write_text(json.dumps(parameters))
+        replace_file(environment / "parameters.yml", lambda aside: aside.write_text(json.dumps(parameters)))
         python = _environment(tree) if fresh_environment else sys.executable
-        _run(tree, recorded, python)
+        _run(tree, found, python)
         return _compare(tree, found, metrics, python)
 
 
-def _recorded(version: ModelVersion) -> dict[str, str]:
-    missing = {COMMIT, DIRTY, "method"} - version.tags.keys()
-    if missing:
-        raise UnlabeledError(
-            f"{version.name} version {version.version} cannot be made again: it has no tag {', '.join(sorted(missing))}"
-        )
-    return version.tags
+def _check_commit(project: Path, commit: str) -> None:
+    try:
+        git(project, "cat-file", "-e", f"{commit}^{{commit}}")
+    except UnlabeledError as error:
+        raise UnlabeledError(f"the commit {commit} is not in this repository ({error}): fetch it first") from error
 
 
 @contextmanager
@@ -96,10 +108,6 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Iterator[Pat
     tree = project.with_name(f"{project.name}-{version.name}-{version.version}")
     if tree.exists():
         raise UnlabeledError(f"{tree} is there already, from a reproduction that was kept: remove it first")
-    try:
-        git(project, "cat-file", "-e", f"{commit}^{{commit}}")
-    except UnlabeledError as error:
-        raise UnlabeledError(f"the commit {commit} is not in this repository ({error}): fetch it first") from error
     git(project, "worktree", "prune")
     git(project, "worktree", "add", "--detach", str(tree), commit)
     logger.info("commit %s is checked out in %s", commit[:12], tree)
@@ -110,21 +118,41 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Iterator[Pat
             git(project, "worktree", "remove", "--force", str(tree))
 
 
-def _apply(tree: Path, version: ModelVersion) -> None:
-    diff = registry.recorded(version, DIFF)
+def _diff(version: ModelVersion) -> bytes:
+    """The recorded changes, which are those that the version was made with."""
+    diff = verified(version, DIFF)
     if diff is None:
         raise UnlabeledError(
             f"{version.name} version {version.version} was made from a work tree with changes that were not kept with "
             f"it ({DIFF}): it cannot be made again"
         )
-    if diff:
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, DIFF).write_bytes(diff)
-            git(tree, "apply", "--whitespace=nowarn", str(Path(folder, DIFF)))
+    check_patch(version, diff)
+    return diff
+
+
+def _apply(tree: Path, diff: bytes) -> None:
+    """Applies what a record may hold of a patch; git itself refuses paths outside the work tree, and `.git`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, DIFF)
+        file.write_bytes(diff)
+        counted = git(tree, "apply", "--numstat", "-z", str(file)).split(b"\0")
+        names = [os.fsdecode(line.split(b"\t", 2)[2]) for line in counted if line]
+        left_out = [name for name in names if not is_recorded(name)]
+        if left_out:
+            logger.warning("the recorded changes of %s are not applied: a run loads no such files", named(left_out))
+        exclude = ["--exclude=" + GLOB.sub(r"\\\g<0>", name) for name in left_out]
+        git(tree, "apply", "--whitespace=nowarn", *exclude, str(file))
+    if links := [name for name in names if (tree / name).is_symlink()]:
+        raise UnlabeledError(f"the recorded changes make links ({named(links)}), as no record does: nothing is run")
 
 
 def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
     """What DVC tracks, out of the project's own cache or the remote, whatever remote the commit knew."""
+    if tracked_data(tree) != tracked:
+        raise UnlabeledError(
+            f"the recorded data ({', '.join(tracked) or 'none'}) are not those that the commit and its changes name "
+            f"({', '.join(tracked_data(tree)) or 'none'}): the record is not of this commit"
+        )
     if not tracked:
         return
     from dvc.config import Config  # a fifth of a second
@@ -136,7 +164,7 @@ def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
         config["core"] = {key: today["core"][key] for key in ("remote",) if key in today["core"]}
         config["cache"] = {"dir": str(project / ".dvc" / "cache"), **today["cache"]}
     try:
-        dvc(tree, "pull", *tracked)
+        dvc(tree, "pull", "--", *tracked)
     except UnlabeledError as error:
         raise UnlabeledError(f"the recorded data cannot be fetched: {error}; are they pushed to the remote?") from error
 
@@ -148,22 +176,18 @@ def _environment(tree: Path) -> str:
     return str(tree / ".venv" / "bin" / "python")
 
 
-def _run(tree: Path, recorded: dict[str, str], python: str) -> None:
+def _run(tree: Path, version: ModelVersion, python: str) -> None:
     """The stages up to the metrics, in a process of its own, by the code of the second work tree."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING", "KEDRO"))
     }
     environment["PYTHONPATH"] = os.pathsep.join([str(tree / "src"), str(tree)])
-    made_on = _hardware(recorded)
-    if "threads" in made_on:  # sums of as many parts
-        environment["OMP_NUM_THREADS"] = str(made_on["threads"])
-    options = [f"--pipelines={recorded['method']}", f"--tags={STAGES}", f"--env={ENVIRONMENT}"]
+    threads = object_of(version, "hardware").get("threads")
+    if isinstance(threads, int):  # sums of as many parts
+        environment["OMP_NUM_THREADS"] = str(threads)
+    options = [f"--pipelines={version.tags['method']}", f"--tags={STAGES}", f"--env={ENVIRONMENT}"]
     if subprocess.run([python, "-m", "kedro", "run", *options], cwd=tree, env=environment).returncode:
         raise UnlabeledError("the recorded run fails when it is made again: see above")
-
-
-def _hardware(recorded: dict[str, str]) -> dict[str, Any]:
-    return json.loads(recorded.get("hardware") or "null") or {}
 
 
 def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str) -> Verdict:
@@ -179,7 +203,7 @@ def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str
         *(folder / "encoder.safetensors" for folder in (registry.download(version), tree / f"data/06_models/{method}"))
     )
     changed = _metrics_that_differ(old, new)
-    ground = [*libraries_that_differ(version.tags, python), *_hardware_that_differs(version.tags)]
+    ground = [*libraries_that_differ(version.tags, python), *_hardware_that_differs(object_of(version, "hardware"))]
     trained_with = version.tags.get(TRAINED_WITH)
     code = [f"code: the weights were trained with {trained_with}, which is not the version's"] if trained_with else []
     return judge(weights, changed, ground, old, new, code)
@@ -243,8 +267,7 @@ def libraries_that_differ(recorded: dict[str, str], python: str) -> list[str]:
     ]
 
 
-def _hardware_that_differs(recorded: dict[str, str]) -> list[str]:
-    was = _hardware(recorded)
+def _hardware_that_differs(was: dict[str, Any]) -> list[str]:
     now = hardware(was.get("device", "cpu")) if was else {}
     return [
         f"hardware: {key} {now.get(key)}, recorded is {was[key]}"

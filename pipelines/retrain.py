@@ -15,11 +15,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry, review
+from pipelines.datasets import read_json
 from pipelines.dvc import dvc, remotes
+from pipelines.git import is_secret
+from pipelines.markdown import escaped
 from pipelines.provenance import tracked_data
 from unlabeled.arrays import replace_file
 from unlabeled.config import in_words
+from unlabeled.endings import PICTURES
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
@@ -96,13 +101,14 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
                 f"ingestion.path in conf/base/parameters.yml point to?"
             )
             logger.warning(idle)
-            result = result._replace(report=f"# Nothing new\n\n{idle}\n")
+            result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
         if push and remotes(project):
             _push(project, method, result)
         _leave(project, method, result)
     except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
-        _leave(project, method, Retrained(Outcome.FAILED, result.version, f"# Failed\n\n{error}\n\n{what}"))
+        report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
+        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
         raise
     finally:
         lock.release()
@@ -200,6 +206,9 @@ def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
     for entry in folder.iterdir():
         if entry in tracked or entry.name.startswith(".") or entry.name.endswith(NEVER_RAW):
             continue
+        if entry.is_file() and is_secret(entry.name) and entry.suffix[1:].lower() not in PICTURES:
+            logger.warning("%s may hold keys or passwords: it is neither tracked nor pushed", entry)
+            continue
         if any(each.is_relative_to(entry) for each in tracked):
             yield from _untracked(entry, tracked)
         else:
@@ -272,28 +281,27 @@ def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
 def _registered(project: Path, method: str) -> dict[str, Any]:
     """What the stage registration has left; empty: it has not run."""
     file = project / f"data/06_models/{method}/version.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_json(file) if file.exists() else {}
 
 
 def _report(project: Path, client: MlflowClient, method: str, version: dict[str, Any], champion: Any) -> str:
     """For a pull request: the decision, the numbers, a figure, and what has changed since the champion."""
     found = registry.find(client, version["name"], version["version"])
-    metrics = json.loads((project / f"data/08_reporting/{method}/metrics.json").read_text())
+    metrics = read_json(project / f"data/08_reporting/{method}/metrics.json")
     stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
     standing = "is the new champion" if version["champion"] else f"is a challenger; {stays}"
     lines = [
-        f"# {version['name']} version {version['version']} {standing}",
-        f"{version['verdict']}; {version['reason']}.",
+        f"# {escaped(version['name'])} version {version['version']} {standing}",
+        f"{version['verdict']}; {escaped(version['reason'])}.",
     ]
     if "drift" in found.tags:
-        lines.append(f"Since the champion's data: {found.tags['drift']}.")
+        lines.append(f"Since the champion's data: {escaped(found.tags['drift'])}.")
     lines += _figure(metrics)
     if champion is not None:
         lines.append(f"## What has changed since version {champion.version}")
         for what, changes in review.differences(project, champion, found).items():
-            lines.append(
-                "\n".join([f"**{what}**{'' if changes else ': the same'}", "", *(f"- {line}" for line in changes)])
-            )
+            listed = (f"- {escaped(line)}" for line in changes)
+            lines.append("\n".join([f"**{what}**{'' if changes else ': the same'}", "", *listed]))
     lines += ["## Its model card", found.description.replace("\n#", "\n##").partition("\n\n")[2]]
     return "\n\n".join(lines) + "\n"
 

@@ -18,6 +18,7 @@ from pipelines.parameters import flatten
 from pipelines.promotion import TEST_SAMPLE, judged_on
 from pipelines.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
+from unlabeled.masking import masked
 from unlabeled.verdict import selection
 
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
@@ -109,11 +110,12 @@ def differences(project: Path, first: ModelVersion, second: ModelVersion) -> dic
 
 
 def _accuracy(tags: dict[str, str], key: str) -> str:
-    from unlabeled.significance import EFFECTIVE, wilson_interval
+    from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, wilson_interval
 
     if tags.get(key, "None") == "None":
         return "–"
-    accuracy, count = float(tags[key]), float(tags.get(EFFECTIVE, tags.get("test_images", 0)))
+    effective = KNN_EFFECTIVE if key == "knn_accuracy" else EFFECTIVE
+    accuracy, count = float(tags[key]), float(tags.get(effective, tags.get("test_images", 0)))
     if not count:
         return f"{100 * accuracy:.1f}"
     low, high = wilson_interval(accuracy, count)
@@ -139,7 +141,7 @@ def _who() -> str:
 def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
     """Adds to the decision on a version what somebody did, and when."""
     now = datetime.now().astimezone().isoformat(timespec="minutes")
-    told = "; ".join(filter(None, [version.tags.get("decision"), f"{what} ({who}, {now})"]))
+    told = "; ".join(filter(None, [version.tags.get("decision"), f"{masked(what)} ({who}, {now})"]))
     client.set_model_version_tag(version.name, version.version, "decision", told)
     return told
 

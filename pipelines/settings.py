@@ -1,5 +1,6 @@
 """Kedro's settings of this project."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from kedro.utils import find_kedro_project
 
 from pipelines.hooks import ProjectHook
 from pipelines.parameters import MethodConfigLoader
+from unlabeled.legible import make_legible
 
 HOOKS = (ProjectHook(),)
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")  # with an underscore; ours extends kedro-mlflow's
@@ -27,3 +29,5 @@ CONFIG_LOADER_ARGS = {
 project = find_kedro_project(Path.cwd())
 if project not in (None, Path.cwd()) and "KEDRO_LOGGING_CONFIG" not in os.environ:
     LOGGING.configure(yaml.safe_load((project / "conf/logging.yml").read_text()))
+for handler in logging.getLogger().handlers:  # Kedro lets conf/logging.yml name no filter of ours
+    handler.addFilter(make_legible)

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from unlabeled.errors import UnlabeledError
 
@@ -29,7 +30,7 @@ def anchored_uri(uri: str, project: Path) -> str:
 
 
 def stop_if_out_of_reach(uri: str) -> None:
-    """Raises UnlabeledError where MLflow would try for minutes, in silence: no such server, or no such folder."""
+    """Raises UnlabeledError where MLflow would try for minutes, or in vain: no such server, folder or driver."""
     if uri.startswith("sqlite"):
         folder = Path(make_url(uri).database or "").parent
         if not folder.is_dir() and str(folder) not in uri:
@@ -40,6 +41,7 @@ def stop_if_out_of_reach(uri: str) -> None:
         return
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
+        _stop_without_driver(uri)
         return
     try:
         port = address.port or {"http": 80, "https": 443}[address.scheme]
@@ -49,3 +51,13 @@ def stop_if_out_of_reach(uri: str) -> None:
             f"the MLflow server at {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to track in "
             f"this project's own mlflow.db"
         ) from error
+
+
+def _stop_without_driver(uri: str) -> None:
+    """Raises UnlabeledError where a database's Python package is not installed."""
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ArgumentError:  # no database: MLflow says what it is, or that it is nothing
+        return
+    except ModuleNotFoundError as error:
+        raise UnlabeledError(f"the MLflow database {uri} needs the Python package {error.name}: install it") from error

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
 
+from unlabeled.counts import counted
+from unlabeled.legible import legible
 from unlabeled.page import Chart
 from unlabeled.verdict import Accuracy
 
@@ -163,7 +165,8 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
         wrong = int(counts.sum() - counts.trace())
         return _chart(
             figure,
-            f"Confusion matrix of {len(names)} classes: {wrong} of {int(counts.sum())} test images are told wrong.",
+            f"Confusion matrix of {counted(len(names), 'classes')}: {wrong} of {int(counts.sum())} test images are "
+            f"told wrong.",
             "Test images by class; the tint is their share of the row."
             + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
         )
@@ -225,6 +228,7 @@ def _logarithmic(axes: Axes, ticks: list[float]) -> None:
 
 def _abbreviated(names: Sequence[str], most: int) -> list[str]:
     """As much of each name as leaves room for the chart: both its ends, or what they have not in common."""
+    names = [legible(name) for name in names]
     short = [_shortened(name, most) for name in names]
     if len(set(short)) == len(set(names)):
         return short

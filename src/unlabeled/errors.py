@@ -1,8 +1,13 @@
 """What can go wrong through no fault of the code: each message is one sentence that says what to change."""
 
+from unlabeled.masking import masked
+
 
 class UnlabeledError(Exception):
-    """A mistake or a circumstance that the user can mend; shown without a traceback."""
+    """A mistake or a circumstance that the user can mend; shown without a traceback, and never with a password."""
+
+    def __init__(self, message: str):
+        super().__init__(masked(message))
 
 
 class ConfigError(UnlabeledError):

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from unlabeled.endings import words
 from unlabeled.items import Item, Understood
-from unlabeled.walk import LeftOut, legible, printable
+from unlabeled.legible import legible
+from unlabeled.walk import LeftOut, printable
 
 SPLITS = (
     {"train": "train", "training": "train", "test": "test"}

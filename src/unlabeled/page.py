@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from unlabeled.diagnosis import Finding
+from unlabeled.legible import legible
 
 TILE_SIDE = 128
 """Pixels a side that a picture in a row of pictures has at most."""
@@ -237,6 +238,7 @@ def _template():
         loader=PackageLoader("unlabeled"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_legible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -247,17 +249,24 @@ def _template():
     return environment.get_template("page.html.j2")
 
 
+def _legible(value: object) -> object:
+    """What an expression of the page puts into it. Lines end in what the project itself has written, as drawings."""
+    if isinstance(value, Markup):
+        return Markup("\n").join(Markup(legible(line)) for line in value.split("\n"))
+    return legible(value) if isinstance(value, str) else value
+
+
 def _unbroken(text: str) -> Markup:
     """Text that breaks between words alone: a browser would also break behind the hyphen of "t-shirt"."""
-    words = text.split(" ")
+    words = legible(text).split(" ")
     return Markup(" ").join(word if word.isalnum() else Markup("<span>{}</span>").format(word) for word in words)
 
 
 def _shown(cell: object) -> object:
     """What a cell says, with long words marked: these may be broken."""
     if isinstance(cell, Link):
-        return Markup('<a href="{}">{}</a>').format(cell.address, cell.text)
-    words = str(cell[0] if isinstance(cell, tuple) else cell).split(" ")
+        return Markup('<a href="{}">{}</a>').format(cell.address, legible(cell.text))
+    words = legible(str(cell[0] if isinstance(cell, tuple) else cell)).split(" ")
     long = Markup('<span class="long">{}</span>')
     return Markup(" ").join(long.format(word) if len(word) > LONG_WORD else word for word in words)
 

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from unlabeled.legible import legible
+
 LOGGERS = ("unlabeled", "pipelines")
 
 
@@ -31,31 +33,31 @@ class Bar:
         self._progress, self._task = progress, task
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        self._progress.update(self._task, advance=units, note=note)
+        self._progress.update(self._task, advance=units, note=legible(note))
 
 
 @contextmanager
 def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
     """A bar over `total` units (None: unknown), `done` of them done before; not if quiet or without a terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn(unit),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TextColumn("· left"),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=rich.get_console(), disable=not _is_shown()) as progress:
-        yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))
+        yield Bar(progress, progress.add_task(legible(title), total=total, completed=done, note=""))
 
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
     """A spinner and the time so far, while work goes on that cannot be counted; bars go below it."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=rich.get_console(), disable=not _is_shown(), transient=True) as progress:
-        progress.add_task(title, total=None)
+        progress.add_task(legible(title), total=None)
         yield
 
 

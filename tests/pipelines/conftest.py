@@ -139,6 +139,11 @@ class Project:
         subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=self.path, check=True)
         shutil.copy(ROOT / ".dvc/config", self.path / ".dvc/config")
 
+    def copy(self, path: Path) -> "Project":
+        """A project with the same files, to do with as one likes; its registry knows the same versions."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Project(path)
+
     def photos(self, start: int, stop: int) -> None:
         """Adds digits to the raw data, as PNG files in a folder a class."""
         digits = load_digits()
@@ -154,6 +159,12 @@ class Project:
         for block, values in blocks.items():
             parameters[block].update(values)
         path.write_text(yaml.safe_dump(parameters))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settings_of_the_user(tmp_path_factory):
+    """The folder of the user's settings, where the key lies that versions are signed with."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
 
 
 @pytest.fixture(scope="session")
@@ -209,9 +220,8 @@ def trained(tmp_path_factory, make_project):
 
 @pytest.fixture
 def registered(tmp_path, trained):
-    """A copy of the project in which BYOL has run, to do with as one likes; its registry knows the version."""
-    shutil.copytree(trained.path, tmp_path / "registered", symlinks=True)
-    return Project(tmp_path / "registered")
+    """A copy of the project in which BYOL has run."""
+    return trained.copy(tmp_path / "registered")
 
 
 @pytest.fixture(scope="session")

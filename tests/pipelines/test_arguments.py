@@ -56,7 +56,8 @@ def test_what_is_written_reads_the_same(text):
         ("epochs", "received 'epochs', expected block.key=value"),
         ("=3", "received '=3', expected block.key=value"),
         ("pretraining.method={a: 1", "pretraining.method: received '{a: 1', which cannot be read"),
-        ("ingestion.path=/a/${b}", "ingestion.path: received '/a/${b}', expected a text without ${"),
+        ("ingestion.fraction=${oc.env:SECRET}", "received '${oc.env:SECRET}', expected a value without ${"),
+        ("ingestion.path=/a/${b}", "ingestion.path: received '/a/${b}', expected a value without ${"),
     ],
 )
 def test_what_cannot_be_read_is_told(written, said):

@@ -454,3 +454,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(trained, project):
     name = "data/06_models/byol/encoder.safetensors"
     assert project.files()[name] == trained.files()[name] and not checkpoint.exists()
     assert [run.info.status for run in project.runs()] == ["FINISHED", "KILLED"]
+
+
+def test_the_terminal_does_not_obey_the_names_of_files_and_classes(project, tmp_path):
+    hostile = "\x1b]0;pwned\x07\x1b[2J\u202e\nError: forged"
+    write_images(tmp_path / f"photos/{hostile}", 20)
+    write_images(tmp_path / "photos/dogs", 20, start=20)
+    (tmp_path / f"photos/dogs/={hostile}.png").write_text("no image")
+    run = ("kedro", "run", "--nodes=ingestion")
+    told = project.shell(*run, params(**folder_of_images(tmp_path / "photos")))
+    stopped = project.shell(*run, params(**folder_of_images(tmp_path / "photos"), ingestion__max_quarantined=0))
+    (quarantined,) = pd.read_csv(project.path / "data/02_intermediate/quarantine.csv").path
+    shown = r"\x1b]0;pwned\x07\x1b[2J\u202e\nError: forged"
+    assert quarantined == f"dogs/={shown}.png"
+    assert shown in stopped.stderr and stopped.stderr.count("\n") == 1 and told.returncode == 0, told.stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(told.stdout + told.stderr + stopped.stdout + stopped.stderr)

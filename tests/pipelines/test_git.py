@@ -2,19 +2,88 @@
 
 import pytest
 
-from pipelines.git import COMMIT, DIRTY, changes, git, git_state
+from pipelines.git import (
+    COMMIT,
+    DIRTY,
+    LACKS,
+    changed_files,
+    git,
+    git_state,
+    is_recorded,
+    is_secret,
+    other_than_code,
+    patch,
+)
 from unlabeled.errors import UnlabeledError
 
 AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+KEYS = [
+    "stages/id_rsa",
+    "stages/id_ed25519",
+    "conf/base/server.pem",
+    "conf/base/TLS.PEM",
+    "conf/x/client.key",
+    "conf/x/client.p12",
+    "src/store.jks",
+    "token",
+    "stages/token",
+    "conf/x/token.yml",
+    "conf/x/api_tokens.yaml",
+    ".netrc",
+    "conf/.netrc",
+    "conf/_netrc",
+    "src/.env",
+    "src/.env.production",
+    ".env",
+    "conf/base/credentials.yml",
+    "conf/base/CREDENTIALS.yml",
+    "conf/base/aws-credentials.yaml",
+    "conf/base/mycredentials.yml",
+    "conf/secrets.yml",
+    "conf/base/prod.secrets.yaml",
+    "conf/secrets/prod.yml",
+    "conf/base/secret.yml",
+    "conf/passwords.yml",
+    "conf/x/kubeconfig",
+    "conf/base/gcp-service-account.yml",
+    "conf/base/service_account.json",
+    "conf/x/private-key.yml",
+    "conf/x/apikey.yml",
+    "src/credentials.py",
+    ".dvc/config",
+    ".dvc/config.local",
+    "conf/local/parameters.yml",
+    "conf/local/mlflow.yml",
+    ".aws/credentials",
+    "src/.ssh/config.py",
+]
+"""Names of files that no record may hold, whatever git says of them."""
+NO_CODE = ["notes.txt", "README.md", "docs/a.md", "tests/test_a.py", "data/a.csv", "keys.json", ".gitignore"]
+CODE = [
+    "src/unlabeled/text/tokens.py",
+    "src/unlabeled/templates/page.html.j2",
+    "pipelines/git.py",
+    "scripts/dvc_yaml.py",
+    "dvc.yaml",
+    "Makefile",
+    "conf/base/parameters.yml",
+    "conf/base/parameters_tokenizer.yaml",
+    "conf/logging.yml",
+    "stages/byol/dvc.yaml",
+    "pyproject.toml",
+    "requirements.lock",
+    "data/01_raw/photos.dvc",
+    "photos.dvc",
+]
 
 
 @pytest.fixture
 def repository(tmp_path):
     path = tmp_path / "repository"
-    for name in ("src/code.py", "conf/base/parameters.yml", "notes.txt"):
+    for name in ("src/code.py", "conf/base/parameters.yml", "notes.txt", ".env", "conf/local/x.yml"):
         write(path / name, "as committed\n")
     git(tmp_path, "init", "-q", str(path))
-    git(path, "add", "-A")
+    git(path, "add", "-A", "-f")
     git(path, *AUTHOR, "commit", "-q", "-m", "first")
     return path
 
@@ -24,33 +93,100 @@ def write(path, text):
     path.write_text(text)
 
 
+def changes(repository):
+    return patch(repository, changed_files(repository).recorded)
+
+
 def test_changed_files_and_new_code_and_configuration_are_kept(repository, tmp_path):
     before = git_state(repository, required=True)
     git(repository, "worktree", "add", "-q", "--detach", str(tmp_path / "again"))
-    write(repository / "notes.txt", "changed\n")
+    write(repository / "conf/base/parameters.yml", "changed\n")
     write(repository / "src/new.py", "new\n")
     write(repository / "data/01_raw/photos.dvc", "outs: []\n")
     (repository / "src/code.py").unlink()
     state = git_state(repository, required=True)
     assert (before[DIRTY], state[DIRTY]) == ("false", "true") and state[COMMIT] == before[COMMIT]
+    assert before[LACKS] == state[LACKS] == ""
     write(tmp_path / "diff", changes(repository).decode())
     git(tmp_path / "again", "apply", str(tmp_path / "diff"))
     files = {file.relative_to(tmp_path / "again").as_posix() for file in (tmp_path / "again").rglob("*.*")}
-    assert {"src/new.py", "notes.txt", "data/01_raw/photos.dvc"} <= files and "src/code.py" not in files
-    assert (tmp_path / "again/notes.txt").read_text() == "changed\n"
+    assert {"src/new.py", "data/01_raw/photos.dvc"} <= files and "src/code.py" not in files
+    assert (tmp_path / "again/conf/base/parameters.yml").read_text() == "changed\n"
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_record_holds_what_a_run_loads(name):
+    assert is_recorded(name) and not is_secret(name)
+
+
+@pytest.mark.parametrize("name", [*KEYS, *NO_CODE])
+def test_new_files_of_other_names_are_neither_kept_nor_a_change(repository, name):
+    write(repository / name, "hunter2\n")
+    if name not in (".env", "src/credentials.py"):  # the first is tracked; the second is code, which a run may import
+        assert git_state(repository, required=True)[DIRTY] == "false"
+    assert not is_recorded(name) and changes(repository) == b""
+
+
+@pytest.mark.parametrize("how", ["staged", "committed, then changed"])
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_that_git_knows_are_not_kept_and_that_is_said(repository, name, how):
+    write(repository / name, "nothing\n")
+    git(repository, "add", "-f", name)
+    if how != "staged":
+        git(repository, *AUTHOR, "commit", "-q", "-m", "a key", "--allow-empty")
+    write(repository / name, "hunter2\n")
+    git(repository, "add", "-f", name)
+    state = git_state(repository, required=True)
+    assert changes(repository) == b"" and (is_secret(name) == (state[LACKS] == name))
+
+
+def test_a_changed_readme_makes_no_difference_to_a_run(repository):
+    write(repository / "notes.txt", "changed\n")
+    state = git_state(repository, required=True)
+    assert (state[DIRTY], state[LACKS]) == ("false", "") and changes(repository) == b""
 
 
 @pytest.mark.parametrize(
-    "name", [".env", "src/.env", "keys.json", "conf/local/parameters.yml", "conf/base/credentials.yml", "data/a.csv"]
+    "name", ["src/words.txt", "conf/base/catalog.json", "src/credentials.py", "pipelines/data.bin"]
 )
-def test_new_files_elsewhere_are_neither_kept_nor_a_change(repository, name):
-    write(repository / name, "hunter2\n")
-    assert git_state(repository, required=True)[DIRTY] == "false" and changes(repository) == b""
+def test_what_a_run_may_load_and_no_record_holds_is_named(repository, name):
+    write(repository / name, "new\n")
+    state = git_state(repository, required=True)
+    assert (state[DIRTY], state[LACKS]) == ("true", name) and changes(repository) == b""
+
+
+def test_what_a_link_leads_to_is_not_kept(repository, tmp_path):
+    write(tmp_path / "elsewhere.yml", "hunter2\n")
+    (repository / "conf/base/linked.yml").symlink_to(tmp_path / "elsewhere.yml")
+    assert changes(repository) == b"" and git_state(repository, required=True)[LACKS] == "conf/base/linked.yml"
+
+
+def test_of_many_files_the_first_are_named(repository):
+    for number in range(30):
+        write(repository / f"src/{number:02d}\n.txt", "new\n")
+    named = git_state(repository, required=True)[LACKS]
+    assert named.startswith(r"src/00\n.txt, src/01\n.txt") and named.endswith(" and 20 more")
+
+
+def test_locks_that_runs_write_are_no_change(repository):
+    for name in ("dvc.lock", "stages/byol/dvc.lock"):
+        write(repository / name, "stages: {}\n")
+    assert git_state(repository, required=True)[DIRTY] == "false"
+
+
+def test_a_copy_of_code_is_of_code_alone(tmp_path):
+    names = ["code.py", "page.html.j2", "id_rsa", ".env", "key.pem", "credentials.json", "words.txt", "__pycache__"]
+    for name in names:
+        write(tmp_path / name, "")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "linked.py").symlink_to("/etc/passwd")
+    left_out = other_than_code(str(tmp_path), [*names, "package", "linked.py"])
+    assert {*names, "package", "linked.py"} - left_out == {"code.py", "page.html.j2", "package"}
 
 
 def test_changes_that_are_too_many_to_keep_are_refused(repository, monkeypatch):
     monkeypatch.setattr("pipelines.git.LARGEST_DIFF", 3)
-    write(repository / "notes.txt", "changed\n")
+    write(repository / "src/code.py", "changed\n")
     with pytest.raises(UnlabeledError, match="they are of more than 3 bytes"):
         changes(repository)
 

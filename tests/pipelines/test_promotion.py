@@ -43,7 +43,7 @@ def gate(trained):
         return judge(registry.champion(mlflow.MlflowClient(), name), worth, before, answers, *compared)
 
     judged.answers = pd.read_parquet(trained.path / "data/08_reporting/byol/predictions.parquet")
-    judged.score = measured["linear_probe_accuracy"]
+    judged.score, judged.digest = measured["linear_probe_accuracy"], measured["data_digest"]
     return judged
 
 
@@ -260,8 +260,12 @@ def test_a_champion_whose_store_is_away_stays(gate, other_champion):
     assert not promoted and "version 2 stays" in reason and "cannot be had now" in reason
 
 
-def test_a_champion_whose_files_are_gone_does_not(gate, other_champion):
+@pytest.mark.parametrize("on_record", [False, True])
+def test_a_champion_whose_files_are_gone_does_not(gate, other_champion, on_record):
     name, folder = other_champion
+    if on_record:  # its answers to these very test images are still there
+        for key, value in {"data_digest": gate.digest, "protocol": PROTOCOL.digest()}.items():
+            mlflow.MlflowClient().set_model_version_tag(name, "1", key, value)
     shutil.rmtree(folder)
     promoted, reason, *_ = gate(gate.answers, name=name)
     assert promoted and reason == f"the files of {name} version 1 cannot be had: they are gone"

@@ -1,5 +1,6 @@
 """`kedro reproduce`: a version made again from what the registry, git and DVC know of it."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -17,10 +18,21 @@ from safetensors.numpy import save_file
 
 from pipelines import registry
 from pipelines.git import COMMIT, DIRTY
-from pipelines.provenance import DATA, DIFF, MANIFEST, PARAMETERS
+from pipelines.provenance import DATA, DIFF, MANIFEST, METRICS, PARAMETERS
 from pipelines.reproduce import judge, libraries_that_differ, weights_that_differ
 
 NAME = "unlabeled-image_folder"
+
+
+def record_of(version):
+    """The folder of a version's record."""
+    return Path(unquote(urlparse(version.source).path), "artifacts/record")
+
+
+def digests_with(version, name):
+    """The tag that fits a version whose record somebody has changed."""
+    digest = hashlib.sha256((record_of(version) / name).read_bytes()).hexdigest()
+    return json.dumps(json.loads(version.tags[registry.DIGESTS]) | {f"record/{name}": digest})
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +86,19 @@ def test_it_comes_out_the_same_from_the_remote_after_everything_here_has_changed
 
 def test_what_is_not_the_same_is_named(registered):
     client, version = registered.client(), registered.client().get_model_version(NAME, "1")
-    for key, value in {"libraries": json.dumps({"torch": "1.0"}), "trained_with": "another"}.items():
-        client.set_model_version_tag(NAME, "1", key, value)
-    file = Path(unquote(urlparse(version.source).path), "artifacts/record", PARAMETERS)
+    file = record_of(version) / PARAMETERS
     parameters = json.loads(file.read_text())
     parameters["pretraining"]["seed"] = parameters["byol"]["pretraining"]["seed"] = 6
     file.write_text(json.dumps(parameters))
-    result = registered.shell("kedro", "reproduce", "--version=1", "--keep", OMP_NUM_THREADS="1")
+    for key, value in {
+        "libraries": json.dumps({"torch": "1.0"}),
+        "trained_with": "another",
+        registry.DIGESTS: digests_with(version, PARAMETERS),
+    }.items():
+        client.set_model_version_tag(NAME, "1", key, value)
+    refused = registered.shell("kedro", "reproduce", "--version=1")
+    assert refused.returncode == 1 and "was not made by you on this machine" in refused.stderr
+    result = registered.shell("kedro", "reproduce", "--version=1", "--keep", "--yes", OMP_NUM_THREADS="1")
     assert "weights: " in result.stdout and "tensors differ" in result.stdout, result.stdout + result.stderr
     assert "seed: 5 was recorded, 6 is found" in result.stdout and "recorded is 1.0" in result.stdout
     assert "the weights were trained with another" in result.stdout and "identical" not in result.stdout
@@ -88,8 +106,58 @@ def test_what_is_not_the_same_is_named(registered):
     assert (tree / "data/06_models/byol/encoder.safetensors").exists()
     told = Config(str(tree / ".dvc"))
     assert told["core"]["remote"] == "storage" and told["remote"]["bucket"]["endpointurl"] == "http://127.0.0.1:9"
-    again = registered.command("reproduce", "--version=1")
+    again = registered.command("reproduce", "--version=1", "--yes")
     assert again.exit_code == 1 and "is there already" in again.output
+
+
+def test_a_changed_record_is_refused_before_anything_runs(registered):
+    version = registered.client().get_model_version(NAME, "1")
+    for name in (DIFF, PARAMETERS, METRICS, DATA):
+        file = record_of(version) / name
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n")
+        result = registered.command("reproduce", "--version=1", "--yes")
+        file.write_bytes(before)
+        said = " ".join(result.output.split())
+        assert result.exit_code == 1 and name in said and "damaged or another" in said, said
+        assert "checked out" not in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "tag, value, expected",
+    [
+        (COMMIT, "--output=/tmp/x", "expected 40 or 64 hexadecimal digits"),
+        (COMMIT, "HEAD", "expected 40 or 64 hexadecimal digits"),
+        ("method", "byol --env=x", "expected one of byol"),
+        ("hardware", "[", "its tag hardware is '[', expected a JSON object"),
+        (registry.DIGESTS, "[1]", "expected a JSON object"),
+        ("code", "another", "are not those that it was made with"),
+        (registry.DIGESTS, json.dumps({"record/another": ""}), "was not registered with it"),
+    ],
+)
+def test_tags_that_are_none_of_ours_are_refused(registered, tag, value, expected):
+    client, version = registered.client(), registered.client().get_model_version(NAME, "1")
+    other = f"other-{abs(hash((tag, value)))}"
+    client.create_registered_model(other)
+    client.create_model_version(other, version.source, tags=version.tags | {tag: value})
+    result = registered.command("reproduce", "--version=1", f"--name={other}", "--yes")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 1 and expected in said and "Traceback" not in said, said
+
+
+def test_data_that_are_not_the_commits_are_refused(registered):
+    client, version = registered.client(), registered.client().get_model_version(NAME, "1")
+    file = record_of(version) / DATA
+    before = file.read_bytes()
+    file.write_text(json.dumps({"--remote=elsewhere": "0" * 32}))
+    client.create_registered_model("data")
+    tags = version.tags | {registry.DIGESTS: digests_with(version, DATA)}
+    client.create_model_version("data", version.source, tags=tags)
+    result = registered.command("reproduce", "--version=1", "--name=data", "--yes")
+    file.write_bytes(before)
+    assert result.exit_code == 1 and "are not those that the commit and its changes name" in " ".join(
+        result.output.split()
+    )
 
 
 MEASURED = {"data_digest": "1", "linear_probe_accuracy": 0.9, "knn_accuracy": 0.9}

@@ -345,6 +345,17 @@ def test_raw_data_tracked_as_one_are_left_as_one(project):
     assert taken_in(project) == ["data/01_raw"]
 
 
+def test_keys_among_the_data_are_neither_tracked_nor_pushed(project):
+    project.track_data()
+    folder = project.path / "data/01_raw"
+    for name in ("id_rsa", "aws-credentials.json", "service.pem", "photos/id_rsa", "photos/.env", "photos/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(f"hunter2 {name}".encode())
+    assert taken_in(project) == ["data/01_raw/photos"]
+    cached = [path.read_bytes() for path in (project.path / ".dvc/cache").rglob("*") if path.is_file()]
+    assert b"hunter2 photos/a.png" in cached and len([each for each in cached if each.startswith(b"hunter2")]) == 1
+
+
 def test_many_files_in_no_folder_are_refused(project):
     project.track_data()
     for number in range(30):

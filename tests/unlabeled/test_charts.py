@@ -268,3 +268,10 @@ def test_labels_of_methods_that_lie_on_each_other_are_apart():
     heights = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
     ordered = sorted(heights[f"method-{i}"] for i in range(9))
     assert min(np.diff(ordered)) > 8 and heights["alone"] == pytest.approx(ordered[0], abs=1)
+
+
+def test_a_class_with_a_line_in_its_name_has_one_line():
+    names = ["a\n# forged", "\x1b[2J"]
+    drawn = charts.per_class(names, np.ones(2), np.ones(2, int)), charts.confusion_matrix(names, np.eye(2, dtype=int))
+    for chart in drawn:
+        assert r"a\n# forged" in chart.svg and r"\x1b[2J" in chart.svg and "\x1b" not in chart.svg

@@ -259,3 +259,11 @@ def test_a_sprite_of_tiny_images_is_kept_pixel_by_pixel():
 def test_a_sprite_of_nothing_is_a_sprite():
     source, columns, rows = sprite([], 8)
     assert (columns, rows) == (1, 1) and pixels_of(source).shape == (8, 8, 3)
+
+
+def test_control_characters_of_names_are_shown():
+    unseen = {chr(code) for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
+    page = everything("\x1b[2J\x9b\u202egnp\nforged")
+    assert unseen & set(page) == {"\n"} and "\nforged" not in page and r"\x1b[2J\x9b\u202egnp\nforged" in page
+    drawn = Chart(Markup('<svg xmlns="http://www.w3.org/2000/svg">\n<text>\x1b[2J</text>\n</svg>'), "", "")
+    assert "\n<text>\\x1b[2J</text>\n" in render("t", "v", [], [Section("s", [drawn])])

@@ -1,10 +1,11 @@
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from unlabeled.errors import DataError
-from unlabeled.walk import CLIPS, IMAGES, TEXTS, find_files, legible, read_file
+from unlabeled.walk import CLIPS, IMAGES, TEXTS, find_files, read_file
 
 
 def folder_of(root, *names):
@@ -104,10 +105,6 @@ def test_a_few_names_of_each_reason_are_told(tmp_path):
     assert str(left_out) == "left out: 1,000 not images by their names (0.xml, 1.xml, 10.xml, 100.xml, 101.xml, …)"
 
 
-def test_names_do_not_reach_the_terminal_as_orders():
-    assert legible("\x1b[2J\nforged") == "\\x1b[2J\\nforged" and legible("Käfer 漢") == "Käfer 漢"
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
     folder_of(tmp_path, "closed/a.png")
@@ -121,3 +118,14 @@ def test_no_file_is_looked_up_by_itself(tmp_path, monkeypatch):
     looked_up, stat = [], os.stat
     monkeypatch.setattr(os, "stat", lambda *what, **how: looked_up.append(what) or stat(*what, **how))
     assert len(names(tmp_path)) == 100 and len(looked_up) < 50
+
+
+def test_of_a_file_a_limited_number_of_bytes_is_read_and_of_a_device_none(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_file(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(OSError, match="^too large: 0 MB"):
+        read_file(tmp_path / "a", 4)
+    for name in ("/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="neither a file nor a link to one"):
+            read_file(Path(name))
+    assert read_file(Path("/proc/self/environ")) == b""

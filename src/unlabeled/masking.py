@@ -1,0 +1,36 @@
+"""Passwords in addresses, hidden before a text is shown, logged or recorded."""
+
+import re
+
+HIDDEN = "***"
+USER = re.compile(
+    r"""(?P<scheme>\b[a-z][\w+.-]*://)
+    (?P<user>[^\s/@:"'<>`]*)
+    (?P<password>:(?!\d{1,5}[/?#])[^\s"'<>`]+|[^\s/"'<>`]*)@""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What stands before the host of an address. A password may hold `@` and `/`, as for SQLAlchemy; `:5000/` is a port."""
+NAMED = re.compile(
+    r"""(?P<name>(?:[?&;][\w.%-]*(?:passw(?:or)?d|pwd|secret|token|signature|credential|api_?key|access_?key)[\w.-]*
+    |[?&;](?:sig|key|auth|pass|code)
+    |(?<![\w-])[\w.-]*(?:password|passwd|pwd))=)
+    (?P<value>[^\s&;,"'<>`)]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A password, a key, a token or a signature by its name: in the query of an address, or in a list of `name=value`."""
+
+
+def masked(text: str) -> str:
+    """The text with `***` for each password, token and signature of the addresses in it.
+
+    `postgresql://user:***@host` keeps its user, `https://***@host` does not, for it may be a token; `ssh://git@host`
+    stays as it is.
+    """
+    return NAMED.sub(rf"\g<name>{HIDDEN}", USER.sub(_without_password, text))
+
+
+def _without_password(match: re.Match) -> str:
+    if match["password"].startswith(":"):
+        return f"{match['scheme']}{match['user']}:{HIDDEN}@"
+    is_token = match["password"] or match["scheme"].lower() in ("http://", "https://")
+    return f"{match['scheme']}{HIDDEN}@" if is_token else match[0]

@@ -1,0 +1,68 @@
+"""No password of an address is shown, logged or recorded, whichever library wrote it."""
+
+import logging
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from pipelines.masking import masked_traceback, stop_with_masked_traceback
+from pipelines.retrain import retrain
+
+ADDRESS = "postgresql://mlflow:hunter2@127.0.0.1:9/mlflow"
+SHOWN = "postgresql://mlflow:***@127.0.0.1:9/mlflow"
+
+
+def test_a_log_record_of_any_library_is_masked(caplog):
+    logger = logging.getLogger("some.library")
+    logger.warning("no answer from %s", ADDRESS)
+    try:
+        raise ConnectionError(ADDRESS)
+    except ConnectionError:
+        logger.exception("it failed")
+    logger.warning("a hundred %% of %s", {"url": ADDRESS})
+    assert "hunter2" not in caplog.text and caplog.text.count(SHOWN) == 3 and "ConnectionError" in caplog.text
+
+
+def test_a_log_record_without_a_password_keeps_its_arguments(caplog):
+    logging.getLogger("some.library").warning("%d of %s", 1, "two")
+    assert caplog.records[0].args == (1, "two")
+
+
+def test_a_traceback_that_nobody_has_foreseen_is_masked(capsys):
+    with pytest.raises(SystemExit) as ended:
+        stop_with_masked_traceback(RuntimeError(f"cannot reach {ADDRESS}"))
+    assert ended.value.code == 1 and capsys.readouterr().err == f"RuntimeError: cannot reach {SHOWN}\n"
+    assert masked_traceback(RuntimeError("cannot reach it")) == ""
+
+
+def test_a_retraining_leaves_no_password_wherever_it_reports(tmp_path, monkeypatch):
+    def fail(project):
+        raise MlflowException(f"{ADDRESS} does not answer")
+
+    (tmp_path / "data/08_reporting").mkdir(parents=True)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    monkeypatch.setattr("pipelines.retrain._touched", fail)
+    with pytest.raises(MlflowException):
+        retrain(tmp_path, None, "byol")
+    left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len([text for text in left if "mlflow:***" in text]) == 2
+    assert not [text for text in left if "hunter2" in text]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://mlflow:hunter2@127.0.0.1:9",
+        "http://127.0.0.1:9/?token=hunter2",
+        ADDRESS,
+        "oracle+cx_oracle://u:hunter2@127.0.0.1:9/x",
+        "https://hunter2@mlflow.invalid",
+        "nosuch://u:hunter2@host",
+    ],
+)
+@pytest.mark.parametrize("command", [["champion"], ["run", "--pipeline=ingestion"]])
+def test_an_address_that_does_not_answer_is_said_without_its_password(project, address, command):
+    result = project.shell("kedro", *command, MLFLOW_TRACKING_URI=address)
+    said = result.stdout + result.stderr
+    assert result.returncode == 1 and "hunter2" not in said and "***" in said, said
+    assert "Traceback" not in said
