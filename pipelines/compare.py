@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 
 from pipelines import augmentation, ingestion
 from pipelines.agreement import WEIGHTS
+from pipelines.datasets import read_json
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import DataError, UnlabeledError
@@ -58,7 +59,7 @@ def compare(
         if status == "failed":
             logger.warning("%s failed: %s", method, reason)
         else:
-            metrics[method] = json.loads((folders[1] / "metrics.json").read_text())
+            metrics[method] = read_json(folders[1] / "metrics.json")
         rows.append({"method": method, "status": status, "reason": reason})
     if not metrics:
         raise UnlabeledError(f"no method could be trained; the first, {rows[0]['method']}: {rows[0]['reason']}")
@@ -92,7 +93,7 @@ def _is_trained(
     pretraining = Pretraining.model_validate(parameters["pretraining"])
     recipe = Augmentation.model_validate(parameters["augmentation"])
     evaluation = Evaluation.model_validate(parameters["evaluation"])
-    run, metrics = (json.loads(file.read_text()) for file in files[:2])
+    run, metrics = map(read_json, files[:2])
     try:
         check_weights(files[-1], run.get(WEIGHTS), "it is trained again")
     except DataError as error:

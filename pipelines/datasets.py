@@ -5,6 +5,7 @@ What a dataset's `preview` returns, `kedro viz` shows on its node, in the way th
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,35 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import ImagePreview, JSONPreview, TablePreview
 
+from pipelines.shapes import check_shape
 from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.spreadsheet import read_csv, write_csv
 
 NO_PROBE: list = []
 """Stands for a probe where there were no labels: Kedro saves no None."""
+
+
+def _load(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Reads a file that a stage has written. Raises DataError where it is missing, damaged or of another shape."""
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing: run the stages before this one (`kedro run --pipeline=METHOD` has them all), or `dvc "
+            f"pull` it"
+        )
+    try:
+        held = read(path)
+    except Exception as error:  # each format has its own
+        if isinstance(error, UnlabeledError | MemoryError) or getattr(error, "errno", None):  # of the system
+            raise
+        raise DataError(f"{path} is damaged ({error}): run the stage that writes it again") from error
+    check_shape(path, held)
+    return held
+
+
+def read_json(path: Path) -> Any:
+    """What is in a JSON file of the project. Raises DataError where it is missing, damaged or of another shape."""
+    return _load(path, lambda file: json.loads(file.read_text()))
 
 
 class FileDataset(AbstractDataset):
@@ -33,17 +57,7 @@ class FileDataset(AbstractDataset):
         return [self._filepath]
 
     def load(self) -> Any:
-        if not self._filepath.exists():
-            raise DataError(
-                f"{self._filepath} is missing: run the stages before this one (`kedro run --pipeline=METHOD` has "
-                f"them all), or `dvc pull` it"
-            )
-        try:
-            return self.read(self._filepath)
-        except Exception as error:  # each format has its own
-            if isinstance(error, UnlabeledError | MemoryError) or getattr(error, "errno", None):  # of the system
-                raise
-            raise DataError(f"{self._filepath} is damaged ({error}): run the stage that writes it again") from error
+        return _load(self._filepath, self.read)
 
     def save(self, data: Any) -> None:
         replace_file(self._filepath, lambda partial: self.write(data, partial))

@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline
 from pipelines.registry import fetch, model_name
 from pipelines.stage import stage
 from unlabeled.config import EarlierIngestion, Embedding, Registration
+from unlabeled.counts import counted
 from unlabeled.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ def embed(config: Embedding, registration: Registration, ingestion: EarlierInges
     model = Model(name, *found)
     images, rejected = embed_folder(model, Path(config.path), folder / FILE, config.chunk, ingestion.max_pixels)
     where = os.path.relpath(folder / FILE)
-    logger.info("%s images embedded by %s version %s: %s", f"{images:,}", name, model.version, where)
+    logger.info("%s embedded by %s version %s: %s", counted(images, "images"), name, model.version, where)
     if rejected:
-        logger.warning("%s files are no images: the column `reason` says why", f"{rejected:,}")
+        logger.warning("%s without an embedding: the column `reason` says why", counted(rejected, "files"))
     about = {"model": name, "version": model.version, "folder": config.path}
     return {**about, "images": images, "rejected": rejected}
 

@@ -1,6 +1,5 @@
 """The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.agreement import WEIGHTS, stop_if_trained_on_others
+from pipelines.datasets import read_json
 from pipelines.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
@@ -37,7 +37,7 @@ def finetune(
             f"--pipeline={config.method} first"
         )
     record = folder / "run.json"
-    run = json.loads(record.read_text()) if record.exists() else {}
+    run = read_json(record) if record.exists() else {}
     stop_if_trained_on_others(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
     check_weights(folder / "encoder.safetensors", run.get(WEIGHTS), remedy)

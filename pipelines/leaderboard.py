@@ -8,13 +8,12 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
-import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from pipelines.datasets import JsonDataset
+from pipelines.datasets import ParquetDataset, read_json
 from pipelines.stage import stage
 from unlabeled.errors import UnlabeledError
 from unlabeled.masking import masked
@@ -76,11 +75,11 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
         except MlflowException as error:
             logger.warning("run %s is left out: its artifacts cannot be read (%s)", run.info.run_id, error)
             return None
-        read = JsonDataset(str(summary)).load()
+        read = read_json(summary)
         return Entry(
             method=run.data.tags["method"],
-            metrics=JsonDataset(str(metrics)).load(),
-            predictions=pd.read_parquet(predictions),
+            metrics=read_json(metrics),
+            predictions=ParquetDataset(str(predictions)).load(),
             classes=len(read["classes"]),
             labelled=round(read["splits"].get("train", 0) * read["labelled"] / sum(read["splits"].values())),
             link=_link(run, folder) if PAGE in artifacts else "",

@@ -39,13 +39,16 @@ class EncoderModel(PythonModel):
 
     def _decode(self, files: list[str]) -> np.ndarray:
         from unlabeled.decode import decode_alone
+        from unlabeled.served import DECODING, check_request
 
+        check_request(files, "files")
         encoder, decoded = self.served.encoder, []
         pixel_range = encoder.normalisation.pixel_range
         for number, file in enumerate(files):
             try:
                 content = base64.b64decode(file, validate=True)
-                decoded.append(decode_alone(content, encoder.image_size, encoder.channels, pixel_range))
+                with DECODING:
+                    decoded.append(decode_alone(content, encoder.image_size, encoder.channels, pixel_range))
             except ValueError as error:  # no base64, or no image
                 raise MlflowException.invalid_parameter_value(f"files[{number}] cannot be used: {error}") from error
         return np.stack(decoded)

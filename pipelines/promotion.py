@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 from pipelines import registry
 from pipelines.provenance import ANSWERS, MANIFEST
 from unlabeled.config import Evaluation, Registration
+from unlabeled.counts import counted
 from unlabeled.errors import UnlabeledError
 from unlabeled.significance import chance_of_gain, fewest_wins, gains_of, level_left, paired_difference
 from unlabeled.verdict import Worth
@@ -113,6 +114,7 @@ def judge(
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
     try:
+        registry.check_files(champion)  # answers on record are of no use without a model that can be loaded
         incumbent = registry.recorded(champion, ANSWERS) if all(same) else None
         if incumbent is None:
             from unlabeled.encoders import load_encoder  # imports torch
@@ -183,11 +185,11 @@ def _weigh(
         if judged:
             asked += f", of which {level:.2g} is left for challenger {judged + 1} on these test images"
         there, wrong = len(np.unique(groups)), len(np.unique(groups[~old]))
-        images, apart, errors = f"{len(new)} test images", "", f"about {wrong} of them"
+        images, apart, errors = counted(len(new), "test images"), "", f"about {wrong} of them"
         if there < len(new):
-            images += f" in {there} groups"
+            images += f" in {counted(there, 'groups')}"
             apart, errors = ", each in another group", f"in {wrong} of them"
-        least = f"takes at least {fewest} more right answers{apart} ({asked})"
+        least = f"takes at least {counted(fewest, 'more right answers')}{apart} ({asked})"
         if gain.mean >= 0 and wrong < fewest:
             cannot = f"these {images} cannot tell, for {name} is wrong {errors}"
             return Decision(False, f"{compared}; {cannot}, and to be sure {least}", numbers)

@@ -31,9 +31,10 @@ from pipelines.registry import DIGESTS, MODEL, RECORD, model_name
 from pipelines.signature import signature
 from pipelines.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.counts import counted
 from unlabeled.drift import sentence_of
 from unlabeled.intact import digest_of_file
-from unlabeled.significance import EFFECTIVE
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE
 from unlabeled.verdict import selection, worth
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,10 @@ def register(
         provenance: Of the run that registers.
     """
     size, channels = summary["image_size"], summary["channels"]
+    colours = counted(channels, "channels")
     kind = Kind(
         "An image encoder",
-        f"{summary['images']:,} images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"{counted(summary['images'], 'images')} of {summary['source']} ({size}×{size}, {colours})",
         f"images)  # uint8 (N, {channels}, H, W)",
     )
     log = partial(log_model, encoder, probe, images, summary)
@@ -132,7 +134,7 @@ def enter(
         "test_images": len(predictions),
         TEST_SAMPLE: sample_of(predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
-        **{key: metrics[key] for key in (EFFECTIVE,) if key in metrics},
+        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **provenance.tags,
     }
     if run.get(CODE) not in (None, tags.get(CODE)):

@@ -13,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from pipelines.shapes import check_shape
 from unlabeled import intact
 from unlabeled.config import Registration
 from unlabeled.errors import UnlabeledError
@@ -145,9 +146,10 @@ def recorded(version: ModelVersion, name: str) -> Any:
         file = Path(mlflow.artifacts.download_artifacts(_uri(version, RECORD, name), dst_path=folder))
         expected = _digests(version, RECORD)
         intact.check_files(file.parent, {name: expected[name]} if name in expected else {}, REMEDY)
-        if file.suffix == ".parquet":
-            return pd.read_parquet(file)
-        return json.loads(file.read_text()) if file.suffix == ".json" else file.read_bytes()
+        read = {".parquet": pd.read_parquet, ".json": lambda file: json.loads(file.read_text())}
+        held = read.get(file.suffix, Path.read_bytes)(file)
+        check_shape(file, held)
+        return held
 
 
 def _listed(version: ModelVersion, folder: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Stage 6: one page of a run, and the numbers that matter on the terminal."""
 
-import json
 import logging
 import os
 import shlex
@@ -14,6 +13,7 @@ from kedro.pipeline import Pipeline
 from mlflow.tracking import MlflowClient
 
 from pipelines.agreement import stop_if_of_others
+from pipelines.datasets import read_json
 from pipelines.git import COMMIT, DIRTY
 from pipelines.stage import stage
 from pipelines.store import database_uri
@@ -132,7 +132,7 @@ def _where_runs_are() -> str:
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Any]:
     """What the pipeline `finetune` measured, if it was of this method and these data."""
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = read_json(file) if file.exists() else {}
     same = (found.get("method"), found.get("data_digest")) == (method, digest)
     return found["labels"] if same else {}
 

@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from pipelines import registry, review
+from pipelines.datasets import read_json
 from pipelines.dvc import dvc, remotes
 from pipelines.git import is_secret
 from pipelines.markdown import escaped
@@ -280,13 +281,13 @@ def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
 def _registered(project: Path, method: str) -> dict[str, Any]:
     """What the stage registration has left; empty: it has not run."""
     file = project / f"data/06_models/{method}/version.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_json(file) if file.exists() else {}
 
 
 def _report(project: Path, client: MlflowClient, method: str, version: dict[str, Any], champion: Any) -> str:
     """For a pull request: the decision, the numbers, a figure, and what has changed since the champion."""
     found = registry.find(client, version["name"], version["version"])
-    metrics = json.loads((project / f"data/08_reporting/{method}/metrics.json").read_text())
+    metrics = read_json(project / f"data/08_reporting/{method}/metrics.json")
     stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
     standing = "is the new champion" if version["champion"] else f"is a challenger; {stays}"
     lines = [

@@ -110,11 +110,12 @@ def differences(project: Path, first: ModelVersion, second: ModelVersion) -> dic
 
 
 def _accuracy(tags: dict[str, str], key: str) -> str:
-    from unlabeled.significance import EFFECTIVE, wilson_interval
+    from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, wilson_interval
 
     if tags.get(key, "None") == "None":
         return "–"
-    accuracy, count = float(tags[key]), float(tags.get(EFFECTIVE, tags.get("test_images", 0)))
+    effective = KNN_EFFECTIVE if key == "knn_accuracy" else EFFECTIVE
+    accuracy, count = float(tags[key]), float(tags.get(effective, tags.get("test_images", 0)))
     if not count:
         return f"{100 * accuracy:.1f}"
     low, high = wilson_interval(accuracy, count)

@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -88,8 +89,9 @@ def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = No
     known = commands(folder)
     chosen = {name: known[name] for name in (names.split(",") if names else known)}
     rng, killed_in, attempts = random.Random(seed), collections.Counter(), itertools.count()
-    undisturbed = {name: reference(command, folder / f"{name}-undisturbed") for name, command in chosen.items()}
-    for name, (_, seconds) in undisturbed.items():
+    undisturbed = {}
+    for name, command in chosen.items():
+        _, seconds = undisturbed[name] = reference(command, folder / f"{name}-undisturbed")
         print(name, "takes", ", ".join(f"{each:.1f} s for {step}" for step, each in seconds.items()), flush=True)
     turns = {name: itertools.cycle(command.steps) for name, command in chosen.items()}
     for _, (name, command) in zip(track(range(points), "killing"), itertools.cycle(chosen.items()), strict=False):
@@ -118,8 +120,13 @@ def commands(folder: Path) -> dict[str, Command]:
         project.track_data()
         source = {"source": "image_folder", "path": "data/01_raw/photos", "fraction": 1.0}
         project.set(**{**QUICK, "ingestion": source})
+        project.commit("parameters")
         project.photos(0, PHOTOS)
-        project.commit("photos")
+        return project
+
+    def added(path: Path) -> Project:
+        project = tracked(path)
+        subprocess.run(["dvc", "add", "-q", "data/01_raw/photos"], cwd=path, env=project.environment(), check=True)
         return project
 
     def copied(path: Path) -> Project:
@@ -135,7 +142,7 @@ def commands(folder: Path) -> dict[str, Command]:
     return {
         "run": Command(run, STAGES, new, result_of_run),
         "retrain": Command(["kedro", "retrain"], {**STAGES, "report": RESULT}, tracked, result_of_retraining),
-        "dvc": Command(["dvc", "repro"], {**STAGES, "lock": "dvc.lock"}, tracked, result_of_run),
+        "dvc": Command(["dvc", "repro"], {**STAGES, "lock": "dvc.lock"}, added, result_of_run),
         "embed": Command(["kedro", "run", "--pipeline=embed", photos], embed, copied, result_of_embedding),
         "export": Command(["kedro", "run", "--pipeline=export"], export, copied, result_of_export),
     }
@@ -218,7 +225,8 @@ def has_ended(command: Command, project: Project) -> bool:
     """Whether a command had done all its work, and told so, when it was killed."""
     if "retrain" in command.arguments:
         return (project.path / RESULT).exists() and not list((project.path / "data").glob(".unreported-*"))
-    return command.arguments[1] == "run" and project.runs()[:1] and project.runs()[0].info.status == "FINISHED"
+    ended = command.arguments[1] == "run" and (project.path / list(command.steps.values())[-1]).exists()
+    return ended and project.runs()[0].info.status == "FINISHED"
 
 
 def wait_for(file: Path, process: multiprocessing.process.BaseProcess) -> None:

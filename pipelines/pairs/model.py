@@ -28,12 +28,19 @@ class PairEncoderModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
+        from unlabeled.errors import DataError
+        from unlabeled.served import MAX_CHARACTERS, MAX_SIZE, check_request
+
         given = {name: model_input[name] for name in ("image", "text") if name in model_input}
         given = {name: column for name, column in given.items() if column.notna().any()}
         for name, column in given.items():
             if not column.notna().all():
                 message = f"row {int(column.isna().argmax())} has no {name}, and others have: ask for them apart"
                 raise MlflowException.invalid_parameter_value(message)
+            try:
+                check_request(column, f"{name}s", MAX_CHARACTERS if name == "text" else MAX_SIZE)
+            except DataError as error:
+                raise MlflowException.invalid_parameter_value(str(error)) from error
         if not given:
             raise MlflowException.invalid_parameter_value("received no rows, expected the columns image, text or both")
         answer = {}
@@ -50,12 +57,14 @@ class PairEncoderModel(PythonModel):
 
     def _decode(self, files: pd.Series) -> np.ndarray:
         from unlabeled.decode import decode_alone
+        from unlabeled.served import DECODING
 
         encoder, decoded = self.served.encoder.first, []
         pixel_range = encoder.normalisation.pixel_range
         for number, file in enumerate(files):
             try:
-                decoded.append(decode_alone(file, encoder.image_size, encoder.channels, pixel_range))
+                with DECODING:
+                    decoded.append(decode_alone(file, encoder.image_size, encoder.channels, pixel_range))
             except ValueError as error:
                 raise MlflowException.invalid_parameter_value(f"the image of row {number}: {error}") from error
         return np.stack(decoded)

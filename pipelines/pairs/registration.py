@@ -17,6 +17,7 @@ from pipelines.provenance import Provenance
 from pipelines.registration import EXAMPLES, GIVEN, enter, log_files
 from pipelines.stage import stage
 from unlabeled.config import Registration
+from unlabeled.counts import counted
 from unlabeled.pairs.config import PairEvaluation, PairPretraining
 
 REQUIREMENTS = (*of_images.REQUIREMENTS, "tokenizers")
@@ -47,9 +48,10 @@ def register(
         return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
 
     size, channels = summary["image_size"], summary["channels"]
+    colours = counted(channels, "channels")
     kind = Kind(
         "An encoder of images and texts",
-        f"{summary['images']:,} captioned images of {summary['source']} ({size}×{size}, {channels} channels)",
+        f"{counted(summary['images'], 'captioned images')} of {summary['source']} ({size}×{size}, {colours})",
         'pandas.DataFrame({"image": [file.read_bytes()], "text": ["what it may be"]}))  # or one of the two columns',
     )
     blocks = (pretraining, evaluation, config)

@@ -22,9 +22,12 @@ class TextEncoderModel(PythonModel):
 
     def predict(self, context, model_input, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
         from unlabeled.errors import DataError
+        from unlabeled.served import MAX_CHARACTERS, check_request
 
+        texts = np.asarray(model_input).ravel().tolist()
         try:
-            return self.served.answer(np.asarray(model_input).ravel().tolist())
+            check_request(texts, "texts", MAX_CHARACTERS)
+            return self.served.answer(texts)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

@@ -13,6 +13,7 @@ from pipelines.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
 from pipelines.stage import stage
 from pipelines.text import model
 from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.counts import counted
 
 REQUIREMENTS = (
     "mlflow",
@@ -49,7 +50,7 @@ def register(
 
     kind = Kind(
         "An encoder of texts",
-        f"{summary['documents']:,} documents of {summary['source']}",
+        f"{counted(summary['documents'], 'documents')} of {summary['source']}",
         '["a text", "another one"])',
         "passages",
     )

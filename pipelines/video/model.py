@@ -38,18 +38,25 @@ class VideoEncoderModel(PythonModel):
         return answer
 
     def _read(self, films: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        from unlabeled.errors import DataError
+        from unlabeled.served import DECODING, check_request
         from unlabeled.video.clips import read_clip
         from unlabeled.video.encoders import reading_for
 
         if films.empty:
             raise MlflowException.invalid_parameter_value("received no rows, expected some with a video")
+        try:
+            check_request(films, "videos")
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         config, clips = reading_for(self.served.encoder.first, self.served.encoder.second), []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "film")
             for number, film in enumerate(films):
                 path.write_bytes(film)
                 try:
-                    clips.append(read_clip(path, config))
+                    with DECODING:
+                        clips.append(read_clip(path, config))
                 except ValueError as error:
                     raise MlflowException.invalid_parameter_value(f"the video of row {number}: {error}") from error
         return np.stack([clip.frames for clip in clips]), np.stack([clip.wave for clip in clips])

@@ -10,9 +10,10 @@ import pandas as pd
 
 from unlabeled import charts
 from unlabeled.config import in_words
+from unlabeled.counts import counted
 from unlabeled.evaluate import in_order
 from unlabeled.page import Block, Link, Prose, Section, Table, render
-from unlabeled.significance import EFFECTIVE, Difference, holm, paired_difference, wilson_interval
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, Difference, holm, paired_difference, wilson_interval
 from unlabeled.verdict import NAMES, curve, over_draws
 
 NBSP = "\u00a0"
@@ -60,8 +61,8 @@ def build_leaderboard(experiment: str, sources: dict[str, list[Entry]]) -> str:
             name = source if alone else f"{source}, data {group[0][:6]}, protocol {group[1][:6]}"
             sections += list(_sections(name, ranked))
             sentences.append(_verdict(name, ranked))
-    runs = sum(map(len, sources.values()))
-    facts = [("runs", str(runs)), ("sources", str(len(sources)))]
+    many = counted(sum(map(len, sources.values())), "runs"), counted(len(sources), "sources")
+    facts = [(unit, number) for number, unit in (each.split() for each in many)]
     return render(f"Leaderboard of the experiment {experiment}", " ".join(sentences), facts, sections)
 
 
@@ -73,13 +74,14 @@ def _rank(entry: Entry) -> float:
 def _verdict(source: str, ranked: list[Entry]) -> str:
     best = ranked[0]
     if not best.metrics["few_label"]:
-        return f"On {source} there are no labels to rank {len(ranked)} methods by."
+        return f"On {source} there are no labels to rank {counted(len(ranked), 'methods')} by."
     setting, each = best.few()
     name, first = _reference(best)
     reference = first["few_label"][setting]["mean"]
+    among = f"the best of {len(ranked)} methods" if len(ranked) > 1 else "the only method"
     return (
-        f"On {source} the best of {len(ranked)} with {in_words(setting)} is {best.method}: {100 * each['mean']:.1f} ± "
-        f"{100 * each['std']:.1f} %, where {name} get {100 * reference:.1f} %."
+        f"On {source} {among}, with {in_words(setting)}, is {best.method}: {100 * each['mean']:.1f}{NBSP}±{NBSP}"
+        f"{100 * each['std']:.1f}{NBSP}%, where {name} get {100 * reference:.1f}{NBSP}%."
     )
 
 
@@ -105,7 +107,7 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
     name, reference = _reference(labelled[0])
     curves[name] = curve(reference, *counts)
     drawn = [charts.accuracy_over_seconds(points), charts.label_efficiency(curves)]
-    lead = f"On the left every method; on the right the best {len(curves) - 1} and {name}."
+    lead = f"On the left every method; on the right {', '.join(list(curves)[:-1])} and {name}."
     yield Section(f"{source}: accuracy, seconds and labels", drawn, lead)
     if len(labelled) > 1:
         yield _significance(source, labelled, tested)
@@ -128,12 +130,12 @@ def _table(source: str, ranked: list[Entry]) -> Table:
 def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested: int) -> list:
     few = [numbers["few_label"][setting] for setting in settings]
     cells: list = [(f"{100 * each['mean']:.1f}\u00a0±\u00a0{100 * each['std']:.1f}", each["mean"]) for each in few]
-    for key in ("linear_probe_accuracy", "knn_accuracy"):
+    for key, effective in {"linear_probe_accuracy": EFFECTIVE, "knn_accuracy": KNN_EFFECTIVE}.items():
         accuracy = numbers[key]
         if accuracy is None:
             cells.append(("–", ""))
             continue
-        low, high = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
+        low, high = wilson_interval(accuracy, numbers.get(effective, tested))
         cells.append((f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}", accuracy))
     for key, digits in {"embedding_std": 2, "rankme": 1, "seconds": 0}.items():
         cells.append((f"{numbers[key]:,.{digits}f}", numbers[key]) if key in numbers else ("", ""))

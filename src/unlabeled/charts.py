@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
 
+from unlabeled.counts import counted
 from unlabeled.legible import legible
 from unlabeled.page import Chart
 from unlabeled.verdict import Accuracy
@@ -164,7 +165,8 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
         wrong = int(counts.sum() - counts.trace())
         return _chart(
             figure,
-            f"Confusion matrix of {len(names)} classes: {wrong} of {int(counts.sum())} test images are told wrong.",
+            f"Confusion matrix of {counted(len(names), 'classes')}: {wrong} of {int(counts.sum())} test images are "
+            f"told wrong.",
             "Test images by class; the tint is their share of the row."
             + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
         )

@@ -206,11 +206,13 @@ class Ingestion(Block):
         """Pixels a side of what will be stored; None: only the images can tell."""
         return self.image_size or SIZES.get(self.name)
 
+    @property
+    def place(self) -> str | None:
+        """What is read: `path`; without one, torchvision's data lie in a folder of their name in data/01_raw."""
+        return f"{RAW}/{self.dataset}" if self.source == "torchvision" and not self.path else self.path
+
     def anchored(self, root: Path) -> "Ingestion":
-        """The block with its paths absolute; torchvision's downloads lie in data/01_raw where no path is given."""
-        downloads = self.source == "torchvision" and not self.path
-        placed = self.model_copy(update={"path": f"{RAW}/{self.dataset}"}) if downloads else self
-        return super(Ingestion, placed).anchored(root)
+        return super(Ingestion, self.model_copy(update={"path": self.place})).anchored(root)
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> "Ingestion":

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlabeled.counts import counted
 from unlabeled.groups import sentence_of
 from unlabeled.items import Understood
 from unlabeled.legible import legible
 from unlabeled.splits import SPLITS
+from unlabeled.walk import LeftOut
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,16 @@ Counts = dict[str, dict[str, int]]
 """How many, by class and split."""
 
 
-def contents_of(manifest: pd.DataFrame, classes: Sequence[str], understood: Understood, how: str) -> dict[str, Any]:
+def contents_of(
+    manifest: pd.DataFrame, classes: Sequence[str], understood: Understood, how: str, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a summary says of it, under `counts`, `splits_from`, `left_out` and `warnings`.
 
     Args:
         manifest: With the columns label and split.
         classes: In their order.
         how: What decided the splits, in words.
+        warnings: Those that the rows gave rise to, beside those of the source.
     """
     counted = manifest.groupby([manifest.label.fillna(UNLABELLED), "split"]).size()
     counts: Counts = {name: {} for name in [*classes, UNLABELLED]}
@@ -45,7 +50,7 @@ def contents_of(manifest: pd.DataFrame, classes: Sequence[str], understood: Unde
         "counts": {name: by_split for name, by_split in counts.items() if by_split},
         "splits_from": how,
         "left_out": understood.left_out.summary(),
-        "warnings": understood.warnings,
+        "warnings": [*understood.warnings, *warnings],
     }
 
 
@@ -62,13 +67,13 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
     largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_CLASSES])
     rows = [row(legible(name), classes[name]) for name in classes if name in largest]
     if rest := [classes[name] for name in classes if name not in largest]:
-        rows.append(row(f"{len(rest):,} other classes", *rest))
+        rows.append(row(counted(len(rest), "other classes"), *rest))
     if UNLABELLED in counts:
         rows.append(row("(no class)", counts[UNLABELLED]))
     return ["class", *splits, ALL], [*rows, *([row(ALL, *counts.values())] if len(rows) > 1 else [])]
 
 
-def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) -> None:
+def tell_contents(summary: dict[str, Any], left_out: LeftOut, unit: str) -> None:
     """Shows it on the terminal; warnings come last, and also where all else is quiet.
 
     Args:
@@ -80,9 +85,9 @@ def tell_contents(summary: dict[str, Any], understood: Understood, unit: str) ->
     logger.info("splits: %s", summary["splits_from"])
     if groups := sentence_of(summary):
         logger.info("groups: %s", groups)
-    if understood.left_out.counts:
-        logger.info("%s", understood.left_out)
-    for warning in understood.warnings:
+    if left_out.counts:
+        logger.info("%s", left_out)
+    for warning in summary["warnings"]:
         logger.warning("WARNING: %s", warning)
 
 

@@ -16,6 +16,7 @@ from unlabeled import augment
 from unlabeled.arrays import ArrayWriter, Rows, open_array, replace_file
 from unlabeled.augment import cut_views
 from unlabeled.config import Augmentation
+from unlabeled.counts import counted
 from unlabeled.errors import DataError
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
@@ -56,7 +57,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     intact = earlier.intact(wanted) if earlier else {}
     if earlier and earlier.damaged:
         intact |= _repair(folder, earlier, cut)
-        logger.warning("the crops of %d images were damaged, and have been cut again", len(earlier.damaged))
+        logger.warning("damaged crops are cut again: those of %s", counted(len(earlier.damaged), "images"))
         earlier = _earlier(images, recipe, folder)
     grows = earlier is not None and _can_grow(earlier, len(wanted))
     parts = earlier.array.parts if grows else []

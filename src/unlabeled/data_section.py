@@ -3,6 +3,7 @@
 from typing import Any
 
 from unlabeled.contents import rows_of
+from unlabeled.counts import counted
 from unlabeled.groups import sentence_of
 from unlabeled.page import Block, Prose, Table
 
@@ -18,7 +19,8 @@ def understood(summary: dict[str, Any]) -> list[Block]:
     groups = sentence_of(summary)
     said = [f"Splits: {summary['splits_from']}.", *([f"Groups: {groups}."] if groups else [])]
     said += [f"Warning: {warning}." for warning in summary["warnings"]]
-    blocks: list[Block] = [Table(header, rows, f"{len(summary['classes'])} classes, by split.", True), Prose(said)]
+    caption = f"{counted(len(summary['classes']), 'classes')}, by split."
+    blocks: list[Block] = [Table(header, rows, caption, True), Prose(said)]
     if summary["left_out"]:
         left_out = [[reason, each["count"], ", ".join(each["names"])] for reason, each in summary["left_out"].items()]
         blocks.append(Table(["left out", "files", "the first"], left_out, "Files that were not read."))

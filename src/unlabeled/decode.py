@@ -1,6 +1,10 @@
 """One encoded image to one uint8 array, whatever its format, mode, size and orientation."""
 
+import math
+import os
+import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +19,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 Result = TypeVar("Result")
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "ICO", "ICNS"),
+    *("PCX", "DDS", "SGI", "SUN", "XBM", "XPM", "TGA"),
+)
+"""What is opened, whatever a file is called. EPS is not: Pillow would start Ghostscript on it. TGA, which has no mark,
+comes last."""
 DRAFT = 2
 """A JPEG is decoded at no less than this many times the wanted size, which is faster, and no worse resized."""
 UPRIGHT = {
@@ -41,6 +51,27 @@ PHOTOMETRIC, WHITE_IS_ZERO, BITS_PER_SAMPLE = 262, 0, 258
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
 """The chunks of a PNG that its pixels and their orientation are in."""
+MAX_PIXELS = 50_000_000
+"""Pixels of an image that is decoded outside of a `pixel_limit`, as where a model is served."""
+BYTES_A_PIXEL = 10
+"""What decoding may take for each pixel of the limit."""
+LEAST_ROOM, ROOM_A_CORE = 2**26, 2**27
+"""Bytes that decoding may take whatever the limit is: one image, and all threads for each core."""
+HELD = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Bytes a pixel of Pillow's modes; all others have 4."""
+POINTER = 8
+"""Bytes that Pillow takes for each row of an image."""
+BESIDE = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
+"""Bytes a pixel that a decoder takes beside the image that it makes."""
+COEFFICIENTS = 6
+"""The same of a JPEG of several scans."""
+MAX_SCANS = 50
+"""Scans of a JPEG: each takes as long as a whole image, and cameras and programs make no more than some 12."""
+SCAN, MARKER = b"\xff\xda", re.compile(rb"\xff+[^\x00\xff\xd0-\xd8]")
+"""What begins a scan, and any part of a JPEG."""
+BAND = 2**22
+"""Pixels that are converted at a time: what lies between one mode and another takes several times their memory. Larger
+images are cut before; not smaller ones, as their resizing rounds by the shape of what is resized."""
 
 
 class UndecodableError(ValueError):
@@ -85,17 +116,61 @@ class Values(NamedTuple):
     white: float | None
 
 
+class Limit:
+    """How large an image may be, and the memory in which all threads decode.
+
+    Args:
+        pixels: Of an image.
+        name: What messages call the limit.
+    """
+
+    def __init__(self, pixels: int, name: str):
+        self.pixels, self.name = pixels, name
+        self.most = max(LEAST_ROOM, BYTES_A_PIXEL * pixels)
+        self._left = max(self.most, ROOM_A_CORE * (os.cpu_count() or 1))
+        self._more = threading.Condition()
+
+    @contextmanager
+    def room(self, needed: int) -> Iterator[None]:
+        """Waits until so many bytes are left by the other threads, and takes them for the block.
+
+        Raises:
+            UndecodableError: One image may not take so many.
+        """
+        if needed > self.most:
+            raise UndecodableError(
+                f"larger than {self.name} allows: decoding it takes some {needed / 1e6:,.0f} MB, and "
+                f"{self.most / 1e6:,.0f} at most are taken"
+            )
+        with self._more:
+            self._more.wait_for(lambda: self._left >= needed)
+            self._left -= needed
+        try:
+            yield
+        finally:
+            with self._more:
+                self._left += needed
+                self._more.notify_all()
+
+
+_limits = [Limit(MAX_PIXELS, f"{MAX_PIXELS:,} pixels")]
+"""The last one holds, for all threads."""
+
+
 @contextmanager
 def pixel_limit(pixels: int) -> Iterator[None]:
-    """Within it, Pillow refuses images of more pixels, and keeps quiet of oddities that do no harm. (Process-wide.)"""
+    """Within it, `ingestion.max_pixels` is the largest image, and Pillow keeps quiet of oddities that do no harm.
+    (Process-wide.)"""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = pixels
+        _limits.append(Limit(pixels, f"ingestion.max_pixels={pixels}"))
         try:
             yield
         finally:
+            _limits.pop()
             Image.MAX_IMAGE_PIXELS = before
 
 
@@ -155,11 +230,18 @@ def values(content: Path | bytes | np.ndarray) -> Values:
         with _opened(content) as image:
             coloured = not is_grey(_mode(image))
             white = 65_535 if coloured else _white(image)
-            numbers = np.asarray(image).astype(np.float64) * (257 if coloured else 1)
-            numbers = numbers[np.isfinite(numbers)]
-            return Values(float(numbers.min()), float(numbers.max()), white)
+            with _limits[-1].room(_memory(image)):
+                found = [_extremes(np.asarray(image.crop(band))) for band in _bands((0, 0, *image.size))]
+            low, high = np.array([each for each in found if each], np.float64).T * (257 if coloured else 1)
+            return Values(float(low.min()), float(high.max()), white)
 
     return _read(content, read)
+
+
+def _extremes(numbers: np.ndarray) -> tuple[float, float] | None:
+    """The lowest and the highest number; None: there is none that is finite."""
+    finite = numbers[np.isfinite(numbers)]
+    return (finite.min(), finite.max()) if finite.size else None
 
 
 def is_grey(mode: str) -> bool:
@@ -212,14 +294,44 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
     wanted = "L" if channels == 1 else "RGB"
     with _opened(content) as image:
         (width, height), mode = image.size, _mode(image)
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(image, content)
+        beside = _beside(image)
         image.draft(wanted, (DRAFT * size, DRAFT * size))
-        image.load()  # which turns a TIFF upright, and no other format
-        orientation = _orientation(image)
-        image = _to_mode(_eight_bits(image, mode, pixel_range), wanted)
-        if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
-            image = image.transpose(UPRIGHT[orientation])
-        pixels = np.asarray(_centre_square(image, size)).reshape(size, size, channels).transpose(2, 0, 1)
+        with _limits[-1].room(_memory(image, beside)):
+            image.load()  # which turns a TIFF upright, and no other format
+            orientation = _orientation(image)
+            square = _converted(image, mode, size, wanted, pixel_range)
+            if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
+                square = square.transpose(UPRIGHT[orientation])
+            pixels = np.asarray(_centre_square(square, size)).reshape(size, size, channels).transpose(2, 0, 1)
     return Decoded(np.ascontiguousarray(pixels), width, height, mode)
+
+
+def _check_scans(image: Image.Image, content: bytes) -> None:
+    """Raises UndecodableError for a JPEG of more than MAX_SCANS scans."""
+    scans, place = 0, 2
+    while marker := MARKER.search(content, place):
+        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+        if not marker[0].endswith(SCAN):
+            continue
+        scans += 1
+        if content[marker.end() + 2 : marker.end() + 3] == bytes([image.layers]) and "progressive" not in image.info:
+            return  # all there is in one scan
+        if scans > MAX_SCANS:
+            raise UndecodableError(f"a JPEG of more than {MAX_SCANS} scans, each of which takes the time of an image")
+
+
+def _beside(image: Image.Image) -> int:
+    """Bytes that the decoder of an image takes beside what it makes."""
+    scans = COEFFICIENTS if "progressive" in image.info else 0
+    return math.prod(image.size) * BESIDE.get(image.format, scans)
+
+
+def _memory(image: Image.Image, beside: int | None = None) -> int:
+    """About the bytes that decoding and converting an image takes; `beside`: as `_beside` gives them."""
+    held = math.prod(image.size) * HELD.get(image.mode, 4) + POINTER * image.height + 4 * min(image.size) ** 2
+    return held + (_beside(image) if beside is None else beside)
 
 
 @contextmanager
@@ -229,7 +341,9 @@ def _opened(content: Path | bytes | np.ndarray) -> Iterator[Image.Image]:
         if isinstance(content, np.ndarray):
             yield Image.fromarray(content)
         else:
-            with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:
+            with Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
+                if math.prod(image.size) > _limits[-1].pixels:
+                    raise UndecodableError(f"larger than {_limits[-1].name}")
                 yield image
 
 
@@ -240,7 +354,7 @@ def _as_undecodable() -> Iterator[None]:
     except UndecodableError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UndecodableError(f"larger than ingestion.max_pixels={Image.MAX_IMAGE_PIXELS}") from error
+        raise UndecodableError(f"larger than {_limits[-1].name}") from error
     except UnidentifiedImageError as error:
         raise UndecodableError("not an image") from error
     except Exception as error:  # decoders of hostile files raise of every kind
@@ -260,32 +374,71 @@ def _mode(image: Image.Image) -> str:
     return image.mode + SIXTEEN if tiles and not is_grey(image.mode) and SIXTEEN in str(tiles[0][3]) else image.mode
 
 
-def _eight_bits(image: Image.Image, mode: str, pixel_range: tuple[float, float] | None) -> Image.Image:
-    """A loaded image with numbers from 0 to 255, as it is where they are that."""
+def _converted(
+    image: Image.Image, mode: str, size: int, wanted: str, pixel_range: tuple[float, float] | None
+) -> Image.Image:
+    """A loaded image with numbers from 0 to 255 in the wanted mode; of a large one that is not that, the middle that
+    `_centre_square` looks at."""
     if not is_deep(mode):
+        scaled = None
+    elif is_grey(mode):
+        scaled = _scaling(image, pixel_range)
+    elif pixel_range:
+        raise UndecodableError(
+            "colours of 16 bits are read in their whole range alone: convert it to 8 bits, as ingestion.pixel_range "
+            "would"
+        )
+    else:
+        scaled = None  # Pillow has left the upper 8 bits
+    if scaled is None and image.mode == wanted and not image.has_transparency_data:
         return image
-    if not is_grey(mode):
-        if pixel_range:
-            raise UndecodableError(
-                "colours of 16 bits are read in their whole range alone: convert it to 8 bits, as "
-                "ingestion.pixel_range would"
-            )
-        return image  # Pillow has left the upper 8 bits
-    if pixel_range is None and _white(image) is None:
+    if math.prod(image.size) <= BAND:
+        return _to_mode(image, wanted, scaled)
+    left, top, right, bottom = box = _middle(image, size)
+    made = Image.new(wanted, (right - left, bottom - top))
+    for band in _bands(box):
+        made.paste(_to_mode(image.crop(band), wanted, scaled), (0, band[1] - top))
+    return made
+
+
+def _middle(image: Image.Image, size: int) -> tuple[int, int, int, int]:
+    """The centre square and, where there are some, the pixels around it that have a part in resizing it."""
+    side = min(image.size)
+    around = math.ceil(side / size / 2) + 2
+    left, top = (max(0, (length - side) // 2 - around) for length in image.size)
+    return left, top, image.width - left, image.height - top
+
+
+def _bands(box: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """A box in parts of BAND pixels, one below the other."""
+    left, top, right, bottom = box
+    rows = max(1, BAND // (right - left))
+    return ((left, start, right, min(start + rows, bottom)) for start in range(top, bottom, rows))
+
+
+def _scaling(image: Image.Image, pixel_range: tuple[float, float] | None) -> Callable[[Image.Image], Image.Image]:
+    """What turns parts of a grey image of more than 8 bits into one of 8."""
+    white = _white(image)
+    if pixel_range is None and white is None:
         kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
         raise UndecodableError(
             f"{kind} pixels have no agreed range: set ingestion.pixel_range to the numbers that are black and white"
         )
-    low, high = pixel_range or (0, _white(image))
-    numbers = np.asarray(image).astype(np.float64 if image.mode == "I" else np.float32)
-    if not np.isfinite(numbers).all():
-        raise UndecodableError("some of its pixels are no numbers (NaN or infinite)")
-    scaled = ((numbers - low) * (255 / (high - low))).round().clip(0, 255)
-    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        scaled = 255 - scaled  # as Pillow does where there are 8 bits
-    if (clear := image.info.get("transparency")) is not None:
-        scaled[numbers == clear] = 255
-    return Image.fromarray(scaled.astype(np.uint8))
+    low, high = pixel_range or (0, white)
+    turned = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+    def scaled(part: Image.Image) -> Image.Image:
+        numbers = np.asarray(part).astype(np.float64 if part.mode == "I" else np.float32)
+        if not np.isfinite(numbers).all():
+            raise UndecodableError("some of its pixels are no numbers (NaN or infinite)")
+        eight = ((numbers - low) * (255 / (high - low))).round().clip(0, 255)
+        if turned:
+            eight = 255 - eight  # as Pillow does where there are 8 bits
+        if (clear := part.info.get("transparency")) is not None:
+            eight[numbers == clear] = 255
+        return Image.fromarray(eight.astype(np.uint8))
+
+    return scaled
 
 
 def _white(image: Image.Image) -> int | None:
@@ -297,7 +450,9 @@ def _white(image: Image.Image) -> int | None:
     return 2 ** image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0] - 1 if image.format == "TIFF" else 65_535
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _to_mode(image: Image.Image, mode: str, scaled: Callable[[Image.Image], Image.Image] | None) -> Image.Image:
+    if scaled:
+        image = scaled(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -103,7 +103,7 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
 
     Args:
         history: A row an epoch, some with `knn_accuracy`.
-        validated: Labelled rows of the validation split.
+        validated: Groups of labelled rows of the validation split: each is one observation.
     """
     watched = history.dropna(subset=["knn_accuracy"]) if "knn_accuracy" in history else history.iloc[:0]
     if len(watched) < 3 or not validated:

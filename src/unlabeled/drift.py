@@ -23,6 +23,8 @@ def summarise(
 ) -> dict[str, Any]:
     """What is new among today's images, and how it differs from what was there before.
 
+    One row of each group is compared, drawn, on either side: passages of one new document are alike for that reason.
+
     Args:
         before: The manifest of the model's training data.
         now: Today's manifest.
@@ -31,19 +33,21 @@ def summarise(
         seed: Of the samples and permutations.
 
     Returns:
-        `new` and `gone`, counts of images; and, with FEW new and FEW known ones at least, `embedding` (see
+        `new` and `gone`, counts of images; and, with FEW new and FEW known groups at least, `embedding` (see
         `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, if there are FEW on
         either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
     """
     is_new = ~now.sha256.isin(before.sha256).to_numpy()
     summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
+    rows = _one_of_each_group(now, is_new, seed)
+    now, is_new, features = now.iloc[rows], is_new[rows], features[rows]
     if min(is_new.sum(), (~is_new).sum()) < FEW:
         return summary
     rng = np.random.default_rng(seed)
     normalised = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     summary["embedding"] = embedding_distance(normalised[~is_new], normalised[is_new], rng)
     if images is not None:
-        summary["pixels"] = _pixels_differ(images, is_new, rng)
+        summary["pixels"] = _pixels_differ(images, rows[~is_new], rows[is_new], rng)
     labels = [now.label[side].dropna().to_numpy() for side in (~is_new, is_new)]
     if min(map(len, labels)) >= FEW:
         summary["classes"] = _shares_differ(*labels, rng)
@@ -57,6 +61,15 @@ def summarise(
         "median_new": [int(now[side][is_new].median()) for side in ("width", "height")],
     }
     return summary
+
+
+def _one_of_each_group(manifest: pd.DataFrame, is_new: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of which no two are of one group and both new, or both not; all where groups are unknown."""
+    if "group" not in manifest:
+        return np.arange(len(manifest))
+    order = np.random.default_rng([seed, 1]).permutation(len(manifest))
+    drawn = pd.DataFrame({"group": manifest.group.to_numpy()[order], "new": is_new[order]})
+    return np.sort(order[~drawn.duplicated().to_numpy()])
 
 
 def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
@@ -98,8 +111,11 @@ def pixel_statistics(images: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _pixels_differ(images: np.ndarray, is_new: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    known, new = (np.sort(rng.permutation(np.flatnonzero(side))[:MOST]) for side in (~is_new, is_new))
+def _pixels_differ(
+    images: np.ndarray, known: np.ndarray, new: np.ndarray, rng: np.random.Generator
+) -> dict[str, float]:
+    """The `embedding_distance` of the statistics of two sets of images, given by their rows."""
+    known, new = (np.sort(rng.permutation(rows)[:MOST]) for rows in (known, new))
     statistics = pixel_statistics(images[np.concatenate([known, new])])
     statistics /= np.maximum(statistics.std(0), 1e-6)
     return embedding_distance(statistics[: len(known)], statistics[len(known) :], rng)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -10,15 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlabeled.arrays import replace_file
 from unlabeled.augment import normalise
+from unlabeled.counts import counted
 from unlabeled.decode import decode
 from unlabeled.errors import DataError
 from unlabeled.intact import DIGEST, digest_of_weights
 from unlabeled.networks import build_encoder, rebuild, spec_of
+from unlabeled.walk import read_file
+
+LARGEST_SIZE, MOST_CHANNELS = 4096, 1024
+"""Pixels a side, and channels, of the images of an encoder that is read from a file."""
+LARGEST_SPEC = 2**26
+"""Bytes of an encoder's .json, in which a tokenizer may be."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,9 @@ class Normalisation:
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Normalisation":
         """From an ingestion's summary, or an encoder's `spec`."""
-        pixel_range = said.get("pixel_range")
+        pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
+        if not (np.isfinite([mean, std]).all() and (std > 0).all()):
+            raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
         return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -112,7 +123,7 @@ class ImageEncoder(Saved):
         if np.ndim(data) != 4:
             return "is of images, and today's data are none"
         if self.channels != data.shape[1]:
-            return f"is of images with {self.channels} channels, and today's have {data.shape[1]}"
+            return f"is of images with {counted(self.channels, 'channels')}, and today's have {data.shape[1]}"
         return None
 
     def prepare(self, images: np.ndarray) -> Tensor:
@@ -134,6 +145,12 @@ class ImageEncoder(Saved):
     def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
         normalisation = Normalisation.of(spec)
         shape = spec["channels"], spec["image_size"]
+        for key, value, most in zip(("channels", "image_size"), shape, (MOST_CHANNELS, LARGEST_SIZE), strict=True):
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{key}: received {value!r}, expected a whole number from 1 to {most}")
+        for key, numbers in (("mean", normalisation.mean), ("std", normalisation.std)):
+            if len(numbers) != shape[0] or not all(map(math.isfinite, numbers)) or (key == "std" and min(numbers) <= 0):
+                raise ValueError(f"{key}: received {list(numbers)}, expected a number for each channel")
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
 
 
@@ -227,6 +244,18 @@ def _digest(encoder: Saved) -> str:
     return hashlib.sha256(f"{spec} {weights_digest(encoder)}".encode()).hexdigest()[:16]
 
 
+def _check_shapes(spec: dict[str, Any], path: Path) -> None:
+    """Raises ValueError where a file's weights are not those of a spec's network, before there is memory for it."""
+    with torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in encoder_of(spec).network.state_dict().items()}
+    with safe_open(path, framework="pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            here, there = found.get(name, "none"), wanted.get(name, "none")
+            raise ValueError(f"its weights {name!r} have the shape {here}, and its .json is of {there}")
+
+
 def read_encoder(path: Path) -> Any:
     """The encoder in `<path>` and its .json, of whatever kind.
 
@@ -235,7 +264,8 @@ def read_encoder(path: Path) -> Any:
     """
     path = Path(path)
     try:
-        spec = json.loads(path.with_suffix(".json").read_text())
+        spec = json.loads(read_file(path.with_suffix(".json"), LARGEST_SPEC))
+        _check_shapes(spec, path)
         encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
         if spec.get(DIGEST) not in (None, _digest(encoder)):  # None: by an earlier release

@@ -5,14 +5,15 @@ document, and images or clips with equal stored pixels.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from unlabeled.config import column_of
-from unlabeled.items import Item, Source, Understood
+from unlabeled.counts import counted
+from unlabeled.items import Item
 from unlabeled.splits import SPLITS
 
 
@@ -35,6 +36,11 @@ class Grouper:
         self.group, self.column = group, column_of(group)
         self.asked, self.alone = 0, []
 
+    def grouped(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Items in their groups; without `ingestion.group` in those that they came with."""
+        for item in items:
+            yield replace(item, group=self.group_of(item.path, item.group))
+
     def group_of(self, path: str, said: str | None = None) -> str | None:
         """The group of what has this path; None: it is in none.
 
@@ -55,24 +61,13 @@ class Grouper:
         return next(filter(None, found.groups()), found[0]) if found else None
 
     def warnings(self) -> list[str]:
+        """A sentence on the paths so far that are in no group, if there are any."""
         if not self.alone:
             return []
         return [
             f"ingestion.group={self.group!r} says nothing of {len(self.alone):,} of {self.asked:,} paths, such as "
             f"{self.alone[0]}: each of them is a group of its own"
         ]
-
-
-def in_groups(source: Source, group: str | None) -> Source:
-    """A source whose items are in the groups of `ingestion.group`; without it, in those that they came with."""
-
-    def items() -> Iterator[Item]:
-        grouper = Grouper(group)
-        for item in source.items:
-            yield replace(item, group=grouper.group_of(item.path, item.group))
-        source.understood.warnings.extend(grouper.warnings())
-
-    return replace(source, items=items())
 
 
 def group_column(item: Item, checksum: int) -> str:
@@ -85,22 +80,26 @@ def named_groups(manifest: pd.DataFrame, group: str | None) -> pd.Series | str:
     return manifest.group if group else ""
 
 
-def groups_of(manifest: pd.DataFrame, by: str, unit: str, understood: Understood) -> dict[str, Any]:
-    """What a summary says of groups, under `groups`; a group that official splits divide is a warning.
+def divided_groups(manifest: pd.DataFrame, by: str) -> list[str]:
+    """A warning of the groups that official splits divide, if there are any; arguments as of `groups_of`."""
+    splits = manifest[manifest.split != "excluded"].groupby("group").split.nunique()
+    divided = splits.index[splits > 1]
+    if not len(divided):
+        return []
+    return [
+        f"{len(divided):,} groups ({by}) lie in several official splits, such as {divided[0]}: accuracy on test is "
+        f"then partly that on groups which were learned from"
+    ]
+
+
+def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Any]:
+    """What a summary says of groups, under `groups`.
 
     Args:
         manifest: With the columns group and split.
         by: What makes the groups, in words.
         unit: What a row is, in the plural.
     """
-    used = manifest[manifest.split != "excluded"]
-    divided = used.groupby("group").split.nunique()
-    divided = divided.index[divided > 1]
-    if len(divided):
-        understood.warnings.append(
-            f"{len(divided):,} groups ({by}) lie in several official splits, such as {divided[0]}: accuracy on test is "
-            f"then partly that on groups which were learned from"
-        )
     splits = {split: int(count) for split, count in manifest.groupby("split").group.nunique().items()}
     rows = {split: int(count) for split, count in manifest.split.value_counts().items()}
     return {"groups": {"by": by, "unit": unit, "count": int(manifest.group.nunique()), "splits": splits, "rows": rows}}
@@ -112,8 +111,9 @@ def sentence_of(summary: dict[str, Any]) -> str:
     if not groups:
         return ""
     counts = [(split, groups["rows"][split], groups["splits"][split]) for split in SPLITS if split in groups["rows"]]
+    unit = groups["unit"]
     told = [
-        f"{rows:,} {split} {groups['unit']} in {count:,} {'group' if count == 1 else 'groups'}"
+        f"{counted(rows, f'{split} {unit}')} in {counted(count, 'groups')}"
         for split, rows, count in counts
         if count < rows
     ]

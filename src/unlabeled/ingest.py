@@ -19,9 +19,10 @@ from unlabeled.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.choices import SAMPLE, check_values, choose_shape, look_at, misfits
 from unlabeled.config import Ingestion
 from unlabeled.contents import contents_of, tell_contents
+from unlabeled.counts import counted
 from unlabeled.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
 from unlabeled.errors import DataError
-from unlabeled.groups import contents, group_column, groups_of, in_groups, named_groups
+from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.items import Item, Source
 from unlabeled.progress import bar
 from unlabeled.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
@@ -74,7 +75,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = in_groups(source or open_source(config), config.group)
+    source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
         sample = look_at(source.sample(SAMPLE))
         size, channels = choose_shape(sample, config)
@@ -91,7 +92,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             ArrayWriter(folder / "images.npy", shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(source.items, size, channels, config, rule, earlier, stamps):
+            for batch in _decode_all(grouper.grouped(source.items), size, channels, config, rule, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
                 dim += batch.dim
@@ -105,14 +106,15 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
         stamps.keep()
     seconds = time.perf_counter() - began
     summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
-    summary |= groups_of(manifest, config.groups, "images", source.understood)
-    summary |= contents_of(manifest, classes, source.understood, str(rule))
+    warnings = grouper.warnings() + divided_groups(manifest, config.groups)
+    summary |= groups_of(manifest, config.groups, "images")
+    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
     if earlier and earlier.damaged:
-        logger.warning("%d stored images were damaged, and have been decoded again", len(earlier.damaged))
+        logger.warning("damaged in the store, and decoded again: %s", counted(len(earlier.damaged), "images"))
     for sentence in misfits(manifest, dim, len(sample), size, channels, config):
         logger.warning(sentence)
     _tell(summary, len(manifest) / seconds)
-    tell_contents(summary, source.understood, "images")
+    tell_contents(summary, source.understood.left_out, "images")
     return Ingested(open_array(folder / "images.npy"), manifest, quarantine, summary)
 
 
@@ -250,8 +252,8 @@ def stop_if_damaged(
     replace_file(path, lambda partial: write_csv(quarantine, partial))
     first = quarantine.iloc[0]
     raise DataError(
-        f"{len(quarantine)} of {total} {unit}s cannot be used (the first, {first.path}: {first.reason}), more than "
-        f"ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
+        f"{len(quarantine)} of {counted(total, f'{unit}s')} cannot be used (the first, {first.path}: {first.reason}), "
+        f"more than ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
     )
 
 
@@ -348,14 +350,14 @@ def _summary(
 def _tell(summary: dict[str, Any], rate: float) -> None:
     splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
     logger.info(
-        "%s: %s images of %d×%d in %s classes (%s); %d quarantined, %d copies; %s images/s",
+        "%s: %s of %d×%d in %s (%s); %d quarantined, %s; %s images/s",
         summary["source"],
-        f"{summary['images']:,}",
+        counted(summary["images"], "images"),
         summary["image_size"],
         summary["image_size"],
-        len(summary["classes"]) or "no",
+        counted(len(summary["classes"]), "classes"),
         splits,
         summary["quarantined"],
-        summary["duplicates"],
+        counted(summary["duplicates"], "copies"),
         f"{rate:,.0f}",
     )

@@ -1,5 +1,6 @@
 """Images in Parquet files, as the Hugging Face Hub lays them out."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -13,24 +14,44 @@ from unlabeled.config import column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood, spread_over
 from unlabeled.layout import split_in_name
-from unlabeled.tables import Table, declared_beside, parquet_table, readable
-from unlabeled.walk import find_files
+from unlabeled.tables import Table, declared_beside, parquet_table, readable, some_rows
+from unlabeled.walk import LARGEST_FILE, below, find_files
 
 IMAGE = "image"
 """The column of images, where there are several."""
 ROWS = 64
-"""Rows of a Parquet file that are in memory at a time."""
+"""Rows of a Parquet file that are in memory at a time, where they are small."""
 
 
-def holds_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or (path.is_dir() and bool(_names(path)))
+class ParquetFiles(NamedTuple):
+    """Parquet files that may hold images.
+
+    Attributes:
+        root: The folder that they are relative to.
+        names: In order.
+        metadata: Files beside them that describe others.
+    """
+
+    root: Path
+    names: list[str]
+    metadata: list[str]
 
 
-def _names(folder: Path) -> list[str]:
-    """The Parquet files in a folder, in order; those that only describe others where there are no others."""
-    found = find_files(folder, "ingestion.path")
-    names = sorted(name for name in (*found.names, *found.others) if name.lower().endswith(".parquet"))
-    return names or [name for name in found.metadata if name.lower().endswith(".parquet")]
+def find_parquet(path: Path) -> ParquetFiles:
+    """A file, whatever its name, or all in a folder; those that only describe others where there are no others."""
+    if not path.is_dir():
+        return ParquetFiles(path.parent, [path.name], [])
+    found = find_files(path, "ingestion.path")
+    names = sorted(name for name in (*found.names, *found.others) if _is_parquet(name))
+    return ParquetFiles(path, names or [name for name in found.metadata if _is_parquet(name)], found.metadata)
+
+
+def holds_parquet(files: ParquetFiles) -> bool:
+    return any(map(_is_parquet, files.names))
+
+
+def _is_parquet(name: str) -> bool:
+    return name.lower().endswith(".parquet")
 
 
 class Part(NamedTuple):
@@ -41,8 +62,10 @@ class Part(NamedTuple):
     table: Table
 
 
-def read_parquet(path: Path, label: str | None = None, image: str | None = None, group: str | None = None) -> Source:
-    """The images of a Parquet file, or of all in a folder.
+def read_parquet(
+    files: ParquetFiles, label: str | None = None, image: str | None = None, group: str | None = None
+) -> Source:
+    """The images of Parquet files.
 
     Args:
         label, image, group: As `ingestion.label`, `ingestion.image` and `ingestion.group`.
@@ -50,7 +73,7 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None,
     Raises:
         DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
     """
-    root, parts = open_parquet(path, image)
+    root, parts = files.root, open_parquet(files, image)
     tables = [part.table for part in parts]
     groups = find_groups(tables, column_of(group))
     labels, splits = find_labels(tables, label, groups), find_splits(tables)
@@ -65,19 +88,20 @@ def read_parquet(path: Path, label: str | None = None, image: str | None = None,
 
     def items() -> Iterator[Item]:
         for number, part in enumerate(parts):
-            for place, content, row in _rows(root, part, wanted):
+            for place, image, row in _rows(root, part, wanted):
                 split = split_of(row.get(splits.column)) or split_in_name(part.table.name)
-                yield Item(place, content, labels.of(number, row), split, group_in(row, groups))
+                about = labels.of(number, row), split, group_in(row, groups)
+                yield _item(root, part, place, image, *about)
 
     warnings = tell_columns(tables, labels, splits) + _unread_images(parts)
     if not (labels.column or is_none(label)):
-        warnings += _unread_metadata(path)
+        warnings += _unread_metadata(files.metadata)
     total = sum(_count(root / table.name) for table in tables)
     return Source(items(), total, Understood(official, warnings=warnings), sample=partial(_sample, root, parts))
 
 
-def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]]:
-    """A file, or all in a folder, in the order of their names, and the folder that these are relative to.
+def open_parquet(files: ParquetFiles, image: str | None = None) -> list[Part]:
+    """The files with their columns, in the order of their names.
 
     Args:
         image: As `ingestion.image`.
@@ -87,18 +111,17 @@ def open_parquet(path: Path, image: str | None = None) -> tuple[Path, list[Part]
     """
     import pyarrow.parquet as pq
 
-    root, names = (path, _names(path)) if path.is_dir() else (path.parent, [path.name])
-    if not names:
+    root, parts = files.root, []
+    if not files.names:
         raise DataError(f"ingestion.path: {root} holds no .parquet files")
-    parts = []
-    for name in names:
+    for name in files.names:
         with readable(root / name):
             schema = pq.read_schema(root / name)
         images = [field.name for field in schema if _holds_images(field.type)]
         column = _image_column(root / name, schema.names, images, image)
         table = parquet_table(root / name, name, images, declared_beside(root, schema.names))
         parts.append(Part(column, [each for each in images if each != column], table))
-    return root, parts
+    return parts
 
 
 def _sample(root: Path, parts: Sequence[Part], count: int) -> Iterator[Item]:
@@ -125,11 +148,11 @@ def _rows_of_group(root: Path, part: Part, group: int, numbers: np.ndarray) -> I
     file = root / part.table.name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         first = 0
-        for batch in table.iter_batches(ROWS, row_groups=[group], columns=[part.images]):
+        for batch in some_rows(file, table, [part.images], ROWS, [group]):
             here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
             for number in here:
                 image = batch[part.images][number].as_py() or {}
-                yield Item(part.table.name, _content(root, file, image))
+                yield _item(root, part, part.table.name, image)
             first += len(batch)
             if first > numbers[-1]:
                 break
@@ -144,8 +167,7 @@ def _unread_images(parts: Sequence[Part]) -> list[str]:
     ]
 
 
-def _unread_metadata(path: Path) -> list[str]:
-    names = find_files(path, "ingestion.path").metadata if path.is_dir() else []
+def _unread_metadata(names: list[str]) -> list[str]:
     return [f"{', '.join(names)} is not read: the labels of images in Parquet are one of its columns"] if names else []
 
 
@@ -155,7 +177,7 @@ def _count(file: Path) -> int:
     return pq.read_metadata(file).num_rows
 
 
-def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, Path | bytes | None, dict[str, Any]]]:
+def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The place, the image and the other columns of each row; a column that the file lacks is None."""
     import pyarrow.parquet as pq
 
@@ -164,17 +186,32 @@ def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, 
     file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         here = [column for column in others if column in table.schema_arrow.names]
-        batches = table.iter_batches(ROWS, columns=[part.images, *here])
+        batches = some_rows(file, table, [part.images, *here], ROWS)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
-            yield f"{name}/{number}", _content(root, file, row.pop(part.images) or {}), dict.fromkeys(others) | row
+            yield f"{name}/{number}", row.pop(part.images) or {}, dict.fromkeys(others) | row
 
 
-def _content(root: Path, file: Path, image: dict[str, Any]) -> Path | bytes | None:
-    """The bytes of an image, or its file: beside the Parquet file, or below the root."""
-    if image.get("bytes") or not image.get("path"):
-        return image.get("bytes") or None
-    beside, below = (folder / image["path"].replace("\\", "/") for folder in (file.parent, root))
-    return below if below.exists() and not beside.exists() else beside
+def _item(
+    root: Path,
+    part: Part,
+    place: str,
+    image: dict[str, Any],
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> Item:
+    """The image of a row: its bytes, or the file that it names, beside the Parquet file or below the root."""
+    content, listed = image.get("bytes"), image.get("path")
+    if content and len(content) > LARGEST_FILE:
+        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {LARGEST_FILE / 1e6:,.0f} at most are read"
+        return Item(place, None, label, split, group, reason)
+    if content or not listed:
+        return Item(place, content or None, label, split, group)
+    name = listed.replace("\\", "/")
+    named = [path for folder in (Path(part.table.name).parent, Path()) if (path := below(root, folder / name))]
+    files = [path for path in named if os.path.isfile(path)]  # noqa: PTH113 - pathlib's raises for a name too long
+    reason = None if named else f"it names a file outside of {root}: {listed[:200]}"
+    return Item(place, files[0] if files else None, label, split, group, reason)
 
 
 def _image_column(file: Path, columns: Sequence[str], images: Sequence[str], wanted: str | None) -> str:

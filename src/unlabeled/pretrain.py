@@ -320,7 +320,7 @@ def embedding_monitor(
     )
     labels, data = Labels.of(manifest.iloc[sampled]), data_of(sampled)
     train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
-    can_vote = len(labels.validation) > 0 and len(labels.train) > 0
+    can_vote = len(labels.validation) > 0 and len(np.unique(labels.targets[labels.train])) > 1
     protocol = Evaluation()
 
     def measure() -> dict[str, float]:

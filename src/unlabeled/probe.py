@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from unlabeled.config import Evaluation
 from unlabeled.errors import DataError
 from unlabeled.intact import DIGEST, digest_of_weights
-from unlabeled.significance import EFFECTIVE, effective_count
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, effective_count
 
 KNN_CELLS = 2**26
 """Of the matrix of similarities, in memory at a time."""
@@ -56,9 +56,13 @@ class Labels:
         """The groups of some rows, int64; None: each is its own."""
         return None if self.groups is None else self.groups[rows]
 
-    def effective(self, scores: np.ndarray) -> dict[str, float]:
-        """Under EFFECTIVE the `effective_count` of the test images' scores; empty where each image is independent."""
-        return {} if self.groups is None else {EFFECTIVE: float(effective_count(scores, self.groups[self.test]))}
+    def independent(self, rows: np.ndarray) -> int:
+        """How many groups some rows are in."""
+        return len(rows) if self.groups is None else len(np.unique(self.groups[rows]))
+
+    def effective(self, scores: np.ndarray, key: str = EFFECTIVE) -> dict[str, float]:
+        """Under `key` the `effective_count` of the test images' scores; empty where each image is independent."""
+        return {} if self.groups is None else {key: float(effective_count(scores, self.groups[self.test]))}
 
     def suffice(self) -> bool:
         """Whether there are two classes to learn, and something to test on."""
@@ -184,10 +188,15 @@ def cross_entropy(probe: LinearProbe, features: np.ndarray, targets: np.ndarray)
 
 def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> float:
     """Accuracy on the split `on` of a vote of the nearest training images."""
+    return _share(knn_right(features, labels, config, on))
+
+
+def knn_right(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> np.ndarray:
+    """Whether a vote of the nearest training images is right about each image of the split `on`, bool (Q,)."""
     queries = getattr(labels, on)
     similarities, rows = nearest(features, queries, labels.train, config.knn_k)
     votes = knn_votes(similarities, labels.targets[rows], int(labels.targets.max()) + 1, config.knn_temperature)
-    return float((votes.argmax(1) == labels.targets[queries]).mean()) if len(queries) else float("nan")
+    return votes.argmax(1) == labels.targets[queries]
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -248,11 +257,13 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[d
     """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
     probe = fit_linear_probe(features, labels, config)
     right = probe.predict(features[labels.test]) == labels.targets[labels.test]
+    by_neighbours = knn_right(features, labels, config)
     return {
         "regularisation": probe.regularisation,
         "linear_probe_accuracy": _share(right),
         **labels.effective(right),
-        "knn_accuracy": knn_accuracy(features, labels, config),
+        "knn_accuracy": _share(by_neighbours),
+        **labels.effective(by_neighbours, KNN_EFFECTIVE),
         "few_label": few_label_accuracy(features, labels, config),
     }, probe
 

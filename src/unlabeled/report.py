@@ -14,6 +14,7 @@ from unlabeled import charts, diagnosis
 from unlabeled.arrays import spread
 from unlabeled.config import Augmentation, Evaluation, Pretraining, in_words
 from unlabeled.config import Block as Parameters
+from unlabeled.counts import counted
 from unlabeled.data_section import SHOWN, understood
 from unlabeled.diagnosis import Finding
 from unlabeled.encoders import ImageEncoder
@@ -219,7 +220,10 @@ def _look_out(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> S
     said = dict(rules)
     found = [(finding, pictures_of(finding)) for finding in said.values() if finding]
     fine = [rule for rule, finding in said.items() if not finding]
-    lead = "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py)."
+    lead = (
+        "Rules that a run is held against, each with its source (src/unlabeled/diagnosis.py). Not found is not proof: "
+        "docs/diagnosis.md says how much each rule finds."
+    )
     return Section("What to look out for", [Findings(found, fine)], lead, layout="wide")
 
 
@@ -237,7 +241,7 @@ def _of_features(evidence: Evidence, curves: Curves) -> Rules:
     room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
     yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
     if len(labels.validation):
-        yield "under-training", diagnosis.under_training(evidence.history, len(labels.validation))
+        yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
     if evidence.probe is not None:
         accuracy = metrics["linear_probe_accuracy"]
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
@@ -416,9 +420,10 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
     for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
         members = np.flatnonzero(fitted.labels_ == cluster)
         central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL]
-        lines.append((f"{len(members)} images", [evidence.tile(rows[i], "") for i in central]))
+        lines.append((counted(len(members), "images"), [evidence.tile(rows[i], "") for i in central]))
     caption = (
-        f"k-means with {len(lines)} clusters of {len(rows)} training images; in each, the most central ones first."
+        f"k-means with {counted(len(lines), 'clusters')} of {counted(len(rows), 'training images')}; in each, the most "
+        f"central ones first."
     )
     return Section("What it takes to be alike", [Tiles(lines, caption)], layout="wide")
 
@@ -440,7 +445,7 @@ def data(evidence: Evidence, curves: Curves) -> Section:
     blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)
-        caption = f"{len(evidence.quarantine)} files in quarantine, and why; the first {len(bad)}."
+        caption = f"{counted(len(evidence.quarantine), 'files')} in quarantine, and why; the first {len(bad)}."
         blocks.append(Table([str(name) for name in bad], bad.astype(str).to_numpy().tolist(), caption))
     else:
         blocks.append(Prose(["No file is in quarantine."]))

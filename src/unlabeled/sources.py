@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from unlabeled.columns import class_name, is_none
-from unlabeled.config import RAW, Ingestion, column_of
+from unlabeled.config import Ingestion, column_of
 from unlabeled.errors import DataError
 from unlabeled.items import Item, Source, Understood, sample_of, spread_over
 from unlabeled.layout import read_layout, with_folder_names
 from unlabeled.metadata import Metadata, read_metadata, unread_labels, with_metadata
-from unlabeled.parquet import holds_parquet, read_parquet
+from unlabeled.parquet import find_parquet, holds_parquet, read_parquet
 from unlabeled.walk import IMAGES, Found, find_files
 
 TORCHVISION = {
@@ -43,14 +43,15 @@ def without_labels(source: Source) -> Source:
 def _open(config: Ingestion) -> Source:
     if config.source == "digits":
         return digits()
-    path = Path(config.path or f"{RAW}/{config.dataset}").expanduser()
-    if config.source == "torchvision" and not holds_parquet(path):
+    path = Path(str(config.place)).expanduser()
+    if config.source == "image_folder":
+        return image_folder(path, config.label, config.group)
+    files = find_parquet(path)
+    if config.source == "torchvision" and not holds_parquet(files):
         return _torchvision(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    if config.source == "image_folder":
-        return image_folder(path, config.label, config.group)
-    return read_parquet(path, config.label, config.image, config.group)
+    return read_parquet(files, config.label, config.image, config.group)
 
 
 def digits() -> Source:
@@ -66,7 +67,7 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    within = path / name
+    within = path / name  # the path is that of the folder above, or its own
     folder = path if path.name == name and not within.exists() else within
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}

@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -15,10 +15,21 @@ from unlabeled.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 DELIMITERS = (",", ";", "\t", "|")
+LONGEST_LINE = 2**24
+"""Characters of a row."""
 PARQUET_ROWS = 4096
-"""Rows of a Parquet file in memory at a time; columns of images are never among them."""
+"""Rows of a Parquet file in memory at a time, where they are small; columns of images are never among them."""
+PARQUET_BYTES = 2**28
+"""Bytes of a Parquet file in memory at a time, unless a single row has more. Each row may have as many as all of a row
+group: it may be in its dictionary."""
+EXPANDED, EXPANSION = 2**26, 100
+"""Bytes of a row group's columns, and how many times as large they are as in the file, above which they are refused."""
+
+SIZES = ("uncompressed", "compressed")
+"""What Parquet calls the size of what it holds, and of what is in the file."""
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -63,7 +74,7 @@ def plain(column: str) -> str:
 
 def _csv(path: Path, known: Sequence[str]) -> Table:
     with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
-        header, start, delimiters = _first_line(file)
+        header, start, delimiters = _first_line(_lines(path, file))
         headers = {each: _header(header, each) for each in delimiters}
     delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), delimiters[0])
     columns = headers[delimiter]
@@ -72,7 +83,7 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
 
     def read(wanted: Sequence[str]) -> Rows:
         with _errors(path, "CSV"), path.open(newline="", encoding=encoding) as file:
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+            reader = csv.reader(_lines(path, file), delimiter=delimiter, skipinitialspace=True, strict=True)
             for values in reader:
                 values = [value.strip() for value in values]
                 if reader.line_num <= start or not any(values):
@@ -89,7 +100,17 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
     return Table(str(path), [name for name in columns if name], read)
 
 
-def _first_line(file: TextIO) -> tuple[str, int, Sequence[str]]:
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises DataError for one that is longer than any row is."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"{path}, line {number}: it has more than {LONGEST_LINE:,} characters, expected one row")
+        yield line
+
+
+def _first_line(file: Iterable[str]) -> tuple[str, int, Sequence[str]]:
     """The line that names the columns, its number, and the delimiters that it may have: rows may be empty before it,
     and Excel may say `sep=;`."""
     delimiters: Sequence[str] = DELIMITERS
@@ -135,7 +156,7 @@ def _errors(path: Path, kind: str) -> Iterator[None]:
 def _json_lines(path: Path) -> Table:
     def objects() -> Iterator[tuple[str, dict[str, Any]]]:
         with _errors(path, "JSON lines"), path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(_lines(path, file), 1):
                 if line.strip():
                     yield f"{path}, line {number}", _object(path, number, line)
 
@@ -150,7 +171,7 @@ def _json_lines(path: Path) -> Table:
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {number}: received no JSON ({error}), expected an object in one line") from error
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number}: received {line.strip()[:50]}, expected an object in one line")
@@ -178,12 +199,37 @@ def parquet_table(
         nothing = dict.fromkeys(wanted)
         here = [column for column in columns if column in nothing]
         with readable(path), pq.ParquetFile(path) as file:
-            rows = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(PARQUET_ROWS, columns=here))
+            rows = chain.from_iterable(batch.to_pylist() for batch in some_rows(path, file, here, PARQUET_ROWS))
             for number, row in enumerate(rows if here else repeat({}, file.metadata.num_rows)):
                 yield f"{name}/{number}", nothing | row
 
     types = {each.name: str(each.type) for each in schema}
     return Table(name, columns, read, types, {**(classes or {}), **_declared(path, schema)})
+
+
+def some_rows(
+    path: Path, file: "pq.ParquetFile", columns: Sequence[str], most: int, groups: Iterable[int] | None = None
+) -> Iterator["pa.RecordBatch"]:
+    """Rows of a Parquet file, in order: so many at a time, fewer where they may be large.
+
+    Args:
+        groups: Numbers of row groups; None: all.
+
+    Raises:
+        DataError: Columns of a row group are far larger than they are in the file.
+    """
+    for number in range(file.metadata.num_row_groups) if groups is None else groups:
+        group = file.metadata.row_group(number)
+        chunks = [group.column(each) for each in range(group.num_columns)]
+        chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
+        size, stored = (sum(getattr(chunk, f"total_{kind}_size") for chunk in chunks) for kind in SIZES)
+        if size > max(EXPANDED, EXPANSION * stored):
+            raise DataError(
+                f"ingestion.path: {path} cannot be used: row group {number} would grow from {stored / 1e6:,.1f} MB to "
+                f"{size / 1e6:,.0f} MB: write it with smaller row groups"
+            )
+        rows = max(1, min(most, PARQUET_BYTES // max(1, size)))
+        yield from file.iter_batches(rows, row_groups=[number], columns=list(columns))
 
 
 @contextmanager
@@ -193,7 +239,7 @@ def readable(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeError, OSError) as error:
         raise DataError(f"ingestion.path: {file} cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 

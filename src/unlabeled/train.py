@@ -11,6 +11,7 @@ import torch
 
 from unlabeled import checkpoint
 from unlabeled.config import Pretraining
+from unlabeled.counts import counted
 from unlabeled.errors import TrainingError
 from unlabeled.memory import keep_freed_memory
 from unlabeled.method import Method
@@ -172,7 +173,8 @@ def pretrain(
 def tell(history: list[dict[str, float]], unit: str) -> None:
     """Says how a training went, by its history."""
     last = history[-1]
-    logger.info("trained for %d epochs in %.0f s%s", last["epoch"], last["seconds"], summary_of(last, unit))
+    epochs = counted(int(last["epoch"]), "epochs")
+    logger.info("trained for %s in %.0f s%s", epochs, last["seconds"], summary_of(last, unit))
 
 
 def _leave(path: Path, state: dict[str, Any], fingerprint: str, method: Method, optimizer: Optimizer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from typing import BinaryIO
 
 from unlabeled import endings
 from unlabeled.errors import DataError
@@ -13,6 +14,8 @@ from unlabeled.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Files that describe those beside and below them, as Hugging Face's ImageFolder has them; .tsv is ours."""
+LARGEST_FILE = 2**29
+"""Bytes of a file that are read at once; no image that is decoded needs as many."""
 EXAMPLES = 5
 """Names that are told of each reason to leave something out."""
 
@@ -173,11 +176,35 @@ def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
     return lower in endings.NOTES and (at_top if kind is TEXTS else ending not in kind.holds)
 
 
-def read_file(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError for anything else: a named pipe would wait for ever."""
-    if path.exists() and not path.is_file():
+def open_file(path: Path) -> BinaryIO:
+    """Opens a regular file. Raises OSError for anything else: a named pipe would wait for ever, a device never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError("neither a file nor a link to one")
-    return path.read_bytes()
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: Path, most: int = LARGEST_FILE) -> bytes:
+    """The content of a regular file of so many bytes at most. Raises OSError for anything else."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size  # what is in /proc has none, and is not read
+        if size > most:
+            raise OSError(f"too large: {size / 1e6:,.0f} MB, and {most / 1e6:,.0f} at most are read")
+        return file.read(size)
+
+
+def below(root: Path, name: str | Path) -> Path | None:
+    """The place of a name that a file's content gives, relative to the root or absolute; None: it leaves the root.
+
+    By its name alone: links below the root are followed, as who placed them means what they lead to; what the content
+    of a file names may be a stranger's.
+    """
+    for top in (root.absolute(), root.resolve()):
+        path = Path(os.path.normpath(top / name))
+        if path.is_relative_to(top):
+            return path
+    return None
 
 
 def printable(name: str) -> str:

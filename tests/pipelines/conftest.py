@@ -139,6 +139,11 @@ class Project:
         subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=self.path, check=True)
         shutil.copy(ROOT / ".dvc/config", self.path / ".dvc/config")
 
+    def copy(self, path: Path) -> "Project":
+        """A project with the same files, to do with as one likes; its registry knows the same versions."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Project(path)
+
     def photos(self, start: int, stop: int) -> None:
         """Adds digits to the raw data, as PNG files in a folder a class."""
         digits = load_digits()
@@ -215,9 +220,8 @@ def trained(tmp_path_factory, make_project):
 
 @pytest.fixture
 def registered(tmp_path, trained):
-    """A copy of the project in which BYOL has run, to do with as one likes; its registry knows the version."""
-    shutil.copytree(trained.path, tmp_path / "registered", symlinks=True)
-    return Project(tmp_path / "registered")
+    """A copy of the project in which BYOL has run."""
+    return trained.copy(tmp_path / "registered")
 
 
 @pytest.fixture(scope="session")

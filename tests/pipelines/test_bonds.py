@@ -41,12 +41,8 @@ def test_a_damaged_file_stops_every_stage_that_starts_from_it(registered, file, 
     spoil(registered.path / file)
     for start in starts:
         message = sentence(registered.kedro("--pipeline=byol", f"--nodes=byol.{start}"))
-        assert (
-            file in message
-            and "damaged" in message
-            and f"stage {stage} again" in message
-            or "train it again" in message
-        )
+        assert file.removesuffix("/views.npy") in message and ("damaged" in message or "digest" in message)
+        assert f"run the stage {stage} again" in message or "train it again" in message
     spoil(registered.path / file)  # which mends it
     assert registered.files() == before
     assert len(registered.client().search_model_versions("name='unlabeled-digits'")) == 1
@@ -72,9 +68,8 @@ def test_damaged_files_of_a_champion_are_used_by_nobody(registered, photos, tmp_
     files, ours = tmp_path / "files", registered.path / "artifacts"
     shutil.copytree(uri.removeprefix("file://"), ours)
     version = client.get_model_version(name, "1")
-    client.create_model_version("exchanged", str(ours), tags=version.tags) if client.create_registered_model(
-        "exchanged"
-    ) else None
+    client.create_registered_model("exchanged")
+    client.create_model_version("exchanged", str(ours), tags=version.tags)
     client.set_registered_model_alias("exchanged", "champion", "1")
     weights = ours / "artifacts/model/encoder.safetensors"
     shutil.copytree(ours, files)
@@ -93,9 +88,7 @@ def test_damaged_files_of_a_champion_are_used_by_nobody(registered, photos, tmp_
     assert "predictions.parquet is damaged" in client.get_model_version("exchanged", "2").tags["decision"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, bond in BONDS.items() if bond.record not in ("manifest", "views", "run")]
-)
+@pytest.mark.parametrize("name", sorted(BONDS.keys() - {"encoder", "images", "frames", "views"}))
 def test_an_array_of_any_kind_of_data_is_compared_with_its_record(name, tmp_path):
     array = np.arange(12, dtype=np.int64)
     records = {f"gpt.{BONDS[name].record}": with_checksums({}, **{name: array})}

@@ -82,7 +82,7 @@ def shown(dataset):
 
 
 def test_kedro_viz_shows_json(tmp_path):
-    dataset = JsonDataset(str(tmp_path / "metrics.json"))
+    dataset = JsonDataset(str(tmp_path / "shown.json"))
     dataset.save({"few_label": {"1": 0.5}, "knn_accuracy": None})
     preview, kind = shown(dataset)
     assert kind == "JSONPreview" and json.loads(preview) == dataset.load()

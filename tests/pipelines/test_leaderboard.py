@@ -15,10 +15,9 @@ def run(project, *options):
 
 
 @pytest.fixture(scope="module")
-def boarded(tmp_path_factory, make_project):
+def boarded(tmp_path_factory, trained):
     """A project in which two methods have run and a leaderboard was made, and what that printed in one line."""
-    project = make_project(tmp_path_factory.mktemp("boarded") / "project")
-    run(project, "--pipeline=byol")
+    project = trained.copy(tmp_path_factory.mktemp("boarded") / "project")
     run(project, "--pipeline=pca", "--from-nodes=pca.pretraining")
     return project, run(project, "--pipeline=leaderboard")
 

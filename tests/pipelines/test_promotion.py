@@ -43,7 +43,7 @@ def gate(trained):
         return judge(registry.champion(mlflow.MlflowClient(), name), worth, before, answers, *compared)
 
     judged.answers = pd.read_parquet(trained.path / "data/08_reporting/byol/predictions.parquet")
-    judged.score = measured["linear_probe_accuracy"]
+    judged.score, judged.digest = measured["linear_probe_accuracy"], measured["data_digest"]
     return judged
 
 
@@ -260,8 +260,12 @@ def test_a_champion_whose_store_is_away_stays(gate, other_champion):
     assert not promoted and "version 2 stays" in reason and "cannot be had now" in reason
 
 
-def test_a_champion_whose_files_are_gone_does_not(gate, other_champion):
+@pytest.mark.parametrize("on_record", [False, True])
+def test_a_champion_whose_files_are_gone_does_not(gate, other_champion, on_record):
     name, folder = other_champion
+    if on_record:  # its answers to these very test images are still there
+        for key, value in {"data_digest": gate.digest, "protocol": PROTOCOL.digest()}.items():
+            mlflow.MlflowClient().set_model_version_tag(name, "1", key, value)
     shutil.rmtree(folder)
     promoted, reason, *_ = gate(gate.answers, name=name)
     assert promoted and reason == f"the files of {name} version 1 cannot be had: they are gone"
@@ -347,6 +351,42 @@ def test_where_the_champion_never_stays_the_same_the_challenger_gives_up(gate):
     against, noted, champion = contested(name, lambda client, n: registry.crown(client, name, str(3 + n)))
     assert len(against) == ATTEMPTS and champion == str(3 + ATTEMPTS)
     assert not noted[-1].promoted and "others became champion each time" in noted[-1].reason
+
+
+class Meanwhile(mlflow.MlflowClient):
+    """A client before or after whose first crown another machine gives its own."""
+
+    def __init__(self, other, before):
+        super().__init__()
+        self._other, self._before = other, before
+
+    def set_registered_model_alias(self, name, alias, version):
+        other, self._other = self._other, None
+        if other and self._before:
+            registry.crown(mlflow.MlflowClient(), name, other)
+        super().set_registered_model_alias(name, alias, version)
+        if other and not self._before:
+            mlflow.MlflowClient().set_registered_model_alias(name, alias, other)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["overlooked", "overtaken"])
+@pytest.mark.parametrize("better", [True, False])
+def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_kept(gate, before, better):
+    client, name, against = mlflow.MlflowClient(), f"at-once-{before}-{better}", []
+    client.create_registered_model(name)
+    for _ in range(3):
+        client.create_model_version(name, "nowhere")
+    registry.crown(client, name, "1")
+
+    def judged(champion):
+        against.append(str(champion.version))
+        return Decision(against[-1] == "1" or better, f"against {against[-1]}")
+
+    decision = contest(Meanwhile("2", before), name, "3", judged, lambda decision: None)
+    assert against == ["1", "2"] and decision == Decision(better, "against 2")
+    assert str(registry.champion(client, name).version) == ("3" if better else "2")
+    reigned = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
+    assert registry.reigns(client, name) == ([*reigned, "3"] if better else reigned)
 
 
 def test_the_protocol_is_the_same_only_where_all_of_it_is():

@@ -1,7 +1,11 @@
 """`kedro retrain` and `make retrain`: DVC, MLflow and git as they are, a folder as the remote."""
 
+import json
+import os
 import shutil
+import signal
 import subprocess
+import time
 
 import numpy as np
 import pandas as pd
@@ -164,6 +168,25 @@ def test_a_remote_that_is_away_costs_nothing_and_is_told(retrained):
     (retrained.path / "elsewhere").rename(retrained.path / ".dvc_remote")
     assert retrain(retrained).returncode == NOTHING_NEW
     assert "in sync" in retrained.shell("dvc", "status", "--cloud").stdout
+
+
+def test_a_version_whose_retraining_was_killed_before_its_report_is_reported_by_the_next(retrained):
+    file = retrained.path / "data/06_models/byol/version.json"
+    before, environment = json.loads(file.read_text()), retrained.environment(OMP_NUM_THREADS="1")
+    retrained.set(evaluation={"draws": 4})
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    process = subprocess.Popen(["kedro", "retrain"], cwd=retrained.path, env=environment, **silent)
+    while not file.exists() or json.loads(file.read_text()) == before:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    result = retrain(retrained)
+    assert result.returncode in (PROMOTED, KEPT), result.stdout + result.stderr
+    told = retrained.json("data/08_reporting/retrain.json")
+    assert told["version"] == json.loads(file.read_text())["version"] != before["version"]
+    assert f"version {told['version']} is" in report(retrained)
+    assert retrain(retrained).returncode == NOTHING_NEW
 
 
 def test_of_two_retrainings_at_once_one_waits_for_another_day(retrained):

@@ -7,6 +7,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from pipelines import review
+from unlabeled.significance import wilson_interval
+
 NAME = "unlabeled-digits"
 
 
@@ -143,3 +146,10 @@ def test_a_model_that_is_not_there_is_named(registry, command):
 
 def test_the_gates_champions_are_remembered_for_a_rollback(reviewed):
     assert reviewed.client().get_registered_model(NAME).tags["champions"].split()[0] == "1"
+
+
+def test_an_accuracy_has_the_interval_of_its_own_effective_count():
+    tags = {"linear_probe_accuracy": "0.8", "knn_accuracy": "0.8", "effective_tests": "50", "knn_effective_tests": "20"}
+    for key, count in {"linear_probe_accuracy": 50, "knn_accuracy": 20}.items():
+        low, high = wilson_interval(0.8, count)
+        assert review._accuracy(tags, key) == f"80.0 [{100 * low:.1f}, {100 * high:.1f}]"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import mlflow
 import numpy as np
@@ -15,10 +16,23 @@ numpy.save(sys.argv[2], model.predict(["the with statement", "an integer"])["emb
 """
 
 
+@pytest.fixture(scope="module")
+def trained_on(tmp_path_factory, make_project):
+    """A function from a method of text to a project in which it has run once."""
+
+    @cache
+    def made(method):
+        project = make_project(tmp_path_factory.mktemp(method) / "project")
+        result = project.kedro(f"--pipeline={method}", f"--params={QUICK}")
+        assert result.exit_code == 0, result.output
+        return project
+
+    return made
+
+
 @pytest.mark.parametrize("method, measured", [("gpt", "bits_per_byte"), ("bert", "masked_accuracy")])
-def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(project, tmp_path, method, measured):
-    result = project.kedro(f"--pipeline={method}", f"--params={QUICK}")
-    assert result.exit_code == 0, result.output
+def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(trained_on, tmp_path, method, measured):
+    project = trained_on(method)
     metrics = project.json(f"data/08_reporting/{method}/metrics.json")
     assert metrics["language"][measured] > 0 and {"tfidf", "random_encoder"} == metrics["baselines"].keys()
     assert project.json(f"data/05_model_input/{method}/sequences.json")["padding"] < 0.1
@@ -33,8 +47,8 @@ def test_a_method_of_text_runs_from_documents_to_a_model_that_takes_strings(proj
     assert np.array_equal(np.load(tmp_path / "there.npy"), here)
 
 
-def test_a_server_answers_strings_and_the_champion_is_measured_again_on_other_documents(project, serve):
-    assert project.kedro("--pipeline=gpt", f"--params={QUICK}").exit_code == 0
+def test_a_server_answers_strings_and_the_champion_is_measured_again_on_other_documents(trained_on, serve):
+    project = trained_on("gpt")
     texts = ["the with statement", "an integer"]
     with serve(project, "unlabeled-topics") as server:
         status, said = server.answer(inputs=texts)

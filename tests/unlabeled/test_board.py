@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from unlabeled.board import Entry, build_leaderboard
+from unlabeled.significance import wilson_interval
 
 TESTED = 200
 
@@ -71,7 +72,7 @@ def test_the_best_with_the_fewest_labels_is_first_and_the_baselines_last(board):
 
 def test_the_verdict_names_the_best_beside_raw_pixels(board):
     page = board(entry("vae", few=0.4), entry("byol", few=0.8))
-    said = "On digits the best of 2 with one label a class is byol: 80.0 ± 2.0 %, where raw pixels get 30.0 %."
+    said = "On digits the best of 2 methods, with one label a class, is byol: 80.0 ± 2.0 %, where raw pixels get 30.0 %"
     assert said in page.text and page.text.startswith("Leaderboard of the experiment nightly")
 
 
@@ -116,7 +117,7 @@ def test_a_method_alone_is_compared_with_none(board):
 def test_other_data_and_other_protocols_have_their_own_tables(board, change):
     page = board(entry("byol", few=0.8), entry("vae", few=0.5, **change))
     assert [rows[0] for rows in rows_of(page)] == ["byol", "vae"]
-    assert "which differences are real" not in page.text and page.text.count("the best of 1 with") == 2
+    assert "which differences are real" not in page.text and page.text.count("the only method, with one") == 2
 
 
 def test_groups_of_a_source_have_names_of_their_own(board):
@@ -139,10 +140,20 @@ def test_without_labels_runs_are_ranked_by_how_many_dimensions_they_use(board):
 
 def test_many_methods_are_told_apart_by_a_table_and_the_best_five_by_curves(board):
     page = board(*(entry(f"method {i}", few=0.3 + i / 50, linear=0.5 + i / 60) for i in range(12)))
-    assert "the best 5 and raw pixels" in page.text and "for all 66 pairs together" in page.text
+    assert (
+        "on the right method 11, method 10, method 9, method 8, method 7 and raw pixels." in page.text
+        and "for all 66 pairs together" in page.text
+    )
 
 
 def test_names_with_markup_do_no_harm(board):
     evil = "<script>alert(1)</script>"
     page = board(**{evil: [entry(evil), entry("vae")]})
     assert "<script>alert" not in page.html and evil in page.text
+
+
+def test_knn_has_the_interval_of_its_own_effective_count():
+    page = build_leaderboard("unlabeled", {"digits": [entry("byol", effective_tests=50, knn_effective_tests=20)]})
+    for accuracy, count in ((0.8, 50), (0.78, 20)):
+        low, high = wilson_interval(accuracy, count)
+        assert f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}" in page

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -224,6 +225,20 @@ def test_sources_of_files_need_a_path(source, path):
 @pytest.mark.parametrize("source", ["digits", "torchvision"])
 def test_sources_that_come_by_themselves_need_none(source):
     assert Ingestion.model_validate({"source": source}).path is None
+
+
+@pytest.mark.parametrize(
+    "given, place",
+    [
+        ({}, None),
+        ({"source": "image_folder", "path": "photos"}, "/project/photos"),
+        ({"source": "torchvision"}, "/project/data/01_raw/cifar10"),
+        ({"source": "torchvision", "dataset": "svhn", "path": "/elsewhere"}, "/elsewhere"),
+    ],
+)
+def test_what_is_read_has_one_place(given, place):
+    anchored = Ingestion.model_validate(given).anchored(Path("/project"))
+    assert anchored.path == anchored.place == place
 
 
 @pytest.mark.parametrize("key", ["crop_scale", "crop_ratio", "blur_sigma"])

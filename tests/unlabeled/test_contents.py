@@ -16,9 +16,12 @@ def summary_of(**changed):
 def test_all_are_counted_by_class_and_split():
     rows = [("b", "train"), ("a", "test"), ("a", "train"), ("a", "train"), (None, "excluded")]
     manifest = pd.DataFrame(rows, columns=["label", "split"])
-    counts = contents_of(manifest, ["a", "b"], Understood(), "drawn")["counts"]
+    source = Understood(warnings=["of the source"])
+    told = contents_of(manifest, ["a", "b"], source, "drawn", ["of the rows"])
+    counts = told["counts"]
     assert counts == {"a": {"test": 1, "train": 2}, "b": {"train": 1}, "": {"excluded": 1}}
     assert list(counts) == ["a", "b", ""]
+    assert told["warnings"] == ["of the source", "of the rows"] and source.warnings == ["of the source"]
 
 
 def test_the_largest_classes_are_listed_and_the_others_are_one_row():
@@ -32,8 +35,7 @@ def test_the_terminal_has_one_row_a_class_and_the_warnings_last(caplog):
     caplog.set_level("INFO", "unlabeled")
     left_out = LeftOut()
     left_out.add("hidden", [".a"])
-    found = Understood(left_out=left_out, warnings=["train/ is taken for a class"])
-    tell_contents(summary_of(), found, "images")
+    tell_contents(summary_of(warnings=["train/ is taken for a class"]), left_out, "images")
     assert caplog.messages[0] == "images by class and split:" and len(caplog.messages) == 26 + 3
     assert caplog.messages[26:] == ["splits: drawn", "left out: 1 hidden (.a)", "WARNING: train/ is taken for a class"]
     assert caplog.records[-1].levelname == "WARNING"
@@ -41,7 +43,7 @@ def test_the_terminal_has_one_row_a_class_and_the_warnings_last(caplog):
 
 def test_names_of_classes_are_no_orders_to_the_terminal_and_no_markup(caplog):
     caplog.set_level("INFO", "unlabeled")
-    tell_contents(summary_of(counts={"[red]\x1b[2J": {"train": 1}, "b" * 500: {"train": 1}}), Understood(), "images")
+    tell_contents(summary_of(counts={"[red]\x1b[2J": {"train": 1}, "b" * 500: {"train": 1}}), LeftOut(), "images")
     assert "[red]\\x1b[2J" in caplog.text and max(map(len, caplog.messages)) <= 200
 
 
@@ -49,7 +51,7 @@ def test_groups_are_told_where_they_are_fewer_than_rows(caplog):
     caplog.set_level("INFO", "unlabeled")
     groups = {"by": "documents", "unit": "passages", "count": 5, "splits": {"test": 2, "train": 3}}
     summary = summary_of(groups=groups | {"rows": {"test": 9, "train": 3}})
-    tell_contents(summary, Understood(), "documents")
+    tell_contents(summary, LeftOut(), "documents")
     assert "groups: 9 test passages in 2 groups (documents)" in caplog.messages
     assert "Groups: 9 test passages in 2 groups (documents)." in understood(summary)[1].paragraphs
 

@@ -152,7 +152,7 @@ def test_damaged_crops_are_found_and_cut_again(tmp_path, caplog, cut, name):
     cut.clear()
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(cached(images, recipe, tmp_path), whole)
-    assert "the crops of 1 images were damaged" in caplog.text and cut == [1]
+    assert "damaged crops are cut again: those of 1 image" in caplog.text and cut == [1]
     assert {path: (tmp_path / path).read_bytes() for path in files(tmp_path)} == before
 
 

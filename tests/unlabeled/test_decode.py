@@ -1,13 +1,19 @@
 import struct
+import subprocess
+import sys
+import time
 import tracemalloc
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from unlabeled.decode import PNG, UndecodableError, check_header, decode, header, pixel_limit, values
+from unlabeled import endings
+from unlabeled.decode import FORMATS, PNG, Limit, UndecodableError, check_header, decode, header, pixel_limit, values
 
 ORIENTATION = 0x0112
 MODES = {
@@ -472,3 +478,118 @@ def test_noise_in_place_of_a_file_never_does_worse_than_undecodable():
                 assert decode(bytes(content), 16, 3).pixels.shape == (3, 16, 16)
             except UndecodableError as error:
                 assert str(error)
+
+
+def in_pillow(content, size, channels):
+    """What `decode` always made of an image of 8 bits a channel: all of it is converted, then its centre resized."""
+    image = Image.open(BytesIO(content))
+    wanted = "L" if channels == 1 else "RGB"
+    image.draft(wanted, (2 * size, 2 * size))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image, side = image.convert(wanted), min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return planes(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("width, height", [(60, 44), (44, 205), (1500, 1000)])
+def test_what_is_decoded_stays_bit_by_bit_what_it_was(width, height, mode, channels):
+    image = Image.fromarray(photo(width, height)).convert(mode)
+    contents = [encoded(image), encoded(image.convert("RGB"), "JPEG")]
+    for content, size in ((content, size) for content in contents for size in (32, 96)):
+        np.testing.assert_array_equal(decode(content, size, channels).pixels, in_pillow(content, size, channels))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16"])
+def test_a_large_image_is_converted_in_bands_of_its_middle(mode, monkeypatch):
+    image = Image.fromarray(photo(301, 1400))
+    image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    content = encoded(image)
+    whole = decode(content, 32, 3).pixels
+    monkeypatch.setattr("unlabeled.decode.BAND", 1000)
+    np.testing.assert_allclose(decode(content, 32, 3).pixels, whole, atol=1)
+
+
+@pytest.mark.parametrize("ending", sorted(endings.PICTURES - {"eps", "psd"}))
+def test_what_pillow_reads_of_the_endings_of_pictures_is_opened(ending):
+    known = Image.registered_extensions().get(f".{ending}")
+    assert known in {None, "MPO", "MSP", *FORMATS} and (known is None or known in Image.OPEN or known == "MPO")
+
+
+def test_postscript_is_no_image_and_starts_no_program(tmp_path, monkeypatch):
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    content = encoded(photo(), "EPS")
+    for read in (header, values, lambda content: decode(content, 32, 3)):
+        with pytest.raises(UndecodableError, match="^not an image$"):
+            read(content)
+    assert not (tmp_path / "started").exists()
+
+
+def with_scans(count):
+    """A progressive JPEG whose last scan is there so many times."""
+    content = encoded(photo(), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * count + content[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_undecodable_and_metadata_are_no_scans():
+    segment = b"\xff\xe1\x10\0" + b"\xff\xda" * 2047
+    content = encoded(photo(), "JPEG", progressive=True)
+    np.testing.assert_array_equal(
+        decode(content[:2] + segment + content[2:], 48, 3).pixels, decode(content, 48, 3).pixels
+    )
+    assert decode(with_scans(20), 48, 3)
+    for bad in (with_scans(100), content[:2] + segment + with_scans(100)[2:]):
+        with pytest.raises(UndecodableError, match="^a JPEG of more than 50 scans"):
+            decode(bad, 48, 3)
+
+
+def test_an_image_that_takes_too_much_memory_for_its_pixels_is_undecodable():
+    content = encoded(Image.new("RGB", (2900, 2900)), "WEBP", lossless=True)
+    with pixel_limit(9_000_000), pytest.raises(UndecodableError, match="^larger than ingestion.max_pixels=9000000 all"):
+        decode(content, 8, 3)
+    with pixel_limit(17_000_000):
+        assert decode(content, 8, 3)
+
+
+def test_a_caller_without_parameters_is_told_of_none_and_threads_stay_quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for side in (7100, 10_000, 60_000):
+            with pytest.raises(UndecodableError, match="^larger than 50,000,000 pixels$"):
+                decode(claiming(side, side), 16, 3)
+
+
+def test_threads_share_the_memory_they_decode_in():
+    limit, seen, under_way = Limit(7_000_000, "it"), [], []
+
+    def decode_one(needed):
+        with limit.room(needed):
+            under_way.append(needed)
+            time.sleep(0.002)
+            seen.append(sum(under_way))
+            under_way.remove(needed)
+
+    most = limit._left
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(decode_one, [60_000_000, 1_000_000, 50_000_000, 1] * 10))
+    assert 60_000_000 < max(seen) <= most == limit._left
+
+
+@pytest.mark.parametrize("width, height", [(2, 9_999_999), (4472, 4472)])
+def test_a_small_file_takes_the_memory_that_its_pixels_need(width, height, tmp_path):
+    """20 million transparent pixels: all are decoded, and the middle is converted."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + 4 * width) * height))
+    content = PNG + chunk(b"IHDR", size) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (tmp_path / "tall.png").write_bytes(content)
+    script = "import sys; from unlabeled.decode import decode; decode(open(sys.argv[1], 'rb').read(), 32, 3)"
+    script += "; print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    told = subprocess.run([sys.executable, "-c", script, tmp_path / "tall.png"], capture_output=True, check=True).stdout
+    assert int(told.split()[1]) < 250_000

@@ -123,3 +123,21 @@ def test_a_few_new_images_say_nothing():
 def test_the_summary_follows_from_its_seed():
     now, features = manifest(60), rng().normal(size=(60, 4))
     assert summarise(manifest(40), now, features) == summarise(manifest(40), now, features)
+
+
+def test_new_documents_like_the_old_ones_do_not_differ_for_having_several_passages():
+    false = {"row": 0, "document": 0}
+    for seed in range(20):
+        documents = np.repeat(np.arange(80), 5)
+        features = (2 * rng(seed).normal(size=(80, 8))[documents] + rng(100 + seed).normal(size=(400, 8))).astype("f4")
+        now = manifest(400).assign(label=None)
+        for unit, group in {"row": np.arange(400), "document": documents}.items():
+            summary = summarise(now[:320], now.assign(group=group), features, seed=seed)
+            assert (summary["new"], summary["gone"]) == (80, 0)
+            false[unit] += summary["embedding"]["p_value"] <= 0.01
+    assert false["document"] <= 2 < 5 <= false["row"]
+
+
+def test_fewer_new_groups_than_can_be_compared_are_only_counted():
+    now = manifest(400).assign(group=np.repeat(np.arange(80), 5))
+    assert summarise(now[:355], now, rng().normal(size=(400, 4))).keys() == {"new", "gone"}

@@ -264,3 +264,17 @@ def test_a_failed_save_leaves_the_old_encoder(copied):
         broken.save(copied)
     assert copied.read_bytes() == before
     assert len(list(copied.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("mean", [float("nan")]), ("std", [0.0]), ("std", [float("inf")]), ("mean", "x"), ("std", [-1.0])]
+    + [("image_size", 10**9), ("channels", 10**9), ("image_size", -1)],
+)
+def test_an_encoder_of_impossible_numbers_is_refused(tmp_path, key, value):
+    encoder = ImageEncoder("small_resnet", 1, 8, Normalisation((0.3,), (0.3,)))
+    encoder.save(tmp_path / "encoder.safetensors")
+    spec = json.loads((tmp_path / "encoder.json").read_text())
+    (tmp_path / "encoder.json").write_text(json.dumps(spec | {key: value}))
+    with pytest.raises(DataError, match="encoder.safetensors and its .json are not a saved encoder .*: train it again"):
+        read_encoder(tmp_path / "encoder.safetensors")

@@ -9,7 +9,6 @@ from unlabeled.config import Ingestion
 from unlabeled.errors import ConfigError, DataError
 from unlabeled.groups import Grouper, groups_of, sentence_of
 from unlabeled.ingest import ingest
-from unlabeled.items import Understood
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.ingest import ingest as ingest_texts
 
@@ -89,7 +88,7 @@ def test_official_splits_win_and_the_groups_that_they_divide_are_counted(tmp_pat
 def test_the_summary_says_how_many_groups_each_split_has():
     rows = [("a", "train"), ("a", "train"), ("b", "test"), ("c", "test"), ("c", "test"), ("d", "excluded")]
     manifest = pd.DataFrame(rows, columns=["group", "split"])
-    summary = groups_of(manifest, "ingestion.group='x'", "images", Understood())
+    summary = groups_of(manifest, "ingestion.group='x'", "images")
     assert summary["groups"]["count"] == 4 and summary["groups"]["splits"] == {"excluded": 1, "test": 2, "train": 1}
     assert sentence_of(summary) == "2 train images in 1 group, 3 test images in 2 groups (ingestion.group='x')"
     assert sentence_of({}) == ""

@@ -419,3 +419,32 @@ def test_lines_of_json_that_are_damaged(tmp_path, lines, message):
     folder_of(tmp_path, "a.png")
     written(tmp_path / "metadata.jsonl", lines)
     assert message in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["../private/id.png", "/etc/passwd", "/dev/zero", "/proc/self/environ"])
+def test_a_file_outside_of_the_folder_is_not_read(tmp_path, named):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/id.png").touch()
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "metadata.csv").write_text(f"file_name,label\n{named},1\n")
+    (item,) = opened(root).items
+    assert item.content is None and item.reason.startswith("listed and there, but outside of ingestion.path")
+
+
+@pytest.mark.parametrize(
+    "name, line", [("csv", "a.png,x"), ("csv", '"a.png'), ("jsonl", '{"file_name": "a'), ("csv", "")]
+)
+def test_a_line_without_an_end_is_refused_before_it_is_in_memory(tmp_path, name, line):
+    with (tmp_path / f"metadata.{name}").open("w") as file:
+        file.write("file_name,label\n" * (name == "csv") + line + "x" * 2**25)
+    with pytest.raises(
+        DataError, match=r"metadata\.\w+, line \d: it has more than 16,777,216 characters, expected one"
+    ):
+        opened(tmp_path)
+
+
+def test_json_of_deep_nesting_is_refused(tmp_path):
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "label": ' + "[" * 100_000)
+    with pytest.raises(DataError, match=r"metadata\.jsonl, line 1: received no JSON"):
+        opened(tmp_path)

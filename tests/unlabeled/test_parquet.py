@@ -1,12 +1,18 @@
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from unlabeled import parquet
 from unlabeled.config import Ingestion
 from unlabeled.errors import ConfigError, DataError
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.pairs.sources import open_pairs
 from unlabeled.sources import open_source
+from unlabeled.tables import some_rows
+from unlabeled.walk import find_files
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 ANIMALS = ["cat", "dog"] * 4
@@ -38,6 +44,17 @@ def labels(path, **options):
 
 def warnings(path):
     return open_source(Ingestion(source="parquet", path=str(path))).understood.warnings
+
+
+def test_a_folder_is_walked_once(tmp_path, monkeypatch):
+    table_of(tmp_path / "train.parquet")
+    walks = []
+    monkeypatch.setattr(parquet, "find_files", lambda root, key: walks.append(root) or find_files(root, key))
+    open_source(Ingestion(source="parquet", path=str(tmp_path)))
+    open_source(Ingestion(source="torchvision", path=str(tmp_path)))
+    table_of(tmp_path / "train.parquet", text=["a"] * 8)
+    open_pairs(PairsIngestion(source="pairs", path=str(tmp_path)))
+    assert walks == [tmp_path] * 3
 
 
 def refusal(path, **options):
@@ -237,3 +254,53 @@ def test_a_split_that_is_none_is_refused(tmp_path):
 def test_labels_are_read_some_rows_at_a_time(tmp_path):
     path = table_of(tmp_path / "a.parquet", label=["cat", "dog"] * 5000)
     assert labels(path) == ["cat", "dog"] * 5000
+
+
+# What a row names, and what it takes
+
+
+@pytest.mark.parametrize("named", ["../private/id.png", "{root}/private/id.png", "/dev/zero", "a/../../private/id.png"])
+def test_a_file_outside_of_the_data_is_not_read_and_named_in_quarantine(tmp_path, named):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/id.png").write_bytes(b"secret")
+    named = named.format(root=tmp_path)
+    table_of(tmp_path / "data/a.parquet", images=[{"bytes": None, "path": named}])
+    for path in (tmp_path / "data", tmp_path / "data/a.parquet"):
+        (item,) = items(path)
+        assert item.content is None and item.reason == f"it names a file outside of {tmp_path / 'data'}: {named}"
+
+
+def test_links_in_the_folder_of_the_data_are_followed_and_only_files_are_read(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.png").write_bytes(b"image")
+    rows = [{"bytes": None, "path": name} for name in ("link/a.png", "device", "pipe", "x" * 5000, "a\0b", ".")]
+    table_of(tmp_path / "data/a.parquet", images=rows)
+    (tmp_path / "data/link").symlink_to("../elsewhere")
+    (tmp_path / "data/device").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "data/pipe")
+    first, *others = items(tmp_path / "data")
+    assert first.content.read_bytes() == b"image" and {item.content for item in others} == {None}
+
+
+def test_an_absolute_path_into_the_data_is_read(tmp_path):
+    path = table_of(tmp_path / "a.parquet", images=[{"bytes": None, "path": str(tmp_path / "a.png")}])
+    (tmp_path / "a.png").touch()
+    assert items(path)[0].content == tmp_path / "a.png"
+
+
+def test_a_row_group_that_would_fill_the_memory_is_refused(tmp_path):
+    path, row = tmp_path / "a.parquet", {"bytes": bytes(2**27), "path": None}
+    pq.write_table(pa.table({"image": pa.array([row] * 8, IMAGE)}), path, compression="zstd")
+    assert path.stat().st_size < 10**5
+    message = f"ingestion.path: {path} cannot be used: row group 0 would grow from"
+    assert refusal(path).startswith(message)
+
+
+def test_rows_are_read_by_their_bytes(tmp_path, monkeypatch):
+    content = [{"bytes": os.urandom(1000) * 100, "path": None}] * 50 + [{"bytes": b"1", "path": None}] * 14
+    path = table_of(tmp_path / "a.parquet", images=content)
+    monkeypatch.setattr("unlabeled.tables.PARQUET_BYTES", 500_000)
+    with pq.ParquetFile(path) as file:
+        sizes = [len(batch) for batch in some_rows(path, file, ["image"], 64)]
+    assert sum(sizes) == 64 and max(sizes) <= 5
+    assert [item.content for item in items(path)] == [row["bytes"] for row in content]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,12 +18,13 @@ from unlabeled.probe import (
     few_label_accuracy,
     fit_linear_probe,
     knn_accuracy,
+    knn_right,
     knn_votes,
     measure,
     nearest,
     why_untested,
 )
-from unlabeled.significance import EFFECTIVE
+from unlabeled.significance import EFFECTIVE, KNN_EFFECTIVE, effective_count
 
 
 def blobs(n=240, dims=12, classes=4, noise=1.5, seed=0):
@@ -494,3 +497,14 @@ def test_answers_in_groups_count_as_fewer_and_those_of_one_row_each_as_before():
     numbers = measure(features, Labels.of(manifest), config)[0]
     assert 0 < numbers[EFFECTIVE] <= len(split.test) and 0 < numbers["few_label"]["1"][EFFECTIVE] <= len(split.test)
     assert numbers["linear_probe_accuracy"] == alone["linear_probe_accuracy"]
+
+
+def test_the_answers_of_neighbours_have_an_effective_count_of_their_own():
+    features, targets = blobs(noise=2.0)
+    labels = labels_of(targets)
+    right, groups = knn_right(features, labels, Evaluation()), np.arange(len(targets))
+    groups[labels.test[np.argsort(right)]] = np.arange(len(right)) // 5  # they are right about all of a group, or none
+    labels, groups = replace(labels, groups=groups), groups[labels.test]
+    metrics = measure(features, labels, Evaluation(draws=1, shots=(1,), fractions=()))[0]
+    assert metrics[KNN_EFFECTIVE] == effective_count(right, groups) < metrics[EFFECTIVE]
+    assert metrics["knn_accuracy"] == right.mean()

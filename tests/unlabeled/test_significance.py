@@ -219,18 +219,39 @@ def answers_by_group(random, sizes, accuracy, correlation):
     return random.random(len(groups)) < own[groups], groups
 
 
-@pytest.mark.parametrize("accuracy", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.5, 1.0])
-def test_the_interval_of_a_few_groups_holds_the_truth(accuracy, correlation):
+@pytest.mark.parametrize("sizes", [[10] * 5, [10] * 10, TOPICS], ids=["5 of 10", "10 of 10", "topics"])
+def test_the_interval_of_a_difference_of_few_groups_holds_the_truth(sizes):
+    random, groups, held = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 0
+    for _ in range(400):
+        first, second = (answers_by_group(random, sizes, accuracy, 0.15)[0] for accuracy in (0.85, 0.75))
+        found = paired_difference(first, second, groups, draws=500)
+        held += found.low <= 0.1 <= found.high
+    assert held / 400 >= 0.92
+
+
+def test_a_single_group_leaves_every_difference_open():
+    first, second = np.ones(9, bool), np.arange(9) < 4
+    assert paired_difference(first, second, np.zeros(9))[1:] == (-1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "sizes, accuracy, correlation, least",
+    [
+        *((TOPICS, *case, 0.93) for case in product([0.2, 0.5, 0.8], [0.0, 0.1, 0.5, 1.0])),
+        ([10] * 5, 0.2, 0.6, 0.9),
+        ([50] + [2] * 39, 0.95, 0.3, 0.87),  # the worst that was found
+    ],
+)
+def test_the_interval_of_a_few_groups_holds_the_truth(sizes, accuracy, correlation, least):
     random, held, held_without = np.random.default_rng(0), 0, 0
     for _ in range(600):
-        right, groups = answers_by_group(random, TOPICS, accuracy, correlation)
+        right, groups = answers_by_group(random, sizes, accuracy, correlation)
         low, high = wilson_interval(right.mean(), effective_count(right, groups))
         held += low <= accuracy <= high
         low, high = wilson_interval(right.mean(), len(right))
         held_without += low <= accuracy <= high
-    assert held / 600 >= 0.93
-    assert correlation < 0.5 or held_without / 600 < 0.75
+    assert held / 600 >= least
+    assert correlation < 0.5 or held_without / 600 < 0.8
 
 
 def test_answers_of_one_row_a_group_are_as_many_as_there_are():

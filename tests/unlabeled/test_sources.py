@@ -281,6 +281,8 @@ def test_metadata_that_are_no_csv(tmp_path, content):
 
 def test_parquet_holds_images_as_bytes_or_as_paths_beside_it_or_both(tmp_path):
     images = [b"one", (None, "two.png"), (b"three", "gone.png"), (b"", "four.png"), (None, None)]
+    for name in ("two.png", "four.png"):
+        (tmp_path / name).touch()
     path = table_of(tmp_path / "a.parquet", images)
     contents = [item.content for item in opened("parquet", path).items]
     assert contents == [b"one", tmp_path / "two.png", b"three", tmp_path / "four.png", None]

@@ -1,5 +1,6 @@
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_no_file_is_looked_up_by_itself(tmp_path, monkeypatch):
     looked_up, stat = [], os.stat
     monkeypatch.setattr(os, "stat", lambda *what, **how: looked_up.append(what) or stat(*what, **how))
     assert len(names(tmp_path)) == 100 and len(looked_up) < 50
+
+
+def test_of_a_file_a_limited_number_of_bytes_is_read_and_of_a_device_none(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_file(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(OSError, match="^too large: 0 MB"):
+        read_file(tmp_path / "a", 4)
+    for name in ("/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="neither a file nor a link to one"):
+            read_file(Path(name))
+    assert read_file(Path("/proc/self/environ")) == b""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from unlabeled import ingest as images
+from unlabeled.counts import counted
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.pairs.sources import open_pairs
 from unlabeled.text.tokens import train_tokenizer
@@ -42,5 +43,6 @@ def ingest(config: PairsIngestion, folder: Path) -> Ingested:
         "vocabulary": tokenizer.get_vocab_size(),
         "data_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
     }
-    logger.info("%d different captions; %d tokens in the vocabulary", summary["captions"], summary["vocabulary"])
+    told = counted(summary["captions"], "different captions"), counted(summary["vocabulary"], "tokens")
+    logger.info("%s; %s in the vocabulary", *told)
     return Ingested(found.images, manifest, found.quarantine, summary, tokenizer.to_str())

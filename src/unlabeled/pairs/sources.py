@@ -14,12 +14,14 @@ from unlabeled.errors import DataError
 from unlabeled.items import Item, Source
 from unlabeled.metadata import read_metadata
 from unlabeled.pairs.config import PairsIngestion
-from unlabeled.parquet import holds_parquet, open_parquet, read_parquet
+from unlabeled.parquet import ParquetFiles, find_parquet, holds_parquet, open_parquet, read_parquet
 from unlabeled.sources import described_items, digits, without_labels
 from unlabeled.walk import IMAGES, METADATA, find_files, printable
 
 CAPTION = "text"
 """The column that holds it."""
+LONGEST = 100_000
+"""Characters of a caption."""
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -38,7 +40,8 @@ def open_pairs(config: PairsIngestion) -> Pairs:
     path = Path(str(config.path)).expanduser()
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
-    images, captions = _parquet(path, config) if holds_parquet(path) else _folder(path, config)
+    files = find_parquet(path)
+    images, captions = _parquet(files, config) if holds_parquet(files) else _folder(path, config)
     return Pairs(replace(images, items=_captioned(images.items, captions, config.together)), captions)
 
 
@@ -81,6 +84,8 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, reason="no row in metadata.csv names it")
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
+        elif len(caption) > LONGEST:
+            yield replace(item, reason=f"its caption has {len(caption):,} characters, expected {LONGEST:,} at most")
         else:
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 
@@ -96,9 +101,9 @@ def _folder(root: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]
     return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
 
 
-def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
+def _parquet(files: ParquetFiles, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
     """The images of Parquet files, and the captions in the same rows."""
-    tables = [part.table for part in open_parquet(path, config.image)[1]]
+    tables = [part.table for part in open_parquet(files, config.image)]
     captions = {}
     for table in tables:
         if CAPTION not in table.columns:
@@ -109,6 +114,7 @@ def _parquet(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]
                 raise DataError(f"{place}: received a column {CAPTION} of type {kind}, expected one string an image")
             captions[place] = row[CAPTION] or ""
     question = find_labels(tables, config.label, find_groups(tables, column_of(config.group))).question
-    source = read_parquet(path, NO_LABELS if question else config.label, config.image, config.group)
-    source.understood.warnings.extend([question] if question else [])
-    return source, captions
+    source = read_parquet(files, NO_LABELS if question else config.label, config.image, config.group)
+    said = source.understood
+    warnings = said.warnings + ([question] if question else [])
+    return replace(source, understood=replace(said, warnings=warnings)), captions

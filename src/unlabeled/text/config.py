@@ -29,6 +29,8 @@ class TextIngestion(Block):
     test_fraction: Fraction = 0.2
     """Shares drawn by content, where there is no such official split, of the documents that are in none."""
     max_quarantined: Fraction = 0.05
+    max_characters: Count = 10_000_000
+    """Longer documents are quarantined: the memory of tokenizing grows with the longest."""
 
     @property
     def name(self) -> str:

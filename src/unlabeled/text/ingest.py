@@ -10,8 +10,9 @@ import pandas as pd
 from tokenizers import Tokenizer
 
 from unlabeled.contents import contents_of, tell_contents
+from unlabeled.counts import counted
 from unlabeled.errors import DataError
-from unlabeled.groups import Grouper, groups_of, named_groups
+from unlabeled.groups import Grouper, divided_groups, groups_of, named_groups
 from unlabeled.splits import SplitRule
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
@@ -52,8 +53,8 @@ def ingest(config: TextIngestion) -> Ingested:
     unusable = sum(bool(document.reason) for document in read)
     if unusable > config.max_quarantined * len(read):
         raise DataError(
-            f"{unusable} of {len(read)} documents cannot be used (the first, {rejects[0][0]}: {rejects[0][1]}), more "
-            f"than ingestion.max_quarantined={config.max_quarantined:g} allows"
+            f"{unusable} of {counted(len(read), 'documents')} cannot be used (the first, {rejects[0][0]}: "
+            f"{rejects[0][1]}), more than ingestion.max_quarantined={config.max_quarantined:g} allows"
         )
     if len(documents) < 2:
         raise DataError(
@@ -69,17 +70,19 @@ def ingest(config: TextIngestion) -> Ingested:
     manifest, classes = _manifest(documents, config, splits, groups)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
     summary = _summary(manifest, quarantine, classes, config, tokenizer)
-    source.understood.warnings.extend(grouper.warnings())
     by = f"ingestion.group={config.group!r}" if config.group else "documents"
-    summary |= groups_of(manifest, by, "passages", source.understood)
-    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule))
+    warnings = grouper.warnings() + divided_groups(manifest, by)
+    summary |= groups_of(manifest, by, "passages")
+    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule), warnings)
     logger.info(
-        "%s: %d documents in %d passages (%s); %d quarantined; %d tokens in the vocabulary",
-        *(summary[key] for key in ("source", "documents", "passages")),
+        "%s: %s in %s (%s); %d quarantined; %s in the vocabulary",
+        summary["source"],
+        *(counted(summary[unit], unit) for unit in ("documents", "passages")),
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
-        *(summary[key] for key in ("quarantined", "vocabulary")),
+        summary["quarantined"],
+        counted(summary["vocabulary"], "tokens"),
     )
-    tell_contents(summary, source.understood, "documents")
+    tell_contents(summary, source.understood.left_out, "documents")
     return Ingested(manifest, quarantine, summary, tokenizer.to_str())
 
 
@@ -146,7 +149,7 @@ def _manifest(
     missing = [split for split in ("train", "validation", "test") if not (manifest.split == split).any()]
     if "train" in missing:
         raise DataError(
-            f"none of the {len(documents)} documents falls into the train split: add documents, or lower "
+            f"none of {counted(len(documents), 'documents')} falls into the train split: add documents, or lower "
             f"ingestion.test_fraction and ingestion.validation_fraction"
         )
     classes = sorted(manifest.label.dropna().unique())

@@ -15,6 +15,8 @@ from unlabeled.walk import TEXTS, find_files, printable, read_file
 
 HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
 """`= Title =`, as in WikiText, or `# Title`, neither of a lower level; several where nothing stands between them."""
+LARGEST = 2**31
+"""Bytes of a file that are read: of a whole corpus, where documents begin at headings."""
 UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
 """Unicode's categories of controls, marks without a shape of their own (the byte order mark is one), and blanks."""
 CHAPTERS = {
@@ -55,7 +57,16 @@ def read_documents(config: TextIngestion) -> Documents:
     """All documents of a source. Raises DataError where there is none."""
     if config.source == "topics":
         return Documents(_topics(), Understood())
-    return _files(Path(str(config.path)).expanduser(), config.documents)
+    documents = _files(Path(str(config.path)).expanduser(), config.documents)
+    return documents._replace(items=_of_size(documents.items, config.max_characters))
+
+
+def _of_size(documents: Iterator[Document], most: int) -> Iterator[Document]:
+    """The same documents, those of more characters without their text, and with that as the reason."""
+    for document in documents:
+        if len(document.text) > most:
+            document = document._replace(text="", reason=f"longer than ingestion.max_characters={most}")
+        yield document
 
 
 def _topics() -> Iterator[Document]:
@@ -86,7 +97,7 @@ def _files(root: Path, unit: str) -> Documents:
 
 def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
     try:
-        text = read_file(file).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = read_file(file, LARGEST).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
         yield Document(name, "", place.label, reason, place.split)

@@ -1,11 +1,13 @@
 """One clip from its files and back: by PyAV, which brings FFmpeg with it."""
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -14,12 +16,27 @@ from av.container import InputContainer, OutputContainer
 from unlabeled.arrays import replace_file
 from unlabeled.decode import Decoded, UndecodableError, decode
 from unlabeled.video.config import VideoIngestion
+from unlabeled.walk import read_file
+
+Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SOUND = ".wav"
-READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav"}
+MAX_STREAMS = 64
+"""Of a file: pictures, sounds and subtitles."""
+READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav", "max_streams": str(MAX_STREAMS)}
 """No playlists, whatever a file is called: FFmpeg would open the files and the addresses that they name."""
+MAX_PIXELS = 2**25
+"""Of a frame of a video; 8K has as many."""
+RATES = 1000, 768_000
+"""Hz of a sound: of another, a moment would be resampled to hours."""
+MAX_CHANNELS = 64
+"""Of a sound."""
+MAX_RATE = 1000
+"""Frames a second, or parts of a sound, after which a file is taken for one whose clock stands still."""
+SIZELESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
+"""The bytes that a WAV states where it was written to who knows not how long."""
 FPS = 25
 """Frames a second of a film that does not say how many it has."""
 ROUNDING = 0.001
@@ -62,6 +79,7 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
     """
     images, sound = parts_of(path)
     stated = _stated_seconds(sound)
+    _check_wav(sound)
     wave, heard = _sound(sound, config.rate, config.samples)
     if not len(wave):
         raise UndecodableError("its sound is of zero length")
@@ -91,7 +109,7 @@ def parts_of(path: Path) -> tuple[list[Path], Path]:
     """
     if not path.is_dir():
         return [], path
-    files = sorted(path.iterdir())
+    files = sorted(file for file in path.iterdir() if file.is_file())
     images = [file for file in files if file.suffix.lower() in IMAGES]
     sounds = [file for file in files if file.suffix.lower() == SOUND]
     if not images:
@@ -118,7 +136,9 @@ def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
     with _opened(path) as container:
         if not container.streams.audio:
             raise UndecodableError("no sound")
-        for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is held back
+        _check_sound(container.streams.audio[0])
+        frames = _limited(container.decode(container.streams.audio[0]), samples / rate)
+        for frame in chain(frames, [None]):  # None: what is held back
             for part in resampler.resample(frame):
                 start = _time(part) if start is None else start
                 due = round((_time(part) - start) * rate)
@@ -129,6 +149,40 @@ def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
             if filled >= samples:
                 break
     return wave[:filled], start or 0.0
+
+
+def _check_sound(stream: av.audio.AudioStream) -> None:
+    low, high = RATES
+    if not low <= stream.rate <= high or not 1 <= stream.channels <= MAX_CHANNELS:
+        raise UndecodableError(
+            f"its sound has {stream.rate:,} Hz and {stream.channels} channels, expected {low:,} to {high:,} and "
+            f"{MAX_CHANNELS} at most"
+        )
+
+
+def _check_wav(path: Path) -> None:
+    """Raises UndecodableError for a WAV that states more sound than is in the file: FFmpeg takes what is there."""
+    with path.open("rb") as file:
+        kind, size, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        if (kind, form) != (b"RIFF", b"WAVE"):
+            return
+        while len(head := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            if name == b"data":
+                there = path.stat().st_size - file.tell()
+                if size not in SIZELESS and there < COMPLETE * size:
+                    raise UndecodableError(f"cut short: it holds {there:,} of the {size:,} bytes of its sound")
+                return
+            file.seek(size + size % 2, 1)
+
+
+def _limited(frames: Iterable[Frame], seconds: float) -> Iterator[Frame]:
+    """The frames of so many seconds. Raises UndecodableError where there are more than can be."""
+    most = MAX_RATE * (1 + seconds)
+    for number, frame in enumerate(frames):
+        if number > most:
+            raise UndecodableError(f"more than {MAX_RATE:,} frames a second")
+        yield frame
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int, wave: np.ndarray, rate: int) -> None:
@@ -186,7 +240,8 @@ def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decode
             raise UndecodableError("no frames: there is no video in it")
         stream = container.streams.video[0]
         stream.thread_count = 1  # here and below: the cores have clips of their own
-        frames = container.decode(stream)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        frames = _limited(container.decode(stream), config.seconds)
         shown = next(frames, None)
         if shown is None:
             raise UndecodableError("no frames: the video is empty")
@@ -234,7 +289,7 @@ def _time(frame: av.frame.Frame) -> float:
 
 def _picture(path: Path, config: VideoIngestion) -> Decoded:
     try:
-        return decode(path.read_bytes(), config.image_size, 3)
+        return decode(read_file(path), config.image_size, 3)
     except UndecodableError as error:
         raise UndecodableError(f"{path.name}: {error}") from error
 
@@ -243,6 +298,8 @@ def _picture(path: Path, config: VideoIngestion) -> Decoded:
 def _opened(path: Path) -> Iterator[InputContainer]:
     try:
         with av.open(f"file:{path}", container_options=READS) as container:
+            if len(container.streams) > MAX_STREAMS:
+                raise UndecodableError(f"{len(container.streams):,} streams, expected {MAX_STREAMS} at most")
             yield container
     except UndecodableError:
         raise

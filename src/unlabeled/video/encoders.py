@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unlabeled.counts import counted
 from unlabeled.encoders import ImageEncoder, Saved, in_batches
 from unlabeled.errors import DataError
 from unlabeled.networks import build_encoder, rebuild, spec_of
@@ -58,7 +59,7 @@ class FramesEncoder(Saved):
         if np.ndim(data) != 5:
             return "is of clips, and today's data are none"
         if self.image.channels != data.shape[2]:
-            return f"is of clips with {self.image.channels} channels, and today's have {data.shape[2]}"
+            return f"is of clips with {counted(self.image.channels, 'channels')}, and today's have {data.shape[2]}"
         return None
 
     def spec(self) -> dict[str, Any]:

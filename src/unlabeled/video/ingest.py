@@ -14,8 +14,9 @@ import pandas as pd
 
 from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.contents import contents_of, tell_contents
+from unlabeled.counts import counted
 from unlabeled.decode import UndecodableError
-from unlabeled.groups import contents, group_column, groups_of, in_groups, named_groups
+from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
 from unlabeled.items import Item
 from unlabeled.progress import bar
@@ -25,6 +26,7 @@ from unlabeled.threads import batches_of, in_order
 from unlabeled.video.clips import Clip, parts_of, read_clip
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.sources import open_source
+from unlabeled.walk import open_file
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +65,13 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         DataError: The source cannot be read, too much of it is damaged, or too little is left to learn from.
     """
     began = time.perf_counter()
-    source = in_groups(open_source(config, folder), config.group)
+    source, grouper = open_source(config, folder), Grouper(config.group)
     chosen = config.channels is None
     if chosen:
         config = config.model_copy(update={"channels": _channels(source.sample(SAMPLE), config)})
     shape = config.frames, config.channels, config.image_size, config.image_size
     records, rejects, coloured, sums = [], [], 0, np.zeros((3, config.channels), np.int64)
-    batches = batches_of(source.items, BATCH)
+    batches = batches_of(grouper.grouped(source.items), BATCH)
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
         ArrayWriter(folder / "frames.npy", shape) as frames,
@@ -89,8 +91,9 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
     by = f"ingestion.group={config.group!r}" if config.group else "equal frames"
-    summary |= groups_of(manifest, by, "clips", source.understood)
-    summary |= contents_of(manifest, classes, source.understood, str(rule))
+    warnings = grouper.warnings() + divided_groups(manifest, by)
+    summary |= groups_of(manifest, by, "clips")
+    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
     if chosen and coloured and config.channels == 1:
         logger.warning(
             "%d of %d clips have colours and are stored grey, as the %d that were looked at are: set "
@@ -98,7 +101,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
             *(coloured, len(manifest), min(SAMPLE, source.total)),
         )
     _tell(summary, len(manifest) / (time.perf_counter() - began))
-    tell_contents(summary, source.understood, "clips")
+    tell_contents(summary, source.understood.left_out, "clips")
     return Ingested(open_array(folder / "frames.npy"), open_array(folder / "sounds.npy"), manifest, quarantine, summary)
 
 
@@ -149,8 +152,8 @@ def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
     """An item, the sha256 of its content, and the clip, or why there is none."""
     try:
-        if item.content is None:
-            raise UndecodableError("listed, but the file is missing")
+        if item.reason or item.content is None:
+            raise UndecodableError(item.reason or "listed, but the file is missing")
         return item, _digest(item.content), read_clip(item.content, config)
     except (UndecodableError, OSError) as error:
         return item, "", str(error)
@@ -161,7 +164,7 @@ def _digest(path: Path) -> str:
     images, sound = parts_of(path)
     digests = []
     for part in [*images, sound]:
-        with part.open("rb") as file:
+        with open_file(part) as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests[0] if not images else hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -187,12 +190,12 @@ def _summary(
 
 def _tell(summary: dict[str, Any], rate: float) -> None:
     logger.info(
-        "%s: %s clips in %s classes (%s); %d quarantined, %d copies; %s clips/s",
+        "%s: %s in %s (%s); %d quarantined, %s; %s clips/s",
         summary["source"],
-        f"{summary['clips']:,}",
-        len(summary["classes"]) or "no",
+        counted(summary["clips"], "clips"),
+        counted(len(summary["classes"]), "classes"),
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
         summary["quarantined"],
-        summary["duplicates"],
+        counted(summary["duplicates"], "copies"),
         f"{rate:,.0f}",
     )

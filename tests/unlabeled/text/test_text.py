@@ -306,3 +306,9 @@ def test_text_without_blanks_is_learned_in_pieces_and_encoded_whole(kind):
     assert time.process_time() - began < 5  # half a minute, as one word
     tokens = encode(tokenizer, text)
     assert tokenizer.decode(tokens.tolist()).replace(" ", "") == text
+
+
+def test_a_document_that_is_too_long_is_quarantined_with_the_key(folder):
+    (folder / "long.txt").write_text("no end " * 2000)
+    result = ingest(config(folder, max_characters=10_000))
+    assert result.quarantine.to_numpy().tolist() == [["long.txt", "longer than ingestion.max_characters=10000"]]

@@ -1,3 +1,4 @@
+import os
 import struct
 import tracemalloc
 import wave as wav
@@ -342,3 +343,48 @@ def test_a_sound_alone_is_read_as_long_as_it_is(tmp_path, tone):
     path = folder_of(tmp_path / "clip", 0, tone(seconds=0.5)) / "sound.wav"
     np.testing.assert_array_equal(read_sound(path, 8000, 8000), tone(seconds=0.5))
     np.testing.assert_array_equal(read_sound(path, 8000, 100), tone(seconds=0.5)[:100])
+
+
+def wav_of(stated=16_000, rate=8000, channels=1):
+    """A second of silence, and what its header states."""
+    form = struct.pack("<HHIIHH", 1, channels, rate, 2 * rate, 2 * channels, 16)
+    return b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", stated) + bytes(16_000)
+
+
+@pytest.mark.parametrize("stated", [20_000, 4_000_000_000])
+def test_a_wav_that_states_more_than_it_holds_is_cut_short(tmp_path, stated):
+    folder = folder_of(tmp_path / "clip", 8, None)
+    (folder / "a.wav").write_bytes(wav_of(stated))
+    assert refusal(folder) == f"cut short: it holds 16,000 of the {stated:,} bytes of its sound"
+
+
+@pytest.mark.parametrize("stated", [0, 2**32 - 1, 16_000, 16_500])
+def test_a_wav_that_was_written_before_its_length_was_known_is_whole(tmp_path, stated):
+    folder = folder_of(tmp_path / "clip", 8, None)
+    (folder / "a.wav").write_bytes(wav_of(stated))
+    assert len(read_clip(folder, GREY).wave) == 8000
+
+
+@pytest.mark.parametrize("header", [{"rate": 1}, {"channels": 255}])
+def test_a_sound_of_a_rate_or_of_channels_that_no_sound_has(tmp_path, header):
+    (tmp_path / "a.wav").write_bytes(wav_of(**header))
+    with pytest.raises(UndecodableError, match=r"^its sound has|^damaged"):
+        read_sound(tmp_path / "a.wav", 8000, 8000)
+
+
+def test_a_clock_that_stands_still_is_noticed(monkeypatch, tmp_path, steps, tone):
+    write_clip(tmp_path / "clip.mp4", steps(), 16, tone(), 8000)
+    monkeypatch.setattr("unlabeled.video.clips.MAX_RATE", 4)
+    assert refusal(tmp_path / "clip.mp4") == "more than 4 frames a second"
+
+
+def test_what_is_no_file_in_the_folder_of_a_clip_is_no_part_of_it(tmp_path, tone):
+    folder = folder_of(tmp_path / "clip", 8, tone())
+    os.mkfifo(folder / "0.png"), os.mkfifo(folder / "0.wav")
+    assert read_clip(folder, GREY)
+
+
+def test_a_frame_of_more_pixels_than_8k_is_refused(tmp_path, steps, tone, monkeypatch):
+    write_clip(tmp_path / "clip.mp4", steps(), 16, tone(), 8000)
+    monkeypatch.setattr("unlabeled.video.clips.MAX_PIXELS", 100)
+    assert refusal(tmp_path / "clip.mp4").startswith("damaged, or neither video nor WAV")
