@@ -262,7 +262,7 @@ def read_encoder(path: Path) -> Any:
             encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
     except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
-        raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
+        raise DataError(f"{path} and its .json are not a saved encoder ({error!s:.300}): train it again") from error
     encoder.network.to(memory_format=torch.channels_last).eval()
     return encoder
 
