@@ -279,7 +279,7 @@ def read_encoder(path: Path) -> Any:
         if spec.get(DIGEST) not in (None, _digest(encoder)):  # None: by an earlier release
             raise ValueError("their digest is another than when they were saved")
     except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
-        raise DataError(f"{path} and its .json are not a saved encoder ({error}): train it again") from error
+        raise DataError(f"{path} and its .json are not a saved encoder ({error!s:.300}): train it again") from error
     encoder.network.to(memory_format=torch.channels_last).eval()
     return encoder
 
