@@ -7,7 +7,7 @@ Its argument is what it changes of the environment's parameters, as for `kedro r
 
 - ours: the method byol as a run trains it.
 - lightly: the BYOL of its benchmark on CIFAR-10 (docs/source/getting_started/benchmarks/cifar10_benchmark.py in its
-  repository): its ResNet-18 (of another encoder: ours, with torch's convolutions), heads, loss and target, and SGD
+  repository): its ResNet-18 (of another encoder: ours), heads, loss and target, and SGD
   over all parameters at 0.06 per 128 images. In bf16 where ours is.
 - supervised: ours with all labels, for what the images allow.
 
@@ -34,7 +34,7 @@ from torch import nn
 
 from benchmarks.recipes import blocks_of, prepared
 from benchmarks.results import scores, spread
-from benchmarks.throughput import LightlyBYOL, with_torchs_convolutions
+from benchmarks.throughput import LightlyBYOL
 from unlabeled.crops import open_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import UnlabeledError
@@ -134,7 +134,7 @@ def lightly_network(encoder: str, channels: int, size: int) -> nn.Module:
         network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         network.feature_dim = 512
         return network
-    return with_torchs_convolutions(build_encoder(encoder, channels, size))
+    return build_encoder(encoder, channels, size)
 
 
 def on_validation(

@@ -10,8 +10,7 @@ else noise of the same shape), one after another in each round, and the medians 
   takes a second, as on a GPU, the checkpoint at its end is much of it: `--epochs` makes a round of ours longer.
 - bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device, as many steps.
 - lightly: https://docs.lightly.ai/self-supervised-learning/examples/byol.html as it stands there (float32, per-image
-  transforms, torch's convolutions), with a worker a core. Its clock starts at the first batch, when its workers are
-  already ahead.
+  transforms), with a worker a core. Its clock starts at the first batch, when its workers are already ahead.
 
 The last line is a JSON object: ours, bare, lightly (images/s), ours_over_bare, ours_over_lightly, device, and more.
 """
@@ -39,7 +38,6 @@ from PIL import Image
 from torch import nn
 
 from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.convolution import Conv2d
 from unlabeled.crops import cache_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.ingest import ingest
@@ -144,7 +142,7 @@ class Lightly:
 
     def __init__(self, encoder: str, images: np.ndarray, config: Pretraining, device: torch.device):
         self.device = device
-        self.model = LightlyBYOL(with_torchs_convolutions(build_encoder(encoder, 3, 32))).to(device)
+        self.model = LightlyBYOL(build_encoder(encoder, 3, 32)).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.06)
         transform = BYOLTransform(
             view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
@@ -177,14 +175,6 @@ class Lightly:
             self.optimizer.step()
             self.optimizer.zero_grad()
         return finished(device) - began
-
-
-def with_torchs_convolutions(network: nn.Module) -> nn.Module:
-    """What lightly's users have, in place of ours."""
-    for module in network.modules():
-        if isinstance(module, Conv2d):
-            module.__class__ = nn.Conv2d
-    return network
 
 
 class LightlyBYOL(nn.Module):

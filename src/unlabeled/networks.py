@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.convolution import Conv2d
-
 HALVED_FROM = 32
 """Pixels a side from which the small ResNet halves its input at once."""
 WIDTHS = (32, 64, 256), (48, 96, 192)
@@ -17,18 +15,23 @@ EARLIER_WIDTHS = (64, 128, 256), (48, 96, 192)
 """The same of encoders that were saved without them."""
 
 
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A square convolution of an odd kernel, padded by half of it, without a bias."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
 class Block(nn.Module):
     """Two 3×3 convolutions beside a shortcut (arXiv:1512.03385)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.conv1 = Conv2d(inputs, outputs, 3, stride)
+        self.conv1 = convolution(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = Conv2d(outputs, outputs, 3)
+        self.conv2 = convolution(outputs, outputs, 3)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Identity()
         if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(Conv2d(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -48,7 +51,7 @@ class SmallResNet(nn.Sequential):
         is_halved = image_size >= HALVED_FROM
         widths = first, second, third = widths or WIDTHS[is_halved]
         super().__init__(
-            Conv2d(channels, first, 3, 2 if is_halved else 1),
+            convolution(channels, first, 3, 2 if is_halved else 1),
             nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
             Block(first, first, 1),

@@ -34,8 +34,8 @@ ILLUSTRATED = 12
 """Images at most that the method is shown for `examples`."""
 JUDGED = 256
 """Images at most by which a method says whether they suit it."""
-SMALL = 2**18
-"""Pixels of a batch that the small ResNet looks at in less time than torch's compiler takes to be imported."""
+LOOP = 2
+"""Raised where the code makes other weights of the same parameters, so that nothing is resumed across it."""
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""
 
@@ -146,7 +146,7 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     """
     choose_device(config.device)
     size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
-    with tentatively(config.encoder == "small_resnet" and config.batch_size * size**2 <= SMALL):
+    with tentatively():
         _, model = build_method(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
@@ -156,12 +156,9 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
 
 
 @contextmanager
-def tentatively(small: bool) -> Iterator[None]:
-    """For what is built only to see whether it can be: on the CPU where it is small, else without numbers.
-
-    Meta tensors have shapes alone, and cost neither time nor memory, but the import of torch's compiler: seconds.
-    """
-    with torch.device("cpu" if small else "meta"), torch.random.fork_rng([]), torch.no_grad():
+def tentatively() -> Iterator[None]:
+    """For what is built only to see whether it can be: on meta tensors, which have shapes and no numbers."""
+    with torch.device("meta"), torch.random.fork_rng([]), torch.no_grad():
         yield
 
 
@@ -284,6 +281,7 @@ def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, re
         "method": method,
         "data": summary["data_digest"],
         "torch": torch.__version__,
+        "loop": LOOP,
         "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
         "recipe": recipe.model_dump(),
         **more,

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.optim import Optimizer
 
 from unlabeled import checkpoint
 from unlabeled.config import Pretraining
 from unlabeled.counts import counted
 from unlabeled.errors import TrainingError
-from unlabeled.memory import keep_freed_memory
 from unlabeled.method import Method
-from unlabeled.optimizers import Optimizer, build_optimizer, learning_rate
+from unlabeled.optimizers import build_optimizer, learning_rate, restore
 from unlabeled.progress import bar
 from unlabeled.views import step_seed
 
@@ -99,8 +99,6 @@ def pretrain(
     spacing = config.checkpoint_seconds
     look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
 
-    if device.type == "cpu":
-        keep_freed_memory()
     method.to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method
@@ -195,7 +193,7 @@ def _resumed(path: Path | None, fingerprint: str, method: Method, optimizer: Opt
         logger.info("the checkpoint %s is of a network of other code: training from the beginning", path)
         return beginning
     method.load_state_dict(state["method"])
-    optimizer.load_state_dict(state["optimizer"])
+    restore(optimizer, state["optimizer"])
     logger.info("resuming after step %d, from %s", state["step"], path)
     if state.get("threads", torch.get_num_threads()) != torch.get_num_threads():
         logger.warning(

@@ -1,7 +1,5 @@
 import copy
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -9,7 +7,7 @@ from lightly.utils import lars
 from torch import nn
 
 from unlabeled.config import Pretraining
-from unlabeled.optimizers import LARS, AdamW, build_optimizer, learning_rate
+from unlabeled.optimizers import LARS, build_optimizer, learning_rate, restore
 
 
 def small_model(dtype=torch.float64):
@@ -115,73 +113,6 @@ def test_fused_optimizers_step_on_the_cpu_as_the_plain_ones_do(name, slow):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("name, theirs", [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_sgd_and_adamw_are_torchs_own_bit_for_bit(name, theirs, momentum):
-    model, twin = small_model(torch.float32), small_model(torch.float32)
-    config = Pretraining(optimizer=name, learning_rate=0.05, weight_decay=0.1, momentum=momentum)
-    groups = [
-        {"params": group["params"], "weight_decay": group["weight_decay"]}
-        for group in build_optimizer(twin, config).param_groups
-    ]
-    extra = {"momentum": momentum} if name == "sgd" else {}
-    expected = trained(twin, theirs(groups, lr=0.05, fused=True, **extra))
-    assert all(map(torch.equal, trained(model, build_optimizer(model, config)), expected))
-
-
-@pytest.mark.parametrize("name, theirs", [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_what_torchs_own_had_remembered_is_taken_over(name, theirs):
-    """By checkpoints of before."""
-    model = small_model(torch.float32)
-    config = Pretraining(optimizer=name, learning_rate=0.05, weight_decay=0.1)
-    groups = [{"params": group["params"]} for group in build_optimizer(model, config).param_groups]
-    extra = {"momentum": 0.9} if name == "sgd" else {}
-    before = theirs(groups, lr=0.05, fused=True, **extra)
-    before.param_groups[0]["weight_decay"], before.param_groups[1]["weight_decay"] = 0.1, 0
-    trained(model, before, 3)
-    twin = copy.deepcopy(model)
-    now = build_optimizer(twin, config)
-    now.load_state_dict(copy.deepcopy(before.state_dict()))
-    assert all(map(torch.equal, trained(model, before), trained(twin, now)))
-
-
-def test_a_weight_that_first_has_a_gradient_later_starts_then():
-    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    optimizer = AdamW([{"params": [first, second]}], 0.1)
-    first.grad = torch.ones(2)
-    optimizer.step()
-    first.grad, second.grad = None, torch.ones(2)
-    once = first.detach().clone()
-    optimizer.step()
-    assert torch.equal(first.detach(), once) and torch.equal(second.detach(), once)
-
-
-def test_a_training_does_not_import_torchs_compiler():
-    """Which takes seconds of every start."""
-    script = """
-import sys, torch
-from unlabeled.config import Pretraining
-from unlabeled.optimizers import build_optimizer
-from unlabeled.pairs import pretrain as pairs
-from unlabeled.pairs.config import PairAugmentation, PairPretraining
-from unlabeled.pretrain import check
-from unlabeled.text import pretrain as text
-from unlabeled.text.config import Packing, TextPretraining
-
-for name in ("sgd", "adamw", "lars"):
-    model = torch.nn.Linear(2, 1)
-    optimizer = build_optimizer(model, Pretraining(optimizer=name))
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-check("byol", Pretraining(batch_size=4), size=8)
-text.check("gpt", TextPretraining(), Packing())
-pairs.check("clip", PairPretraining(), PairAugmentation())
-sys.exit("torch._dynamo" in sys.modules)
-"""
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
-
-
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lars"])
 def test_a_restored_optimizer_steps_as_if_it_had_never_stopped(name):
     model = small_model()
@@ -189,7 +120,7 @@ def test_a_restored_optimizer_steps_as_if_it_had_never_stopped(name):
     trained(model, optimizer, 3)
     twin = copy.deepcopy(model)
     restored = build_optimizer(twin, Pretraining(optimizer=name, learning_rate=0.5))
-    restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    restore(restored, copy.deepcopy(optimizer.state_dict()))
     assert all(map(torch.equal, trained(model, optimizer), trained(twin, restored)))
 
 

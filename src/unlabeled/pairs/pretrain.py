@@ -117,8 +117,7 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
     """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
     choose_device(config.device)
     constants = constants_of(method, config)
-    small = config.encoder == "small_resnet" and config.text_encoder != "base_transformer"
-    with tentatively(small), as_config_error():
+    with tentatively(), as_config_error():
         image = ImageEncoder(config.encoder, 3, recipe.crop_size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3))
         text = Transformer(config.text_encoder, 300, recipe.caption_length, causal=True)
         load_method(method)(Towers(image.network, text, config.projection_dim), **constants)

@@ -76,7 +76,7 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
     choose_device(config.device)
     kind = load_method(method)
     constants = constants_of(method, config)
-    with tentatively(config.encoder != "base_transformer"), as_config_error():
+    with tentatively(), as_config_error():
         kind(Transformer(config.encoder, 300, kind.context(recipe.sequence_length), kind.causal), **constants)
 
 
