@@ -1,4 +1,4 @@
-"""Milliseconds of attention, forward and backward, on a CPU: torch's in bfloat16 beside `unlabeled.attention`.
+"""Milliseconds of attention, forward and backward, on a CPU: torch's in bfloat16 beside `unlabeled.nn.attention`.
 
     python benchmarks/attention.py [--rounds=20]
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.attention import attention
+from unlabeled.nn.attention import attention
 
 SHAPES = [(32, 3, 5, 64), (32, 4, 17, 24), (64, 3, 65, 64), (32, 4, 64, 32), (32, 4, 128, 32), (16, 8, 256, 32)]
 

@@ -23,10 +23,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from unlabeled.decode import decode
-from unlabeled.embed import Model, embed_folder
+from unlabeled.downstream.embed import Model, embed_folder
 from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
-from unlabeled.probe import LinearProbe
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.decode import decode
 
 CLASSES = 10
 

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from unlabeled.config import Evaluation
-from unlabeled.probe import Labels, few_label_accuracy, fit_linear_probe, knn_accuracy
+from unlabeled.evaluation.probe import Labels, few_label_accuracy, fit_linear_probe, knn_accuracy
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from statistics import median
 from ingestion import draw_photos
 
 from unlabeled.config import Augmentation, Ingestion
-from unlabeled.crops import cache_views
-from unlabeled.ingest import ingest
+from unlabeled.images.crops import cache_views
+from unlabeled.images.ingest import ingest
 
 
 def main() -> None:

@@ -28,11 +28,11 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageDraw
 
-from unlabeled.choices import LARGEST_CHOSEN_SIZE
 from unlabeled.config import Ingestion
-from unlabeled.decode import decode
-from unlabeled.ingest import ingest
-from unlabeled.progress import bar
+from unlabeled.images.choices import LARGEST_CHOSEN_SIZE
+from unlabeled.images.decode import decode
+from unlabeled.images.ingest import ingest
+from unlabeled.runtime.progress import bar
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 SCENES = 200

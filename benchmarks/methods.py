@@ -22,13 +22,13 @@ from throughput import RECIPE, Bare, Ours, finished, measure
 from torch import nn
 
 from unlabeled.config import Pretraining
-from unlabeled.crops import cache_views
 from unlabeled.encoders import Normalisation
+from unlabeled.images.crops import cache_views
+from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import IMAGE_METHODS, load_method
-from unlabeled.networks import build_encoder
-from unlabeled.train import choose_device, has_bf16
-from unlabeled.views import Views
+from unlabeled.nn.small_networks import build_encoder
+from unlabeled.training.loop import choose_device, has_bf16
 
 CONF = Path(__file__).resolve().parents[1] / "conf/cifar10"
 NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)

@@ -35,15 +35,15 @@ from torch import nn
 from benchmarks.recipes import blocks_of, prepared
 from benchmarks.results import scores, spread
 from benchmarks.throughput import LightlyBYOL
-from unlabeled.crops import open_views
 from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import UnlabeledError
-from unlabeled.networks import build_encoder
-from unlabeled.pretrain import pretrain_encoder
-from unlabeled.probe import Labels, measure
-from unlabeled.progress import be_quiet
-from unlabeled.train import choose_device, has_bf16
-from unlabeled.views import Views
+from unlabeled.evaluation.probe import Labels, measure
+from unlabeled.images.crops import open_views
+from unlabeled.images.pretrain import pretrain_encoder
+from unlabeled.images.views import Views
+from unlabeled.nn.small_networks import build_encoder
+from unlabeled.runtime.progress import be_quiet
+from unlabeled.training.loop import choose_device, has_bf16
 
 MOMENTUM, RATE, DECAY = 0.99, 0.06 / 128, 5e-4
 """lightly's; the rate is for one image of a batch."""

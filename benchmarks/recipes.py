@@ -30,13 +30,13 @@ from benchmarks.results import scores, spread
 from pipelines.parameters import MethodConfigLoader
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
-from unlabeled.crops import cache_views, open_views
 from unlabeled.errors import ConfigError, UnlabeledError
-from unlabeled.ingest import ingest
+from unlabeled.evaluation.probe import Labels, cross_entropy, measure
+from unlabeled.images.crops import cache_views, open_views
+from unlabeled.images.ingest import ingest
+from unlabeled.images.pretrain import check, pretrain_encoder
 from unlabeled.methods import IMAGE_METHODS
-from unlabeled.pretrain import check, pretrain_encoder
-from unlabeled.probe import Labels, cross_entropy, measure
-from unlabeled.progress import be_quiet
+from unlabeled.runtime.progress import be_quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BLOCKS = (Ingestion, Augmentation, Pretraining, Evaluation)

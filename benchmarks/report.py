@@ -15,9 +15,9 @@ import pandas as pd
 
 from unlabeled.config import Augmentation, Evaluation, Pretraining
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.evaluate import predict
-from unlabeled.probe import LinearProbe
-from unlabeled.report import ImageEvidence, build_report
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.evaluate import predict
+from unlabeled.images.report import ImageEvidence, build_report
 
 CLASSES = 10
 DIMS = 512

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from unlabeled import diagnosis, health
 from unlabeled.config import Pretraining
-from unlabeled.drift import LEVEL, summarise
 from unlabeled.errors import TrainingError
-from unlabeled.probe import Labels
-from unlabeled.significance import wilson_interval
-from unlabeled.train import stop_if_collapsed
-from unlabeled.verdict import Accuracy
+from unlabeled.evaluation import diagnosis, health
+from unlabeled.evaluation.drift import LEVEL, summarise
+from unlabeled.evaluation.probe import Labels
+from unlabeled.evaluation.significance import wilson_interval
+from unlabeled.evaluation.verdict import Accuracy
+from unlabeled.training.loop import stop_if_collapsed
 
 Generator = np.random.Generator
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}

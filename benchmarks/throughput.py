@@ -5,7 +5,7 @@
 All three train BYOL with the same encoder, heads, batch size and images (CIFAR-10 where `--path` has its Parquet files,
 else noise of the same shape), one after another in each round, and the medians over the rounds are reported.
 
-- ours: `unlabeled.train.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar, metrics,
+- ours: `unlabeled.training.loop.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar, metrics,
   checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside. Where an epoch
   takes a second, as on a GPU, the checkpoint at its end is much of it: `--epochs` makes a round of ours longer.
 - bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device, as many steps.
@@ -38,15 +38,15 @@ from PIL import Image
 from torch import nn
 
 from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.crops import cache_views
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.ingest import ingest
+from unlabeled.images.crops import cache_views
+from unlabeled.images.ingest import ingest
+from unlabeled.images.views import Views
 from unlabeled.method import Method
 from unlabeled.methods.byol import BYOL
-from unlabeled.networks import build_encoder
-from unlabeled.optimizers import build_optimizer
-from unlabeled.train import choose_device, has_bf16, pretrain
-from unlabeled.views import Views
+from unlabeled.nn.small_networks import build_encoder
+from unlabeled.training.loop import choose_device, has_bf16, pretrain
+from unlabeled.training.optimizers import build_optimizer
 
 HIDDEN, PROJECTION = 1024, 256  # lightly's
 RECIPE = Augmentation(views=8)  # with the crops, colours and solarization of lightly's transforms, as at 32 pixels

@@ -23,12 +23,12 @@ import yaml
 from PIL import Image
 
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
-from unlabeled.crops import cache_views
 from unlabeled.encoders import Normalisation
-from unlabeled.ingest import Ingested, ingest
-from unlabeled.pretrain import pretrain_encoder
-from unlabeled.probe import Labels, measure
-from unlabeled.views import Views
+from unlabeled.evaluation.probe import Labels, measure
+from unlabeled.images.crops import cache_views
+from unlabeled.images.ingest import Ingested, ingest
+from unlabeled.images.pretrain import pretrain_encoder
+from unlabeled.images.views import Views
 
 CONF = Path(__file__).resolve().parents[1] / "conf/base"
 WAYS = (4, 16, 64, "fresh")

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from unlabeled.config import Evaluation
-from unlabeled.probe import Labels, measure
+from unlabeled.evaluation.probe import Labels, measure
 
 
 def main() -> None:

@@ -34,17 +34,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
+from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
-from pipelines.killed import end_as_killed
 from pipelines.masking import stop_with_masked_traceback
-from pipelines.package import make_package
-from pipelines.registry import model_name
+from pipelines.registry.killed import end_as_killed
+from pipelines.registry.versions import model_name
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
-from unlabeled.legible import legible
-from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS
-from unlabeled.progress import be_quiet
+from unlabeled.runtime.legible import legible
+from unlabeled.runtime.masking import masked
+from unlabeled.runtime.progress import be_quiet
 
 QUIET = "UNLABELED_QUIET"
 """The environment variable that tells a process that it was started by a quiet one."""
@@ -153,7 +153,7 @@ def _of_a_model(command: Callable) -> Callable:
 @_of_a_model
 def champion(env: str | None, name: str | None) -> None:
     """The registered versions, and what tells the challenger from the champion."""
-    from pipelines import review
+    from pipelines.registry import review
 
     with _registry(env, name) as (project, client, name):
         found = review.versions(client, name)
@@ -181,7 +181,8 @@ def champion(env: str | None, name: str | None) -> None:
 @_of_a_model
 def compare(first: str, second: str, env: str | None, name: str | None) -> None:
     """What tells two versions apart: FIRST and SECOND are numbers or aliases."""
-    from pipelines import registry, review
+    from pipelines.registry import review
+    from pipelines.registry import versions as registry
 
     with _registry(env, name) as (project, client, name):
         old, new = (registry.find(client, name, which) for which in (first, second))
@@ -194,7 +195,7 @@ def compare(first: str, second: str, env: str | None, name: str | None) -> None:
 @_of_a_model
 def promote(version: str, reason: str, env: str | None, name: str | None) -> None:
     """Makes VERSION the champion by hand, past the gate."""
-    from pipelines import review
+    from pipelines.registry import review
 
     with _registry(env, name) as (_, client, name):
         review.promote(client, name, version, reason)
@@ -205,7 +206,7 @@ def promote(version: str, reason: str, env: str | None, name: str | None) -> Non
 @_of_a_model
 def rollback(env: str | None, name: str | None) -> None:
     """Gives the crown back to the champion before this one."""
-    from pipelines import review
+    from pipelines.registry import review
 
     with _registry(env, name) as (_, client, name):
         old, new = review.roll_back(client, name)
@@ -229,7 +230,7 @@ def reproduce(
     name: str | None,
 ) -> None:
     """Makes a registered version again, and says whether it is the same, or close; exits with 1 where it is neither."""
-    from pipelines.reproduce import TOLERANCE, reproduce
+    from pipelines.commands.reproduce import TOLERANCE, reproduce
 
     with _registry(env, name) as (project, _, name):
         verdict = reproduce(project, name, version, keep, fresh_environment, yes)
@@ -255,7 +256,7 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
     Exits with 0 where the new version is the champion, with 10 where the champion stays or there is none yet, with 11
     where there was nothing new, and with 1 where something failed.
     """
-    from pipelines.retrain import REPORT, retrain
+    from pipelines.commands.retrain import REPORT, retrain
 
     with _registry(env, "") as (project, client, _):
         result = retrain(project, client, method, push=not no_push, env=env)

@@ -25,20 +25,20 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
-from pipelines.agreement import stop_if_damaged
-from pipelines.compare import PARENT_RUN
-from pipelines.git import git_state
-from pipelines.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
+from pipelines.clients.git import git_state
+from pipelines.clients.store import anchored_uri, stop_if_out_of_reach
+from pipelines.commands.compare import PARENT_RUN
+from pipelines.images.pretraining import CHECKPOINT
 from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
-from pipelines.planning import method_to_train, say_plan
-from pipelines.pretraining import CHECKPOINT
-from pipelines.provenance import Provenance, provenance
-from pipelines.store import anchored_uri, stop_if_out_of_reach
+from pipelines.registry.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
+from pipelines.registry.provenance import Provenance, provenance
+from pipelines.stages.freshness import stop_if_damaged
+from pipelines.stages.planning import method_to_train, say_plan
 from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
-from unlabeled.legible import legible
-from unlabeled.masking import masked
 from unlabeled.methods import IMAGE_METHODS, METHODS
+from unlabeled.runtime.legible import legible
+from unlabeled.runtime.masking import masked
 
 logger = logging.getLogger(__name__)
 logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
@@ -52,7 +52,7 @@ ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
 """Outputs that are small, and that people open from a run's page."""
 
 HALF_WRITTEN = re.compile(r"\.tmp\w{6}|.+\.\d+\.partial(\.\w+)?")
-"""Names of files that are not renamed yet: safetensors', and our own (`unlabeled.arrays`)."""
+"""Names of files that are not renamed yet: safetensors', and our own (`unlabeled.storage.arrays`)."""
 RECORDED = {"pretraining", "registration"}
 """The stages whose runs anybody may want to make again."""
 

@@ -5,7 +5,7 @@ import sys
 import traceback
 from typing import Any
 
-from unlabeled.masking import masked
+from unlabeled.runtime.masking import masked
 
 
 def mask_logs() -> None:

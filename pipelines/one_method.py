@@ -16,8 +16,8 @@ from kedro.utils import is_kedro_project
 
 from pipelines.arguments import write_params
 from pipelines.cli import QUIET, sentence
-from unlabeled.masking import masked
-from unlabeled.progress import be_quiet
+from unlabeled.runtime.masking import masked
+from unlabeled.runtime.progress import be_quiet
 
 
 def main() -> None:

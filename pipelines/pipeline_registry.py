@@ -4,20 +4,8 @@ from types import ModuleType
 
 from kedro.pipeline import Pipeline
 
-from pipelines import (
-    augmentation,
-    compare,
-    embed,
-    evaluation,
-    export,
-    finetune,
-    ingestion,
-    leaderboard,
-    pretraining,
-    registration,
-    reporting,
-    search,
-)
+from pipelines.commands import compare, embed, export, finetune, leaderboard, search
+from pipelines.images import augmentation, evaluation, ingestion, pretraining, registration, reporting
 from pipelines.pairs import augmentation as pairs_augmentation
 from pipelines.pairs import evaluation as pairs_evaluation
 from pipelines.pairs import ingestion as pairs_ingestion

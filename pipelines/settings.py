@@ -10,7 +10,7 @@ from kedro.utils import find_kedro_project
 
 from pipelines.hooks import ProjectHook
 from pipelines.parameters import MethodConfigLoader
-from unlabeled.legible import make_legible
+from unlabeled.runtime.legible import make_legible
 
 HOOKS = (ProjectHook(),)
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")  # with an underscore; ours extends kedro-mlflow's

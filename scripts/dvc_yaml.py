@@ -23,7 +23,7 @@ SHARED = ("ingestion", "augmentation")
 """Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
 LOADS_A_METHOD = {
-    "pipelines.pretraining",
+    "pipelines.images.pretraining",
     "pipelines.text.pretraining",
     "pipelines.text.evaluation",
     "pipelines.pairs.pretraining",
@@ -36,7 +36,7 @@ ENCODERS = {
     **dict.fromkeys(VIDEO_METHODS, ["unlabeled.pairs.towers", "unlabeled.video.encoders"]),
 }
 """Modules that `unlabeled.encoders` finds by the name of a kind."""
-TEMPLATES = {"unlabeled.page": ["src/unlabeled/templates/page.html.j2"]}
+TEMPLATES = {"unlabeled.reports.page": ["src/unlabeled/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
@@ -106,7 +106,7 @@ def _files(catalog: Any, name: str) -> list[str]:
 
 def _code(module: str, method: str, imports: Any) -> list[str]:
     """The files that a module is made of, imported directly or not, without the methods that are not the one."""
-    modules = [module, "pipelines.datasets"]  # which the catalog names, and no import
+    modules = [module, "pipelines.datasets.files"]  # which the catalog names, and no import
     if module in LOADS_A_METHOD:
         modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
     used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}

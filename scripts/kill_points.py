@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 from rich.progress import track
 
-from pipelines.reproduce import UNSTEADY
-from pipelines.retrain import RESULT
+from pipelines.commands.reproduce import UNSTEADY
+from pipelines.commands.retrain import RESULT
 from tests.pipelines.conftest import QUICK, Project, empty_database, new_project
 
 STAGES = {

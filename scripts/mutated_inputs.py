@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from unlabeled.decode import FORMATS, UndecodableError, decode, header, pixel_limit, values
 from unlabeled.errors import UnlabeledError
+from unlabeled.images.decode import FORMATS, UndecodableError, decode, header, pixel_limit, values
 
 SECONDS, MEMORY = 10, 2**30
 """The most that an input may take."""
@@ -185,7 +185,7 @@ def _parquets() -> dict[str, bytes]:
 
 def _read_parquet(folder: Path, file: str) -> None:
     from unlabeled.config import Ingestion
-    from unlabeled.sources import open_source
+    from unlabeled.images.sources import open_source
 
     source = open_source(Ingestion(source="parquet", path=str(folder / file), label="label"))
     list(source.sample(4))
@@ -205,7 +205,7 @@ def _tables() -> dict[str, bytes]:
 
 def _read_folder(folder: Path, file: str) -> str | None:
     from unlabeled.config import Ingestion
-    from unlabeled.sources import open_source
+    from unlabeled.images.sources import open_source
 
     source = open_source(Ingestion(source="image_folder", path=str(folder)))
     return next((item.reason for item in source.items if item.reason), None)
@@ -294,7 +294,7 @@ def _read_encoder(folder: Path, file: str) -> None:
 def _checkpoints() -> dict[str, bytes]:
     import torch
 
-    from unlabeled import checkpoint
+    from unlabeled.storage import checkpoint
 
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "a.safetensors")
@@ -303,15 +303,15 @@ def _checkpoints() -> dict[str, bytes]:
 
 
 def _read_checkpoint(folder: Path, file: str) -> None:
-    from unlabeled import checkpoint
+    from unlabeled.storage import checkpoint
 
     checkpoint.load(folder / file)
 
 
 @cache
 def _onnx() -> dict[str, bytes]:
-    from unlabeled.embed import Model
-    from unlabeled.export import write_onnx
+    from unlabeled.downstream.embed import Model
+    from unlabeled.downstream.export import write_onnx
 
     with tempfile.TemporaryDirectory() as place:
         write_onnx(Model("a", "1", _encoder()), Path(place, "a.onnx"))
@@ -319,8 +319,8 @@ def _onnx() -> dict[str, bytes]:
 
 
 def _read_onnx(folder: Path, file: str) -> None:
-    from unlabeled.embed import Model
-    from unlabeled.export import largest_difference
+    from unlabeled.downstream.embed import Model
+    from unlabeled.downstream.export import largest_difference
 
     largest_difference(Model("a", "1", _encoder()), np.zeros((1, 3, 8, 8), np.uint8), folder / file)
 
@@ -335,8 +335,8 @@ def _requests() -> dict[str, bytes]:
 
 
 def _answer(folder: Path, file: str) -> None:
-    from pipelines.model import EncoderModel
-    from unlabeled.served import Served
+    from pipelines.images.model import EncoderModel
+    from unlabeled.downstream.serve import Served
 
     content, model = (folder / file).read_bytes(), EncoderModel()
     model.served = Served(_encoder(), None, [])

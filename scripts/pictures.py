@@ -10,11 +10,11 @@ import yaml
 from matplotlib import pyplot as plt
 from sklearn.manifold import TSNE
 
-from unlabeled.arrays import open_array, replace_file
 from unlabeled.config import Augmentation
-from unlabeled.crops import open_views
 from unlabeled.encoders import load_encoder
-from unlabeled.views import Views
+from unlabeled.images.crops import open_views
+from unlabeled.images.views import Views
+from unlabeled.storage.arrays import open_array, replace_file
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA, DOCS = PROJECT / "data", PROJECT / "docs"

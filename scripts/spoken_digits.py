@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unlabeled.decode import UndecodableError
 from unlabeled.errors import DataError
-from unlabeled.progress import bar
-from unlabeled.sources import digits
-from unlabeled.threads import in_order
+from unlabeled.images.decode import UndecodableError
+from unlabeled.images.sources import digits
+from unlabeled.runtime.progress import bar
+from unlabeled.runtime.threads import in_order
 from unlabeled.video.clips import read_sound, write_clip
 from unlabeled.video.moving_digits import FPS, RATE, moving, write_metadata
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import with_checksums
-from pipelines.augmentation import cache_views
-from pipelines.stage import stage
+from pipelines.images.augmentation import cache_views
+from pipelines.stages.freshness import with_checksums
+from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairAugmentation
 
 logger = logging.getLogger(__name__)

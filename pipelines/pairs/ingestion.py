@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from pipelines.stage import stage
+from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairsIngestion
 
 

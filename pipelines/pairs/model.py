@@ -1,6 +1,6 @@
 """The registered model of captioned images: images, texts or both in; their places in one space out.
 
-MLflow stores this file itself, as it does `pipelines/model.py`.
+MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
 
 from pathlib import Path
@@ -21,15 +21,15 @@ class PairEncoderModel(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        from unlabeled.served import load_served
+        from unlabeled.downstream.serve import load_served
 
         self.served = load_served(Path(context.artifacts["model"]))
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> dict[str, np.ndarray]:
+        from unlabeled.downstream.serve import MAX_CHARACTERS, MAX_SIZE, check_request
         from unlabeled.errors import DataError
-        from unlabeled.served import MAX_CHARACTERS, MAX_SIZE, check_request
 
         given = {name: model_input[name] for name in ("image", "text") if name in model_input}
         given = {name: column for name, column in given.items() if column.notna().any()}
@@ -56,8 +56,8 @@ class PairEncoderModel(PythonModel):
         return answer
 
     def _decode(self, files: pd.Series) -> np.ndarray:
-        from unlabeled.decode import decode_alone
-        from unlabeled.served import DECODING
+        from unlabeled.downstream.serve import DECODING
+        from unlabeled.images.decode import decode_alone
 
         encoder, decoded = self.served.encoder.first, []
         pixel_range = encoder.normalisation.pixel_range

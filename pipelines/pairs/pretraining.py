@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import stop_if_stale
-from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
-from pipelines.stage import stage
+from pipelines.images.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.freshness import stop_if_stale
+from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
-from unlabeled.reuse import order_of
+from unlabeled.storage.reuse import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
@@ -36,9 +36,9 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from tokenizers import Tokenizer
 
+        from unlabeled.images.pretrain import fingerprint
         from unlabeled.pairs.captions import Captions
         from unlabeled.pairs.pretrain import pretrain_encoder  # imports torch
-        from unlabeled.pretrain import fingerprint
 
         made_of = summary["data_digest"], order_of(manifest)
         if not recipe.captions_of(*made_of).items() <= views_of.items():

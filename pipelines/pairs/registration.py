@@ -10,15 +10,15 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from PIL import Image
 
-from pipelines import registration as of_images
-from pipelines.card import Kind
+from pipelines.images import registration as of_images
+from pipelines.images.registration import EXAMPLES, GIVEN, enter, log_files
 from pipelines.pairs import model
-from pipelines.provenance import Provenance
-from pipelines.registration import EXAMPLES, GIVEN, enter, log_files
-from pipelines.stage import stage
+from pipelines.registry.card import Kind
+from pipelines.registry.provenance import Provenance
+from pipelines.stages.stage import stage
 from unlabeled.config import Registration
-from unlabeled.counts import counted
 from unlabeled.pairs.config import PairEvaluation, PairPretraining
+from unlabeled.runtime.counts import counted
 
 REQUIREMENTS = (*of_images.REQUIREMENTS, "tokenizers")
 INPUTS = Schema([ColSpec(DataType.binary, "image", required=False), ColSpec(DataType.string, "text", required=False)])

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import stop_if_of_others
-from pipelines.reporting import GIVEN, provenance_of, standing_of, tell
-from pipelines.stage import stage
+from pipelines.images.reporting import GIVEN, provenance_of, standing_of, tell
+from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.stage import stage
 from unlabeled.config import Registration
 from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretraining, PairsIngestion
 
@@ -36,8 +36,8 @@ def report(
     evaluation: PairEvaluation,
     registration: Registration,
 ) -> str:
+    from unlabeled.images.report import ImageEvidence, build_report
     from unlabeled.pairs.report import retrieval  # imports torch and matplotlib
-    from unlabeled.report import ImageEvidence, build_report
 
     stop_if_of_others(metrics, summary, evaluation, run)
     evidence = ImageEvidence(

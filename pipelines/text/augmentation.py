@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import with_checksums
-from pipelines.stage import stage
+from pipelines.stages.freshness import with_checksums
+from pipelines.stages.stage import stage
 from unlabeled.text.config import Packing
 
 logger = logging.getLogger(__name__)

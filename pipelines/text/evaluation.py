@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import stop_if_trained_on_others
-from pipelines.evaluation import completed
-from pipelines.stage import stage
+from pipelines.images.evaluation import completed
+from pipelines.stages.freshness import stop_if_trained_on_others
+from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
 
 

@@ -1,6 +1,6 @@
 """The registered model of text: strings in, embeddings and, where there was a probe, class probabilities out.
 
-MLflow stores this file itself, as it does `pipelines/model.py`.
+MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
 
 from pathlib import Path
@@ -16,13 +16,13 @@ class TextEncoderModel(PythonModel):
     """`predict` takes strings, a list or one column, and gives float32 `embedding` (N, D) and `probability`."""
 
     def load_context(self, context: Any) -> None:
-        from unlabeled.served import load_served
+        from unlabeled.downstream.serve import load_served
 
         self.served = load_served(Path(context.artifacts["model"]))
 
     def predict(self, context, model_input, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+        from unlabeled.downstream.serve import MAX_CHARACTERS, check_request
         from unlabeled.errors import DataError
-        from unlabeled.served import MAX_CHARACTERS, check_request
 
         texts = np.asarray(model_input).ravel().tolist()
         try:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
-from pipelines.stage import stage
+from pipelines.images.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.text.config import Packing, TextPretraining
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import with_checksums
-from pipelines.stage import stage
-from unlabeled.reuse import order_of
+from pipelines.stages.freshness import with_checksums
+from pipelines.stages.stage import stage
+from unlabeled.storage.reuse import order_of
 from unlabeled.video.config import Spectrograms
 
 logger = logging.getLogger(__name__)

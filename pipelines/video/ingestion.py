@@ -5,8 +5,8 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from pipelines.agreement import with_checksums
-from pipelines.stage import stage
+from pipelines.stages.freshness import with_checksums
+from pipelines.stages.stage import stage
 from unlabeled.video.config import VideoIngestion
 
 

@@ -1,6 +1,6 @@
 """The registered model of clips: films in; their frames' and sounds' places in one space out.
 
-MLflow stores this file itself, as it does `pipelines/model.py`.
+MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ class VideoEncoderModel(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        from unlabeled.served import load_served
+        from unlabeled.downstream.serve import load_served
 
         self.served = load_served(Path(context.artifacts["model"]))
 
@@ -38,8 +38,8 @@ class VideoEncoderModel(PythonModel):
         return answer
 
     def _read(self, films: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        from unlabeled.downstream.serve import DECODING, check_request
         from unlabeled.errors import DataError
-        from unlabeled.served import DECODING, check_request
         from unlabeled.video.clips import read_clip
         from unlabeled.video.encoders import reading_for
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.pretraining import CHECKPOINT, GIVEN, tracked
-from pipelines.stage import stage
+from pipelines.images.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
-from unlabeled.reuse import order_of
+from unlabeled.storage.reuse import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
 
@@ -30,7 +30,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         recipe: Spectrograms,
         folder: Path,
     ) -> dict[str, Any]:
-        from unlabeled.pretrain import fingerprint
+        from unlabeled.images.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
         if not recipe.spectrograms_of(summary["data_digest"], order_of(manifest)).items() <= spectrograms_of.items():

@@ -10,14 +10,14 @@ from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from pipelines import registration as of_images
-from pipelines.card import Kind
-from pipelines.provenance import Provenance
-from pipelines.registration import GIVEN, enter, log_files
-from pipelines.stage import stage
+from pipelines.images import registration as of_images
+from pipelines.images.registration import GIVEN, enter, log_files
+from pipelines.registry.card import Kind
+from pipelines.registry.provenance import Provenance
+from pipelines.stages.stage import stage
 from pipelines.video import model
 from unlabeled.config import Evaluation, Registration
-from unlabeled.counts import counted
+from unlabeled.runtime.counts import counted
 from unlabeled.video.config import VideoPretraining
 
 REQUIREMENTS = (*of_images.REQUIREMENTS, "av")

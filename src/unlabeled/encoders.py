@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from unlabeled.arrays import replace_file
-from unlabeled.augment import normalise
-from unlabeled.counts import counted
-from unlabeled.decode import decode
 from unlabeled.errors import DataError
-from unlabeled.intact import DIGEST, digest_of_weights
-from unlabeled.networks import build_encoder, rebuild, spec_of
-from unlabeled.walk import read_file
+from unlabeled.images.augment import normalise
+from unlabeled.images.decode import decode
+from unlabeled.ingestion.walk import read_file
+from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
+from unlabeled.runtime.counts import counted
+from unlabeled.storage.arrays import replace_file
+from unlabeled.storage.intact import DIGEST, digest_of_weights
 
 LARGEST_SIZE, MOST_CHANNELS = 4096, 1024
 """Pixels a side, and channels, of the images of an encoder that is read from a file."""

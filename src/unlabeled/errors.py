@@ -1,6 +1,6 @@
 """What can go wrong through no fault of the code: each message is one sentence that says what to change."""
 
-from unlabeled.masking import masked
+from unlabeled.runtime.masking import masked
 
 
 class UnlabeledError(Exception):

@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pipelines.cli import cli
-from pipelines.store import database_uri
+from pipelines.clients.store import database_uri
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own classes, on import

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.agreement import BONDS, stop_if_damaged, with_checksums
-from pipelines.datasets import ArrayDataset, CropsDataset, EncoderDataset
+from pipelines.datasets.files import ArrayDataset, CropsDataset, EncoderDataset
+from pipelines.stages.freshness import BONDS, stop_if_damaged, with_checksums
 from unlabeled.errors import DataError
 
 ENCODER, IMAGES = "data/06_models/byol/encoder.safetensors", "data/02_intermediate/images.npy"

@@ -4,7 +4,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from pipelines.card import Kind, model_card
+from pipelines.registry.card import Kind, model_card
 
 HOSTILE = "a\"b' |`x`| <img src=x onerror=alert(1)> [c](https://evil.example) \x1b[2J\u202e\n\n# forged\n\n```\n**d**"
 METRICS = {"linear_probe_accuracy": None, "embedding_std": 0.5, "rankme": 9.0}

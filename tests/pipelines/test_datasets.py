@@ -11,7 +11,7 @@ from kedro_viz.models.flowchart.nodes import GraphNode
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipelines.datasets import (
+from pipelines.datasets.files import (
     ArrayDataset,
     CsvDataset,
     FigureDataset,
@@ -22,8 +22,8 @@ from pipelines.datasets import (
     ProbeDataset,
     TextDataset,
 )
-from unlabeled.arrays import open_array
-from unlabeled.probe import LinearProbe
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.storage.arrays import open_array
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
 KINDS = {JsonDataset: {"a": [1, None]}, ParquetDataset: FRAME, CsvDataset: FRAME, TextDataset: "±\n\u00a0π"}

@@ -39,7 +39,7 @@ def test_dvc_yaml_is_what_the_registry_and_the_catalog_say(request):
 @pytest.mark.parametrize(
     "method, files",
     [
-        ("gpt", {"src/unlabeled/text/encoder.py", "src/unlabeled/text/network.py"}),
+        ("gpt", {"src/unlabeled/text/encoder.py", "src/unlabeled/nn/transformer.py"}),
         ("clip", {"src/unlabeled/pairs/towers.py", "src/unlabeled/text/encoder.py"}),
         ("video_audio", {"src/unlabeled/pairs/towers.py", "src/unlabeled/video/encoders.py"}),
     ],

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from pipelines.dvc import dvc
+from pipelines.clients.dvc import dvc
 
 
 def test_dvc_keeps_what_it_knows_of_files_where_nobody_else_writes(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.git import (
+from pipelines.clients.git import (
     COMMIT,
     DIRTY,
     LACKS,
@@ -62,7 +62,7 @@ NO_CODE = ["notes.txt", "README.md", "docs/a.md", "tests/test_a.py", "data/a.csv
 CODE = [
     "src/unlabeled/text/tokens.py",
     "src/unlabeled/templates/page.html.j2",
-    "pipelines/git.py",
+    "pipelines/clients/git.py",
     "scripts/dvc_yaml.py",
     "dvc.yaml",
     "Makefile",
@@ -185,7 +185,7 @@ def test_a_copy_of_code_is_of_code_alone(tmp_path):
 
 
 def test_changes_that_are_too_many_to_keep_are_refused(repository, monkeypatch):
-    monkeypatch.setattr("pipelines.git.LARGEST_DIFF", 3)
+    monkeypatch.setattr("pipelines.clients.git.LARGEST_DIFF", 3)
     write(repository / "src/code.py", "changed\n")
     with pytest.raises(UnlabeledError, match="they are of more than 3 bytes"):
         changes(repository)

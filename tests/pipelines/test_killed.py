@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from pipelines import hooks
-from pipelines.killed import mark_killed_runs
+from pipelines.registry.killed import mark_killed_runs
 from tests.pipelines.test_faults import wait_for
 
 NAME = "swept"

@@ -4,8 +4,8 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from pipelines.markdown import code, escaped
-from unlabeled.legible import legible
+from pipelines.registry.markdown import code, escaped
+from unlabeled.runtime.legible import legible
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -5,8 +5,8 @@ import logging
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipelines.commands.retrain import retrain
 from pipelines.masking import masked_traceback, stop_with_masked_traceback
-from pipelines.retrain import retrain
 
 ADDRESS = "postgresql://mlflow:hunter2@127.0.0.1:9/mlflow"
 SHOWN = "postgresql://mlflow:***@127.0.0.1:9/mlflow"
@@ -41,7 +41,7 @@ def test_a_retraining_leaves_no_password_wherever_it_reports(tmp_path, monkeypat
 
     (tmp_path / "data/08_reporting").mkdir(parents=True)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    monkeypatch.setattr("pipelines.retrain._touched", fail)
+    monkeypatch.setattr("pipelines.commands.retrain._touched", fail)
     with pytest.raises(MlflowException):
         retrain(tmp_path, None, "byol")
     left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

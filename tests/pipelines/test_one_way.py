@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
-from unlabeled.decode import decode
 from unlabeled.encoders import load_encoder
+from unlabeled.images.decode import decode
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

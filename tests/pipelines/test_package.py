@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.package import make_package
+from pipelines.commands.package import make_package
 from unlabeled.errors import UnlabeledError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "dist").mkdir()
-    monkeypatch.setattr("pipelines.package.kedro_package.callback.__wrapped__", lambda metadata: None)
+    monkeypatch.setattr("pipelines.commands.package.kedro_package.callback.__wrapped__", lambda metadata: None)
     return SimpleNamespace(project_path=tmp_path, package_name="pipelines")
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from unlabeled import plan
+from unlabeled.training import plan
 
 ODD = "feature%2Fbyol? é #1 'q'"
 """A branch's name as Jenkins makes a folder of it, and all else that means something in a URI or to a shell."""

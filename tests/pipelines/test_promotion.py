@@ -12,12 +12,12 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from pipelines import registry
-from pipelines.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
-from pipelines.provenance import MANIFEST
+from pipelines.registry import versions as registry
+from pipelines.registry.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
+from pipelines.registry.provenance import MANIFEST
 from unlabeled.config import Evaluation, Registration
-from unlabeled.significance import chance_of_gain, fewest_wins, level_left
-from unlabeled.verdict import Worth
+from unlabeled.evaluation.significance import chance_of_gain, fewest_wins, level_left
+from unlabeled.evaluation.verdict import Worth
 
 NAME = "unlabeled-digits"
 PROTOCOL = Evaluation(draws=2, shots=(1, 5), fractions=(0.1,), regularisation=(0.01, 0.1))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import registry
-from pipelines.datasets import ProbeDataset
-from pipelines.git import COMMIT, DIRTY
-from pipelines.provenance import ANSWERS, DATA, DIFF, MANIFEST, METRICS, PARAMETERS
+from pipelines.clients.git import COMMIT, DIRTY
+from pipelines.datasets.files import ProbeDataset
+from pipelines.registry import versions as registry
+from pipelines.registry.provenance import ANSWERS, DATA, DIFF, MANIFEST, METRICS, PARAMETERS
 
 NAME = "unlabeled-digits"
 

@@ -16,10 +16,10 @@ import pytest
 from dvc.config import Config
 from safetensors.numpy import save_file
 
-from pipelines import registry
-from pipelines.git import COMMIT, DIRTY
-from pipelines.provenance import DATA, DIFF, MANIFEST, METRICS, PARAMETERS
-from pipelines.reproduce import judge, libraries_that_differ, weights_that_differ
+from pipelines.clients.git import COMMIT, DIRTY
+from pipelines.commands.reproduce import judge, libraries_that_differ, weights_that_differ
+from pipelines.registry import versions as registry
+from pipelines.registry.provenance import DATA, DIFF, MANIFEST, METRICS, PARAMETERS
 
 NAME = "unlabeled-image_folder"
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.provenance import tracked_data
-from pipelines.retrain import _fetch, _note, _take_in, _touched
-from unlabeled.crops import open_views
+from pipelines.commands.retrain import _fetch, _note, _take_in, _touched
+from pipelines.registry.provenance import tracked_data
 from unlabeled.errors import UnlabeledError
+from unlabeled.images.crops import open_views
 
 NAME = "unlabeled-image_folder"
 PROMOTED, KEPT, NOTHING_NEW = 0, 10, 11

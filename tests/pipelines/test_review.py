@@ -7,8 +7,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipelines import review
-from unlabeled.significance import wilson_interval
+from pipelines.registry import review
+from unlabeled.evaluation.significance import wilson_interval
 
 NAME = "unlabeled-digits"
 

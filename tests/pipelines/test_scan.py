@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.scan import (
+from pipelines.registry.scan import (
     CONFIGURATION,
     Line,
     find_secrets,

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from pipelines.datasets import JsonDataset, ParquetDataset, read_json
+from pipelines.datasets.files import JsonDataset, ParquetDataset, read_json
 from pipelines.shapes import COLUMNS, KEYS, check_shape
 from unlabeled.errors import DataError
 

@@ -1,6 +1,6 @@
 """The pipeline of one node."""
 
-from pipelines.stage import stage
+from pipelines.stages.stage import stage
 
 
 def both(first, second, config, where):

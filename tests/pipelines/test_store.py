@@ -4,7 +4,7 @@ import time
 import mlflow
 import pytest
 
-from pipelines.store import anchored_uri, database_uri, stop_if_out_of_reach
+from pipelines.clients.store import anchored_uri, database_uri, stop_if_out_of_reach
 from unlabeled.errors import UnlabeledError
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import tracking
+from pipelines.clients import tracking
 
 
 @pytest.fixture

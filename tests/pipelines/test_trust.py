@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import signature
-from pipelines.git import COMMIT, DIRTY, git
-from pipelines.provenance import CODE, code_of
-from pipelines.reproduce import _apply
-from pipelines.signature import SIGNED, is_mine
-from pipelines.trust import check_patch, stop_unless_trusted
+from pipelines.clients.git import COMMIT, DIRTY, git
+from pipelines.commands.reproduce import _apply
+from pipelines.registry import signature
+from pipelines.registry.provenance import CODE, code_of
+from pipelines.registry.signature import SIGNED, is_mine
+from pipelines.registry.trust import check_patch, stop_unless_trusted
 from unlabeled.errors import UnlabeledError
 
 AUTHOR = ("-c", "user.name=Mallory\x1b[2J", "-c", "user.email=m@localhost", "-c", "commit.gpgsign=false")

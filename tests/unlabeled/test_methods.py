@@ -9,10 +9,10 @@ import torch
 import unlabeled.methods
 from unlabeled.config import Pretraining
 from unlabeled.errors import ConfigError
+from unlabeled.images.pretrain import check
 from unlabeled.method import ClosedForm, Method
 from unlabeled.methods import IMAGE_METHODS, METHODS, load_method
-from unlabeled.networks import build_encoder
-from unlabeled.pretrain import check
+from unlabeled.nn.small_networks import build_encoder
 
 ENCODERS = {"mae": "small_vit", "pca": "linear", "kmeans": "patches"}
 

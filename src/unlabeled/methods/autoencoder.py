@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.constants import check_range
-from unlabeled.heads import Decoder
 from unlabeled.method import Method
+from unlabeled.nn.heads import Decoder
+from unlabeled.training.constants import check_range
 
 
 class Autoencoder(Method):

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.constants import check_range, check_share
-from unlabeled.precision import full_precision
+from unlabeled.nn.precision import full_precision
+from unlabeled.nn.transformer import Transformer
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.language import assess_masked_tokens
 from unlabeled.text.method import TextMethod
-from unlabeled.text.network import Transformer
 from unlabeled.text.tokens import MASK as MASK_TOKEN
 from unlabeled.text.tokens import SPECIAL, pair_of
+from unlabeled.training.constants import check_range, check_share
 
 MASK = SPECIAL.index(MASK_TOKEN)
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.constants import check_range
-from unlabeled.heads import mlp
 from unlabeled.method import Method
-from unlabeled.teacher import cosine_momentum, follow
+from unlabeled.nn.ema import cosine_momentum, follow
+from unlabeled.nn.heads import mlp
+from unlabeled.training.constants import check_range
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.constants import check_positive
 from unlabeled.method import Method
+from unlabeled.nn.precision import full_precision
 from unlabeled.pairs.captions import Group, features_of
 from unlabeled.pairs.towers import Towers, cosines
-from unlabeled.precision import full_precision
+from unlabeled.training.constants import check_positive
 
 MOST = 100.0
 """The largest scale."""

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.constants import check_range
 from unlabeled.method import Method
-from unlabeled.precision import full_precision
+from unlabeled.nn.precision import full_precision
+from unlabeled.training.constants import check_range
 
 STEP = 10
 """Side of a bin, in units of a and b."""

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.augment import resample
 from unlabeled.config import Count
-from unlabeled.constants import check_positive, check_range
+from unlabeled.images.augment import resample
 from unlabeled.method import Method
-from unlabeled.precision import full_precision
-from unlabeled.teacher import cosine_momentum, follow
+from unlabeled.nn.ema import cosine_momentum, follow
+from unlabeled.nn.precision import full_precision
+from unlabeled.training.constants import check_positive, check_range
 
 SMALLEST = 8
 """Pixels a side of a small view, at least."""

@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.constants import check_range
-from unlabeled.precision import full_precision
+from unlabeled.nn.precision import full_precision
+from unlabeled.nn.transformer import Transformer
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.language import assess_next_tokens
 from unlabeled.text.method import TextMethod
-from unlabeled.text.network import Transformer
+from unlabeled.training.constants import check_range
 
 
 @full_precision

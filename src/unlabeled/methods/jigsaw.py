@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.augment import resample
 from unlabeled.config import Count
-from unlabeled.constants import check_range
+from unlabeled.images.augment import resample
 from unlabeled.method import Method
+from unlabeled.training.constants import check_range
 
 SMALLEST_CELL = 4
 """Pixels a side of a cell, at least: less holds nothing to tell it by."""

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from unlabeled.constants import check_positive
 from unlabeled.method import ClosedForm
-from unlabeled.networks import PatchNetwork
+from unlabeled.nn.small_networks import PatchNetwork
+from unlabeled.training.constants import check_positive
 
 PATCHES = 100_000
 """To learn from, at most: or one of each batch."""

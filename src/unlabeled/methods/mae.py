@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.constants import check_share
 from unlabeled.method import Method
-from unlabeled.torchvision_networks import transformer_block
+from unlabeled.nn.torchvision_networks import transformer_block
+from unlabeled.training.constants import check_share
 
 
 def patchify(images: Tensor, size: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.method import ClosedForm
-from unlabeled.networks import LinearNetwork, random_rotation
+from unlabeled.nn.small_networks import LinearNetwork, random_rotation
 
 
 class PCA(ClosedForm):

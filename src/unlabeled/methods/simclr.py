@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.constants import check_positive
-from unlabeled.heads import mlp
 from unlabeled.method import Method
-from unlabeled.precision import full_precision
+from unlabeled.nn.heads import mlp
+from unlabeled.nn.precision import full_precision
+from unlabeled.training.constants import check_positive
 
 
 @full_precision

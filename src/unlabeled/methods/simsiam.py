@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.heads import deep_mlp, mlp
 from unlabeled.method import Method
+from unlabeled.nn.heads import deep_mlp, mlp
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ L = −log p_y(x), the cross entropy of one augmented view.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.constants import check_range
 from unlabeled.method import Method
+from unlabeled.training.constants import check_range
 
 
 class Supervised(Method):

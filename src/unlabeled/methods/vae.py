@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.config import Count
-from unlabeled.constants import check_range
-from unlabeled.heads import Decoder
 from unlabeled.method import Method
+from unlabeled.nn.heads import Decoder
+from unlabeled.training.constants import check_range
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.config import Count
-from unlabeled.constants import check_range
-from unlabeled.heads import deep_mlp
 from unlabeled.method import Method
-from unlabeled.precision import full_precision
+from unlabeled.nn.heads import deep_mlp
+from unlabeled.nn.precision import full_precision
+from unlabeled.training.constants import check_range
 
 
 @full_precision

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.constants import check_positive
 from unlabeled.method import Method
+from unlabeled.nn.precision import full_precision
 from unlabeled.pairs.towers import Towers, cosines
-from unlabeled.precision import full_precision
+from unlabeled.training.constants import check_positive
 
 
 @full_precision

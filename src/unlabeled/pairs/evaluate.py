@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from unlabeled.evaluate import baselines_of, measure_all, pixels_of
+from unlabeled.evaluation.probe import Labels, LinearProbe
+from unlabeled.evaluation.retrieval import Similarity, chance, recall
+from unlabeled.images.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.config import PairEvaluation
-from unlabeled.pairs.retrieval import Similarity, chance, recall
 from unlabeled.pairs.towers import PairEncoder
-from unlabeled.probe import Labels, LinearProbe
 
 SHOWN, FOUND = 7, 6
 """Test pairs whose answers are kept to look at, and answers of each."""

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from unlabeled import ingest as images
-from unlabeled.counts import counted
+from unlabeled.images import ingest as images
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.pairs.sources import open_pairs
+from unlabeled.runtime.counts import counted
 from unlabeled.text.tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)

@@ -9,16 +9,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled import health
-from unlabeled.arrays import Rows, spread
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.method import Method
-from unlabeled.methods import load_method
-from unlabeled.pairs.captions import Captions, Group, cutting, grouped
-from unlabeled.pairs.config import PairAugmentation, PairPretraining
-from unlabeled.pairs.retrieval import recall
-from unlabeled.pairs.towers import PairEncoder, Towers
-from unlabeled.pretrain import (
+from unlabeled.evaluation import health
+from unlabeled.evaluation.retrieval import recall
+from unlabeled.images.pretrain import (
     DIVISIBLE,
     WATCHED,
     as_config_error,
@@ -29,10 +23,16 @@ from unlabeled.pretrain import (
     rows_to_train_on,
     tentatively,
 )
+from unlabeled.images.views import Order, Views
+from unlabeled.method import Method
+from unlabeled.methods import load_method
+from unlabeled.nn.transformer import Transformer
+from unlabeled.pairs.captions import Captions, Group, cutting, grouped
+from unlabeled.pairs.config import PairAugmentation, PairPretraining
+from unlabeled.pairs.towers import PairEncoder, Towers
+from unlabeled.storage.arrays import Rows, spread
 from unlabeled.text.encoder import TextEncoder
-from unlabeled.text.network import Transformer
-from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
-from unlabeled.views import Order, Views
+from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
 
 
 class CaptionedViews:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.page import Section, Table, Tiles, percent
-from unlabeled.pairs.retrieval import CUTS
-from unlabeled.report import ImageEvidence
+from unlabeled.evaluation.retrieval import CUTS
+from unlabeled.images.report import ImageEvidence
+from unlabeled.reports.page import Section, Table, Tiles, percent
 
 NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
 TEXTS = 3

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unlabeled.columns import find_groups, find_labels, is_none
 from unlabeled.config import NO_LABELS, column_of
 from unlabeled.errors import DataError
-from unlabeled.items import Item, Source
-from unlabeled.metadata import read_metadata
+from unlabeled.images.sources import described_items, digits, without_labels
+from unlabeled.ingestion.columns import find_groups, find_labels, is_none
+from unlabeled.ingestion.items import Item, Source
+from unlabeled.ingestion.metadata import read_metadata
+from unlabeled.ingestion.parquet import ParquetFiles, find_parquet, holds_parquet, open_parquet, read_parquet
+from unlabeled.ingestion.walk import IMAGES, METADATA, find_files, printable
 from unlabeled.pairs.config import PairsIngestion
-from unlabeled.parquet import ParquetFiles, find_parquet, holds_parquet, open_parquet, read_parquet
-from unlabeled.sources import described_items, digits, without_labels
-from unlabeled.walk import IMAGES, METADATA, find_files, printable
 
 CAPTION = "text"
 """The column that holds it."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
-from unlabeled.text.network import Transformer
+from unlabeled.nn.transformer import Transformer
 
 LONGEST_CONTEXT = 2**16
 """Tokens that a transformer reads at once."""

@@ -8,9 +8,9 @@ import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.encoders import untrained
-from unlabeled.evaluate import measure_all
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.evaluate import measure_all
 from unlabeled.methods import load_method
-from unlabeled.probe import LinearProbe
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
-from unlabeled.contents import contents_of, tell_contents
-from unlabeled.counts import counted
 from unlabeled.errors import DataError
-from unlabeled.groups import Grouper, divided_groups, groups_of, named_groups
-from unlabeled.splits import SplitRule
+from unlabeled.ingestion.contents import contents_of, tell_contents
+from unlabeled.ingestion.groups import Grouper, divided_groups, groups_of, named_groups
+from unlabeled.ingestion.splits import SplitRule
+from unlabeled.runtime.counts import counted
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
 from unlabeled.text.tokens import train_tokenizer

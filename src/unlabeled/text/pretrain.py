@@ -10,15 +10,22 @@ from tokenizers import Tokenizer
 
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
+from unlabeled.images.pretrain import (
+    WATCHED,
+    as_config_error,
+    constants_of,
+    embedding_monitor,
+    fingerprint_of,
+    tentatively,
+)
 from unlabeled.methods import load_method
-from unlabeled.pretrain import WATCHED, as_config_error, constants_of, embedding_monitor, fingerprint_of, tentatively
+from unlabeled.nn.transformer import SIZES, Transformer
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 from unlabeled.text.method import TextMethod
-from unlabeled.text.network import SIZES, Transformer
 from unlabeled.text.packing import Sequences, pack
-from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
 
 
 def pretrain_encoder(

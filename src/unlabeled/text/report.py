@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from unlabeled import report
-from unlabeled.page import Section, Table, render
-from unlabeled.probe import nearest
-from unlabeled.report import Evidence
+from unlabeled.evaluation.probe import nearest
+from unlabeled.images import report
+from unlabeled.images.report import Evidence
+from unlabeled.reports.page import Section, Table, render
 
 EXCERPT = 240
 """Characters of a passage that are shown."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unlabeled.errors import DataError
-from unlabeled.items import Understood
-from unlabeled.layout import Place, read_layout
+from unlabeled.ingestion.items import Understood
+from unlabeled.ingestion.layout import Place, read_layout
+from unlabeled.ingestion.walk import TEXTS, find_files, printable, read_file
 from unlabeled.text.config import TextIngestion
-from unlabeled.walk import TEXTS, find_files, printable, read_file
 
 HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
 """`= Title =`, as in WikiText, or `# Title`, neither of a lower level; several where nothing stands between them."""

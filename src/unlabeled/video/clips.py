@@ -13,10 +13,10 @@ import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 
-from unlabeled.arrays import replace_file
-from unlabeled.decode import Decoded, UndecodableError, decode
+from unlabeled.images.decode import Decoded, UndecodableError, decode
+from unlabeled.ingestion.walk import read_file
+from unlabeled.storage.arrays import replace_file
 from unlabeled.video.config import VideoIngestion
-from unlabeled.walk import read_file
 
 Frame = TypeVar("Frame", av.VideoFrame, av.AudioFrame)
 

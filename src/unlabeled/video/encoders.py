@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.counts import counted
 from unlabeled.encoders import ImageEncoder, Saved, in_batches
 from unlabeled.errors import DataError
-from unlabeled.networks import build_encoder, rebuild, spec_of
+from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
+from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion
 from unlabeled.video.sound import log_mel
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.config import Evaluation
-from unlabeled.evaluate import baselines_of, measure_all, pixels_of
-from unlabeled.pairs.retrieval import chance, recall
+from unlabeled.evaluation.probe import Labels, LinearProbe, measure
+from unlabeled.evaluation.retrieval import chance, recall
+from unlabeled.images.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.towers import PairEncoder
-from unlabeled.probe import Labels, LinearProbe, measure
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.sound import log_mel
 

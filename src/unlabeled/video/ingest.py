@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from unlabeled.arrays import ArrayWriter, open_array
-from unlabeled.contents import contents_of, tell_contents
-from unlabeled.counts import counted
-from unlabeled.decode import UndecodableError
-from unlabeled.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
-from unlabeled.ingest import channel_moments, settle, stop_if_damaged, sums_of
-from unlabeled.items import Item
-from unlabeled.progress import bar
-from unlabeled.reuse import checksum
-from unlabeled.splits import SplitRule
-from unlabeled.threads import batches_of, in_order
+from unlabeled.images.decode import UndecodableError
+from unlabeled.images.ingest import channel_moments, settle, stop_if_damaged, sums_of
+from unlabeled.ingestion.contents import contents_of, tell_contents
+from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
+from unlabeled.ingestion.items import Item
+from unlabeled.ingestion.splits import SplitRule
+from unlabeled.ingestion.walk import open_file
+from unlabeled.runtime.counts import counted
+from unlabeled.runtime.progress import bar
+from unlabeled.runtime.threads import batches_of, in_order
+from unlabeled.storage.arrays import ArrayWriter, open_array
+from unlabeled.storage.reuse import checksum
 from unlabeled.video.clips import Clip, parts_of, read_clip
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.sources import open_source
-from unlabeled.walk import open_file
 
 logger = logging.getLogger(__name__)
 

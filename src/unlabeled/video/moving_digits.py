@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from unlabeled.arrays import replace_file
-from unlabeled.decode import decode
-from unlabeled.items import Item
-from unlabeled.progress import bar
-from unlabeled.reuse import made_by
-from unlabeled.sources import digits
-from unlabeled.threads import in_order
+from unlabeled.images.decode import decode
+from unlabeled.images.sources import digits
+from unlabeled.ingestion.items import Item
+from unlabeled.runtime.progress import bar
+from unlabeled.runtime.threads import in_order
+from unlabeled.storage.arrays import replace_file
+from unlabeled.storage.reuse import made_by
 from unlabeled.video import clips
 from unlabeled.video.clips import write_clip
 

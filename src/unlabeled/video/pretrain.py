@@ -8,13 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from unlabeled import health
-from unlabeled.arrays import Rows, spread
 from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.method import Method
-from unlabeled.methods import load_method
-from unlabeled.pairs.towers import PairEncoder
-from unlabeled.pretrain import (
+from unlabeled.evaluation import health
+from unlabeled.images.pretrain import (
     WATCHED,
     as_config_error,
     constants_of,
@@ -23,11 +19,15 @@ from unlabeled.pretrain import (
     rows_to_train_on,
     tentatively,
 )
-from unlabeled.train import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.images.views import Order, step_seed
+from unlabeled.method import Method
+from unlabeled.methods import load_method
+from unlabeled.pairs.towers import PairEncoder
+from unlabeled.storage.arrays import Rows, spread
+from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.encoders import FramesEncoder, SoundEncoder
-from unlabeled.views import Order, step_seed
 
 
 class Clips:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from unlabeled import report
-from unlabeled.page import Section, Table, Tile, Tiles, percent, picture, render
-from unlabeled.pairs.retrieval import CUTS
-from unlabeled.report import Evidence
+from unlabeled.evaluation.retrieval import CUTS
+from unlabeled.images import report
+from unlabeled.images.report import Evidence
+from unlabeled.reports.page import Section, Table, Tile, Tiles, percent, picture, render
 from unlabeled.video.config import Spectrograms
 from unlabeled.video.sound import log_mel
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.arrays import ArrayWriter, open_array
 from unlabeled.errors import ConfigError
-from unlabeled.progress import bar
+from unlabeled.runtime.progress import bar
+from unlabeled.storage.arrays import ArrayWriter, open_array
 from unlabeled.video.config import Spectrograms
 
 SAMPLES = 2**19

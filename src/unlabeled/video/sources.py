@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from unlabeled.items import Source
-from unlabeled.sources import named_items
+from unlabeled.images.sources import named_items
+from unlabeled.ingestion.items import Source
+from unlabeled.ingestion.walk import CLIPS, find_files
 from unlabeled.video.clips import IMAGES, SOUND, VIDEOS
 from unlabeled.video.config import VideoIngestion
 from unlabeled.video.moving_digits import clips_folder, make_clips
-from unlabeled.walk import CLIPS, find_files
 
 EXPECTED = f"clips: videos ({', '.join(VIDEOS)}), or folders of frames and a {SOUND} in folders of their own"
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from unlabeled.methods.autoencoder import Autoencoder
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def method(architecture="small_resnet", channels=1, **constants):

@@ -4,7 +4,7 @@ import torch
 from lightly.loss import BarlowTwinsLoss
 
 from unlabeled.methods.barlow_twins import BarlowTwins, barlow_twins_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from unlabeled.methods.bert import BERT, MASK, mask_tokens, masked_loss
-from unlabeled.text.network import Transformer
+from unlabeled.nn.transformer import Transformer
 from unlabeled.text.tokens import pair_of
 
 

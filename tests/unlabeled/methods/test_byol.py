@@ -9,8 +9,8 @@ from lightly.models.utils import update_momentum
 from torch import nn
 
 from unlabeled.methods.byol import BYOL, byol_loss
-from unlabeled.networks import SmallResNet
-from unlabeled.teacher import cosine_momentum
+from unlabeled.nn.ema import cosine_momentum
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

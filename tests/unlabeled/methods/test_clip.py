@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from unlabeled.methods.clip import CLIP, contrastive_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
+from unlabeled.nn.transformer import Transformer
 from unlabeled.pairs.captions import Group
 from unlabeled.pairs.towers import Towers
-from unlabeled.text.network import Transformer
 
 
 def seeded(seed=0):

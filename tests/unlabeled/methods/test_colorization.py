@@ -4,7 +4,7 @@ import torch
 
 from unlabeled.encoders import Normalisation
 from unlabeled.methods.colorization import Colorization, colour_bins, lab_to_rgb, rgb_to_lab
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def seeded(seed=0):

@@ -6,7 +6,7 @@ import torch
 from lightly.loss import DINOLoss
 
 from unlabeled.methods.dino import DINO, dino_loss
-from unlabeled.networks import SmallResNet, build_encoder
+from unlabeled.nn.small_networks import SmallResNet, build_encoder
 
 
 def seeded(seed=0):

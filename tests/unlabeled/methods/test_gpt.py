@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from unlabeled.methods.gpt import GPT, next_token_loss
-from unlabeled.text.network import Transformer
+from unlabeled.nn.transformer import Transformer
 
 
 def method(**constants):

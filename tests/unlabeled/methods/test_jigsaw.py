@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlabeled.methods.jigsaw import Jigsaw, distant_permutations
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def seeded(seed=0):

@@ -6,7 +6,7 @@ import torch
 
 from unlabeled.methods import kmeans
 from unlabeled.methods.kmeans import KMeans
-from unlabeled.networks import PatchNetwork, build_encoder
+from unlabeled.nn.small_networks import PatchNetwork, build_encoder
 
 
 def images(n, seed=0):

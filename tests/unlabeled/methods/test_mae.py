@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from unlabeled.methods.mae import MAE, patchify
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def seeded(seed=0):

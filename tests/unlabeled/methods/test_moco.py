@@ -7,7 +7,7 @@ from lightly.loss import NTXentLoss
 from torch.nn import functional as F
 
 from unlabeled.methods.moco import MoCo, info_nce_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

@@ -4,7 +4,7 @@ import torch
 from sklearn import decomposition
 
 from unlabeled.methods.pca import PCA
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def images(n, seed=0, channels=1):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unlabeled.methods.rotation import Rotation, rotations
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

@@ -6,7 +6,7 @@ import torch
 from lightly.loss import NTXentLoss
 
 from unlabeled.methods.simclr import SimCLR, nt_xent_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

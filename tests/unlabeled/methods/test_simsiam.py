@@ -6,7 +6,7 @@ import torch
 from lightly.loss import NegativeCosineSimilarity
 
 from unlabeled.methods.simsiam import SimSiam, negative_cosine
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def seeded(seed=0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unlabeled.methods.supervised import Supervised
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 
 def method(**constants):

@@ -7,7 +7,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from unlabeled.methods.vae import VAE, kl_divergence
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 
 
 def seeded(seed=0):

@@ -4,7 +4,7 @@ import torch
 from lightly.loss import VICRegLoss
 
 from unlabeled.methods.vicreg import VICReg, vicreg_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 
 WEIGHTS = (25.0, 25.0, 1.0)
 

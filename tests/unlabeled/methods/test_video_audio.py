@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unlabeled.methods.video_audio import VideoAudio, correspondence_loss
-from unlabeled.networks import SmallResNet
+from unlabeled.nn.small_networks import SmallResNet
 from unlabeled.pairs.towers import Towers
 from unlabeled.video.encoders import FrameNetwork
 

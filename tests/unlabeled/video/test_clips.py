@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlabeled.decode import UndecodableError
+from unlabeled.images.decode import UndecodableError
 from unlabeled.video.clips import read_clip, read_sound, write_clip
 from unlabeled.video.config import VideoIngestion
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlabeled.decode import decode
-from unlabeled.sources import digits
+from unlabeled.images.decode import decode
+from unlabeled.images.sources import digits
 from unlabeled.video import moving_digits
 from unlabeled.video.clips import read_clip
 from unlabeled.video.config import VideoIngestion

@@ -10,7 +10,7 @@ import torch
 from unlabeled.config import Evaluation
 from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
 from unlabeled.errors import ConfigError, DataError, TrainingError
-from unlabeled.networks import build_encoder
+from unlabeled.nn.small_networks import build_encoder
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.encoders import FramesEncoder, SoundEncoder, reading_for

@@ -1,0 +1,1 @@
+"""Git, DVC and MLflow's store."""

@@ -1,0 +1,65 @@
+"""DVC, as its command line has it."""
+
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from unlabeled.errors import UnlabeledError
+from unlabeled.runtime.progress import waiting
+
+
+def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -> str:
+    """What a DVC command prints; nothing where it is shown to the user instead.
+
+    Args:
+        variables: Added to its environment.
+
+    Raises:
+        UnlabeledError: It failed, and why.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    # The commands of stages are those of this environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**_own_cache(project), **os.environ, "PATH": path, **variables}
+    run = partial(subprocess.run, command, cwd=project, env=environment, text=True)
+    with nullcontext() if shown else waiting(f"dvc {arguments[0]}"):
+        done = run(capture_output=not shown)
+    if done.returncode:
+        raise UnlabeledError(f"dvc {arguments[0]} failed ({'see above' if shown else _reason(done)})")
+    return done.stdout or ""
+
+
+def _own_cache(project: Path) -> dict[str, str]:
+    """A folder of the user's own for what DVC knows of files, unless its configuration names another.
+
+    DVC keeps it in /var/tmp/dvc, which every user of the machine may write to, and unpickles what it finds there
+    (CVE-2025-69872 of its diskcache).
+    """
+    from dvc.config import Config  # a fifth of a second
+
+    if Config(str(project / ".dvc"))["core"].get("site_cache_dir"):
+        return {}
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlabeled" / "dvc"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:  # no home to write to
+        return {}
+    return {"DVC_SITE_CACHE_DIR": str(folder)}
+
+
+def remotes(project: Path) -> dict[str, str]:
+    """The remotes by name, and where they are: folders as absolute paths."""
+    from dvc.config import Config  # a fifth of a second
+
+    folder = project / ".dvc"
+    return {name: remote["url"] for name, remote in Config(str(folder))["remote"].items()} if folder.is_dir() else {}
+
+
+def _reason(done: subprocess.CompletedProcess) -> str:
+    """Why a command failed, in a line."""
+    lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["no reason given"])[0]

@@ -1,0 +1,168 @@
+"""The commit that a run is made from, and what differs from it of what a run loads."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from unlabeled.errors import UnlabeledError
+from unlabeled.runtime.legible import legible
+
+COMMIT, DIRTY = "mlflow.source.git.commit", "git_dirty"
+"""The tags of a run and of a version that `git_state` gives."""
+LACKS = "record_lacks"
+"""The tag with the changed files that a run may load and that its record does not hold; empty: it is complete."""
+CODE_ENDINGS = (".py", ".j2")
+LOADED = {
+    **dict.fromkeys(("src", "pipelines", "scripts"), CODE_ENDINGS),
+    "conf": (".yml", ".yaml"),
+    "stages": (".yaml",),
+}
+"""The endings of what a run loads from these folders: all that a record holds, beside TOP and DVC's files of data."""
+TOP = ("dvc.yaml", "requirements.lock", "pyproject.toml", "Makefile")
+DVC_FILES = [":(glob)*.dvc", ":(glob)data/**/*.dvc"]
+"""Apart from LOADED and TOP, for git lists no repositories within where it is given a pattern."""
+SECRET = re.compile(
+    r"credential|secret|passw(or)?d|netrc|htpasswd|kubeconfig|service[-_]?account|api[-_]?key|private[-_]?key"
+    r"|^\.(env|ssh|aws)|^id_\w+$|\.(pem|key|p12|pfx|p8|jks|keystore|kdbx|ppk|asc|gpg|der|crt|cer)$"
+    r"|(^|[^a-z])tokens?(\.(?!py$|j2$)\w+)*$"
+)
+"""Names, in lower case, of files and folders that hold keys and passwords."""
+LARGEST_DIFF = 10_000_000
+"""Bytes of changed files that are kept with a run."""
+MOST_NAMED = 10
+
+
+class Changes(NamedTuple):
+    """The files, by their names below the project, that are not as the commit has them.
+
+    Attributes:
+        recorded: What a record holds.
+        left_out: What a run may load all the same, or what git knows in spite of its name.
+    """
+
+    recorded: list[str]
+    left_out: list[str]
+
+
+def git_state(project: Path, required: bool) -> dict[str, str]:
+    """Tags with the commit, whether what a run loads differs from it, and what of that no record holds.
+
+    Returns:
+        No tags without git.
+
+    Raises:
+        UnlabeledError: `required`, and there is no commit to name.
+    """
+    try:
+        commit = git(project, "rev-parse", "HEAD").decode().strip()
+        changes = changed_files(project)
+    except UnlabeledError as error:
+        if not required:
+            return {}
+        raise UnlabeledError(
+            f"the run cannot name the commit it is made from ({error}): run `git init`, add and commit, or set "
+            f"registration.require_git=false"
+        ) from error
+    return {COMMIT: commit, DIRTY: str(any(changes)).lower(), LACKS: named(changes.left_out)}
+
+
+def is_dirty(tags: Mapping[str, str]) -> bool:
+    """Whether the tags are of a work tree that differed from its commit."""
+    return tags.get(DIRTY) == "true"
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a record holds a file of this name, relative to the project: code and configuration, no secrets."""
+    path = PurePosixPath(name)
+    if is_secret(name) or _is_hidden(path):
+        return False
+    return name in TOP or path.suffix == ".dvc" or path.suffix in LOADED.get(path.parts[0], ())
+
+
+def is_secret(name: str) -> bool:
+    """Whether a file of this name, relative to the project, holds keys or passwords."""
+    parts = PurePosixPath(name.lower()).parts
+    return parts[:2] == ("conf", "local") or any(SECRET.search(part) for part in parts)
+
+
+def changed_files(project: Path) -> Changes:
+    """The files below the project that are not as the commit has them, apart from those that no run loads.
+
+    Raises:
+        UnlabeledError: A folder of code or configuration is a repository of its own.
+    """
+    known = _listed(project, "diff", "--name-only", "--relative", "-z", "HEAD", "--", ".")
+    new = _listed(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *LOADED, *TOP)
+    new |= _listed(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *DVC_FILES)
+    if nested := sorted(name for name in known | new if name.endswith("/")):
+        raise UnlabeledError(f"{nested[0]} is a git repository of its own")
+    recorded = {name for name in known | new if is_recorded(name) and not (project / name).is_symlink()}
+    missed = {name for name in known | new if _may_be_loaded(name)} - recorded
+    keys = {name for name in new if is_secret(name) and not name.endswith(CODE_ENDINGS)}
+    return Changes(sorted(recorded), sorted((missed - keys) | {name for name in known if is_secret(name)} - recorded))
+
+
+def patch(project: Path, names: list[str]) -> bytes:
+    """What turns these files of the commit into those of the work tree, for `git apply`.
+
+    Raises:
+        UnlabeledError: It is too much to keep, or a file cannot be read.
+    """
+    files = [project / name for name in names]
+    if sum(file.stat().st_size for file in files if file.is_file()) > LARGEST_DIFF:
+        raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
+    with tempfile.TemporaryDirectory() as folder:  # an index of its own: the user's stays as it is
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git(project, "read-tree", "HEAD", **index)
+        given = b"".join(os.fsencode(name) + b"\0" for name in names)
+        git(project, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", given=given, **index)
+        return git(project, "diff-index", "--cached", "--patch", "--binary", "--full-index", "HEAD", **index)
+
+
+def named(files: list[str]) -> str:
+    """The first names of a list, and how many there are beside them."""
+    more = len(files) - MOST_NAMED
+    return ", ".join(map(legible, files[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def other_than_code(folder: str, names: list[str]) -> set[str]:
+    """For `shutil.copytree`: what is left out of a copy of code, which is keys, links, and all that is no code."""
+    return {
+        name
+        for name in names
+        if name.startswith((".", "__pycache__"))
+        or is_secret(name)
+        or (path := Path(folder, name)).is_symlink()
+        or not (path.is_dir() or name.endswith(CODE_ENDINGS))
+    }
+
+
+def git(project: Path, *arguments: str, given: bytes = b"", **variables: str) -> bytes:
+    """What a git command prints, which reads `given`. Raises UnlabeledError with what git says on failing."""
+    command = ["git", "-C", str(project), *arguments]
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, env={**os.environ, **variables})
+    except OSError as error:
+        raise UnlabeledError(f"git cannot be run ({error})") from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[0])
+        raise UnlabeledError(f"git {arguments[0]} failed ({said})")
+    return done.stdout
+
+
+def _listed(project: Path, *arguments: str) -> set[str]:
+    return {os.fsdecode(name) for name in git(project, *arguments).split(b"\0") if name}
+
+
+def _may_be_loaded(name: str) -> bool:
+    path = PurePosixPath(name)
+    return (path.parts[0] in LOADED or name in TOP) and not _is_hidden(path) and path.name != "dvc.lock"
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in path.parts)

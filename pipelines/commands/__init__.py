@@ -1,0 +1,1 @@
+"""Commands and pipelines beyond the six stages."""

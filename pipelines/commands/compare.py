@@ -1,0 +1,155 @@
+"""All methods on one source: each trained in a process of its own, and a leaderboard of what they reached."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from kedro.pipeline import Pipeline
+
+from pipelines.datasets.files import read_json
+from pipelines.images import augmentation, ingestion
+from pipelines.stages.freshness import WEIGHTS
+from pipelines.stages.stage import stage
+from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
+from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.methods import IMAGE_METHODS
+from unlabeled.storage.intact import check_weights
+
+logger = logging.getLogger(__name__)
+
+BASELINE = "measured"
+"""The status of what is no method, and is measured beside each."""
+PARENT_RUN = "UNLABELED_PARENT_RUN"
+"""The environment variable that tells a method's process which MLflow run it is part of; that one holds the lock."""
+
+
+def compare(
+    config: Compare,
+    parameters: dict[str, Any],
+    session: dict[str, Any],
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    views_of: dict[str, Any],
+    models_folder: Path,
+    reporting_folder: Path,
+) -> dict[str, Any]:
+    """Trains each method that is not trained with these inputs yet; one that fails does not stop the others.
+
+    Args:
+        parameters: Of all methods, completed.
+        session: `env` and `runtime_params` of this run, which the methods' own repeat.
+        views_of: The crops that they share; read so that these are there first.
+    """
+    rows, metrics = [], {}
+    for method in dict.fromkeys(config.methods or IMAGE_METHODS):
+        folders = models_folder / method, reporting_folder / method
+        if _is_trained(method, *folders, parameters[method], manifest, summary):
+            status, reason = "kept", "trained before with the same inputs"
+        else:
+            logger.info("%s", method)
+            reason = _train(method, session)
+            status = "failed" if reason else "trained"
+        if status == "failed":
+            logger.warning("%s failed: %s", method, reason)
+        else:
+            metrics[method] = read_json(folders[1] / "metrics.json")
+        rows.append({"method": method, "status": status, "reason": reason})
+    if not metrics:
+        raise UnlabeledError(f"no method could be trained; the first, {rows[0]['method']}: {rows[0]['reason']}")
+    board = _leaderboard(rows, metrics)
+    for row in board[board.status != BASELINE].to_dict("records"):
+        numbers = {name: row[name] for name in _measured(board) if pd.notna(row[name])}
+        # MLflow takes no % in a name.
+        mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
+    for row in board.to_dict("records"):
+        numbers = [f"{100 * row[name]:5.1f}" if pd.notna(row[name]) else "    –" for name in _accuracy_names(board)]
+        logger.info("%-26s %-8s %s", row["method"], row["status"], "  ".join(numbers))
+    logger.info("(%s, %%)", ", ".join(_accuracy_names(board)))
+    from unlabeled.reports.figures import draw_leaderboard  # imports matplotlib
+
+    return {"leaderboard": board, "leaderboard_figure": draw_leaderboard(board)}
+
+
+def _is_trained(
+    method: str,
+    models: Path,
+    reports: Path,
+    parameters: dict[str, Any],
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+) -> bool:
+    files = models / "run.json", reports / "metrics.json", models / "version.json", models / "encoder.safetensors"
+    if not all(file.exists() for file in files):
+        return False
+    from unlabeled.images.pretrain import fingerprint  # imports torch
+
+    pretraining = Pretraining.model_validate(parameters["pretraining"])
+    recipe = Augmentation.model_validate(parameters["augmentation"])
+    evaluation = Evaluation.model_validate(parameters["evaluation"])
+    run, metrics = map(read_json, files[:2])
+    try:
+        check_weights(files[-1], run.get(WEIGHTS), "it is trained again")
+    except DataError as error:
+        logger.warning("%s", error)
+        return False
+    return (run.get("fingerprint"), metrics.get("protocol")) == (
+        fingerprint(method, manifest, summary, pretraining, recipe),
+        evaluation.digest(),
+    )
+
+
+def _train(method: str, session: dict[str, Any]) -> str:
+    """Runs a method from its training on; the sentence that it failed with, or nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer")
+        order = {**session, "method": method, "answer": str(answer)}
+        environment = {**os.environ, PARENT_RUN: mlflow.active_run().info.run_id}
+        process = subprocess.run(
+            [sys.executable, "-m", "pipelines.one_method"],
+            input=json.dumps(order),
+            text=True,
+            env=environment,
+            cwd=session["project_path"],
+        )
+        if process.returncode == 0:
+            return ""
+        return answer.read_text() if answer.exists() else f"its process ended with exit code {process.returncode}"
+
+
+def _leaderboard(rows: list[dict[str, str]], metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row a method and a baseline; the best with the fewest labels first, and what has no numbers last."""
+    numbers = {method: {**_accuracies(each), "seconds": each["seconds"]} for method, each in metrics.items()}
+    baselines = next(iter(metrics.values()))["baselines"]
+    numbers |= {f"{name} (baseline)": _accuracies(each) for name, each in baselines.items()}
+    rows = rows + [{"method": f"{name} (baseline)", "status": BASELINE, "reason": ""} for name in baselines]
+    board = pd.DataFrame([{**row, **numbers.get(row["method"], {})} for row in rows])
+    by = next((name for name in board.columns if name.startswith("few_label")), "knn_accuracy")
+    return board.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
+
+
+def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
+    few = {f"few_label_{setting}": each["mean"] for setting, each in metrics["few_label"].items()}
+    spread = {f"few_label_{setting}_std": each["std"] for setting, each in metrics["few_label"].items()}
+    return {name: metrics[name] for name in ("linear_probe_accuracy", "knn_accuracy")} | few | spread
+
+
+def _accuracy_names(board: pd.DataFrame) -> list[str]:
+    return [name for name in _measured(board) if name != "seconds" and not name.endswith("_std")]
+
+
+def _measured(board: pd.DataFrame) -> list[str]:
+    return [name for name in board.columns if name not in ("method", "status", "reason")]
+
+
+def create_pipeline() -> Pipeline:
+    inputs = ("parameters", "session", "manifest", "summary", "views_of", "models_folder", "reporting_folder")
+    outputs = ("leaderboard", "leaderboard_figure")
+    last = stage("compare", compare, inputs, outputs, spinner=False, config="params:compare")
+    return ingestion.create_pipeline() + augmentation.create_pipeline() + last

@@ -1,0 +1,44 @@
+"""Embeddings of any folder of images, from a registered version."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline
+
+from pipelines.registry.versions import fetch, model_name
+from pipelines.stages.stage import stage
+from unlabeled.config import EarlierIngestion, Embedding, Registration
+from unlabeled.errors import ConfigError
+from unlabeled.runtime.counts import counted
+
+logger = logging.getLogger(__name__)
+
+FILE = "embeddings.parquet"
+
+
+def embed(config: Embedding, registration: Registration, ingestion: EarlierIngestion, folder: Path) -> dict[str, Any]:
+    from unlabeled.downstream.embed import Model, embed_folder  # imports torch
+    from unlabeled.training.loop import choose_device
+
+    if not config.path:
+        raise ConfigError(
+            f"embed.path: received {config.path!r}, expected a folder of images: --params=embed.path=/folder"
+        )
+    name = config.model_name or model_name(registration, ingestion.name)
+    found = fetch(name, config.version)
+    found.encoder.network.to(choose_device(config.device, "embed.device"))
+    model = Model(name, *found)
+    images, rejected = embed_folder(model, Path(config.path), folder / FILE, config.chunk, ingestion.max_pixels)
+    where = os.path.relpath(folder / FILE)
+    logger.info("%s embedded by %s version %s: %s", counted(images, "images"), name, model.version, where)
+    if rejected:
+        logger.warning("%s without an embedding: the column `reason` says why", counted(rejected, "files"))
+    about = {"model": name, "version": model.version, "folder": config.path}
+    return {**about, "images": images, "rejected": rejected}
+
+
+def create_pipeline() -> Pipeline:
+    inputs = ("params:registration", "params:ingestion")
+    return stage("embed", embed, inputs, "embedded", config="params:embed", folder="output_folder")

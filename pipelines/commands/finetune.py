@@ -1,0 +1,56 @@
+"""The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Pipeline
+
+from pipelines.datasets.files import read_json
+from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others
+from pipelines.stages.stage import stage
+from unlabeled.config import Augmentation, Finetuning
+from unlabeled.errors import ConfigError
+from unlabeled.storage.intact import check_weights
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    models_folder: Path,
+    config: Finetuning,
+    recipe: Augmentation,
+) -> dict[str, Any]:
+    from unlabeled.downstream.finetune import finetune
+    from unlabeled.encoders import load_encoder  # imports torch
+
+    folder = models_folder / config.method
+    if not (folder / "encoder.safetensors").exists():
+        raise ConfigError(
+            f"finetune.method: received {config.method!r}, which has no encoder yet: run kedro run "
+            f"--pipeline={config.method} first"
+        )
+    record = folder / "run.json"
+    run = read_json(record) if record.exists() else {}
+    stop_if_trained_on_others(run, manifest)
+    remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
+    check_weights(folder / "encoder.safetensors", run.get(WEIGHTS), remedy)
+    results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
+    for setting, starts in results.items():
+        for start, each in starts.items():
+            mlflow.log_metric(f"{start}.{setting}", each["mean"])
+        tuned, scratch = (f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}%" for each in starts.values())
+        logger.info("%s labels a class: %s fine-tuned, %s from scratch", setting, tuned, scratch)
+    return {"method": config.method, "data_digest": summary["data_digest"], "labels": results}
+
+
+def create_pipeline() -> Pipeline:
+    inputs = ("images", "manifest", "summary", "models_folder")
+    others = {"config": "params:finetune", "recipe": "params:augmentation"}
+    return stage("finetune", finetune, inputs, "finetune_metrics", **others)

@@ -1,0 +1,99 @@
+"""A page over the methods and sources of an MLflow experiment: the latest run of each."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from kedro.pipeline import Pipeline
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pipelines.datasets.files import ParquetDataset, read_json
+from pipelines.stages.stage import stage
+from unlabeled.errors import UnlabeledError
+from unlabeled.methods import METHODS
+from unlabeled.runtime.masking import masked
+
+logger = logging.getLogger(__name__)
+
+FILES = ("metrics.json", "predictions.parquet", "summary.json")
+"""The artifacts of a run that the page is made of."""
+PAGE = "report.html"
+SEARCHED = 5_000
+"""Runs at most that are looked through, the latest first."""
+
+
+def leaderboard(folder: Path) -> str:
+    from unlabeled.reports.leaderboard import build_leaderboard  # imports matplotlib
+
+    client = MlflowClient()
+    experiment = client.get_experiment(mlflow.active_run().info.experiment_id)
+    sources: dict[str, list[Any]] = {}
+    for run in _latest(client, experiment.experiment_id):
+        entry = _entry(client, run, folder)
+        if entry:
+            sources.setdefault(run.data.tags["source"], []).append(entry)
+    if not sources:
+        raise UnlabeledError(
+            f"the experiment {experiment.name!r} at {mlflow.get_tracking_uri()} has no finished run of a method with "
+            f"its metrics yet: run kedro run --pipeline=byol first"
+        )
+    runs = sum(map(len, sources.values()))
+    logger.info("runs of %s: %d; the page: %s", ", ".join(sources), runs, os.path.relpath(folder / "leaderboard.html"))
+    return build_leaderboard(experiment.name, sources)
+
+
+def _latest(client: MlflowClient, experiment: str) -> list[Run]:
+    """The latest finished run of each method on each data."""
+    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=SEARCHED)
+    found: dict[tuple[str, ...], Run] = {}
+    for run in runs:  # the latest first
+        key = tuple(run.data.tags.get(tag, "") for tag in ("source", "data_digest", "method"))
+        if all(key) and key[2] in METHODS:
+            found.setdefault(key, run)
+    return list(found.values())
+
+
+def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
+    """What a page tells of a run; None where it was not evaluated, or by an older version."""
+    from unlabeled.reports.leaderboard import Entry
+
+    artifacts = {each.path for each in client.list_artifacts(run.info.run_id)}
+    if not {*FILES} <= artifacts:
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            metrics, predictions, summary = (
+                Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name, dst_path=place))
+                for name in FILES
+            )
+        except MlflowException as error:
+            logger.warning("run %s is left out: its artifacts cannot be read (%s)", run.info.run_id, error)
+            return None
+        read = read_json(summary)
+        return Entry(
+            method=run.data.tags["method"],
+            metrics=read_json(metrics),
+            predictions=ParquetDataset(str(predictions)).load(),
+            classes=len(read["classes"]),
+            labelled=round(read["splits"].get("train", 0) * read["labelled"] / sum(read["splits"].values())),
+            link=_link(run, folder) if PAGE in artifacts else "",
+        )
+
+
+def _link(run: Run, folder: Path) -> str:
+    """To the run's own page: a relative path where artifacts are files, else the tracking server's."""
+    address = urlparse(run.info.artifact_uri)
+    if address.scheme in ("", "file"):
+        return Path(os.path.relpath(Path(unquote(address.path)) / PAGE, folder)).as_posix()
+    server = masked(mlflow.get_tracking_uri())
+    return f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{PAGE}"
+
+
+def create_pipeline() -> Pipeline:
+    return stage("leaderboard", leaderboard, (), "leaderboard_page", folder="reporting_folder")

@@ -1,0 +1,356 @@
+"""Data in, a champion or none out: what a schedule calls, and what a person may call as well."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from enum import Enum
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from pipelines.clients.dvc import dvc, remotes
+from pipelines.clients.git import is_secret
+from pipelines.datasets.files import read_json
+from pipelines.registry import review
+from pipelines.registry import versions as registry
+from pipelines.registry.markdown import escaped
+from pipelines.registry.provenance import tracked_data
+from unlabeled.config import in_words
+from unlabeled.errors import UnlabeledError
+from unlabeled.ingestion.endings import PICTURES
+from unlabeled.methods import IMAGE_METHODS
+from unlabeled.runtime.masking import masked
+from unlabeled.storage.arrays import replace_file
+
+logger = logging.getLogger(__name__)
+
+RAW = "data/01_raw"
+REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
+HERE = "data/.here.json"
+"""Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
+UNREPORTED = "data/.unreported-{}.json"
+"""Of a method: its version and the champion before a retraining that has not left its report yet."""
+ENVIRONMENT = "data/.environment"
+"""Which environment's parameters the last retraining used."""
+UNFINISHED = "unfinished"
+"""What it holds until all stages have run with others."""
+STORED = "data/02_intermediate/images.npy"
+NEVER_RAW = (".dvc", "~")
+MOST_LOOSE = 20
+"""Files beside each other in the folder of raw data, each of which would get a `.dvc` file of its own."""
+
+
+class Outcome(Enum):
+    """How a retraining ended; the value is the exit code of `kedro retrain`."""
+
+    PROMOTED = 0
+    FAILED = 1
+    KEPT = 10
+    NOTHING_NEW = 11
+
+
+class Retrained(NamedTuple):
+    """`version` is what was registered, as in version.json; empty where nothing was."""
+
+    outcome: Outcome
+    version: dict[str, Any]
+    report: str
+
+
+def retrain(project: Path, client: MlflowClient, method: str, push: bool = True, env: str | None = None) -> Retrained:
+    """Fetches the data, takes in what is new, reruns what that changes, and sends all of it to DVC's remote.
+
+    Leaves a report in Markdown, also on the summary of a GitHub job, and a JSON file with the outcome.
+
+    Args:
+        env: Whose parameters beat those of conf/base. DVC does not see them: where they are others than the last
+            time, everything is run again.
+
+    Raises:
+        UnlabeledError: A step failed; what was made before it is kept.
+    """
+    if method not in IMAGE_METHODS:
+        raise UnlabeledError(f"--method: received {method!r}, expected one of {', '.join(IMAGE_METHODS)}")
+    lock = FileLock(project / "data" / ".retrain.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UnlabeledError(f"another retraining is at work in {project}: wait for it to end") from error
+    result = Retrained(
+        Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
+    )
+    try:
+        touched = _touched(project)
+        if _fetch(project, method, touched):
+            touched = _touched(project)
+        if added := _take_in(project, touched):
+            logger.info("new or changed data: %s", ", ".join(added))
+            _note(project, tracked_data(project))
+        version, champion = _rerun(project, client, method, env)
+        if version:
+            outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
+            result = Retrained(outcome, version, _report(project, client, method, version, champion))
+        elif added:
+            idle = (
+                f"{', '.join(added)}: tracked now, and nothing has changed by it; are they where ingestion.source and "
+                f"ingestion.path in conf/base/parameters.yml point to?"
+            )
+            logger.warning(idle)
+            result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
+        if push and remotes(project):
+            _push(project, method, result)
+        _leave(project, method, result)
+    except Exception as error:  # of ours or of MLflow's
+        what = f"{result.report}\n" if result.version else ""
+        report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
+        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
+        raise
+    finally:
+        lock.release()
+    return result
+
+
+def _targets(method: str) -> list[str]:
+    """What DVC calls the stages of a method: those that all share, where they lie apart, and its own."""
+    if method == next(iter(IMAGE_METHODS)):
+        return ["dvc.yaml"]
+    return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
+
+
+def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
+    """Data that git names and that were not the last here; those that were are the user's, to add to and to remove.
+
+    Returns:
+        Whether there were any.
+    """
+    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
+
+    def is_here(name: str, revision: str) -> bool:
+        entry, kept = _entry(project, name), all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
+        as_named = not any(path.is_relative_to(entry) for path in touched)
+        return entry.exists() and (as_named or (here[name] == revision if name in here else kept))
+
+    tracked = tracked_data(project)
+    wanted = [name for name, revision in tracked.items() if not is_here(name, revision)]
+    if wanted:
+        _note(project, here | dict.fromkeys(wanted, ""))
+        try:
+            dvc(project, "pull", *wanted)
+        except UnlabeledError as error:
+            names = ", ".join(name.removesuffix(".dvc") for name in wanted)
+            raise UnlabeledError(
+                f"git names other data for {names} than are here, which cannot be fetched ({error}): run it again when "
+                f"they can be, or keep what is here with dvc add"
+            ) from error
+    _note(project, tracked)
+    if not (project / STORED).exists():
+        try:
+            dvc(project, "pull", "--allow-missing", *_targets(method))
+        except UnlabeledError as error:
+            logger.warning("what others have made of the data cannot be fetched, and is made again: %s", error)
+    return bool(wanted)
+
+
+def _here(project: Path) -> dict[str, str]:
+    """What HERE says; a `.dvc` file that it does not name has not been seen by a retraining."""
+    file = project / HERE
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _note(project: Path, here: dict[str, str]) -> None:
+    replace_file(project / HERE, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
+
+
+def _entry(project: Path, name: str) -> Path:
+    """What a `.dvc` file stands for."""
+    return project / name.removesuffix(".dvc")
+
+
+def _touched(project: Path) -> list[Path]:
+    """What is not as the `.dvc` files have it."""
+    listed = json.loads(dvc(project, "data", "status", "--granular", "--json") or "{}").get("uncommitted", {})
+    return [project / path for each in listed.values() for path in _paths(each)]
+
+
+def _paths(listed: Any) -> list[str]:
+    """Of DVC's status: paths, or pairs of old and new ones."""
+    return [path for each in listed for path in ([each] if isinstance(each, str) else each.values())]
+
+
+def _take_in(project: Path, touched: list[Path]) -> list[str]:
+    """Tracks what is new in the folder of raw data, or has changed there; its names."""
+    folder = project / RAW
+    folder.mkdir(parents=True, exist_ok=True)
+    tracked = {_entry(project, name) for name in tracked_data(project)}
+    new = [] if folder in tracked else sorted(_untracked(folder, tracked))
+    loose = [entry.name for entry in new if entry.is_file()]
+    if len(loose) > MOST_LOOSE:
+        raise UnlabeledError(
+            f"{RAW} holds {len(loose)} files that are in no folder, such as {loose[0]}, and DVC would keep another for "
+            f"each: put them into a folder, such as {RAW}/photos"
+        )
+    changed = [entry for entry in sorted(tracked) if any(path.is_relative_to(entry) for path in touched)]
+    names = [entry.relative_to(project).as_posix() for entry in [*new, *changed]]
+    if names:
+        dvc(project, "add", *names)
+    return names
+
+
+def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
+    """What lies in a folder, hidden files left out, and neither is tracked nor holds what is."""
+    for entry in folder.iterdir():
+        if entry in tracked or entry.name.startswith(".") or entry.name.endswith(NEVER_RAW):
+            continue
+        if entry.is_file() and is_secret(entry.name) and entry.suffix[1:].lower() not in PICTURES:
+            logger.warning("%s may hold keys or passwords: it is neither tracked nor pushed", entry)
+            continue
+        if any(each.is_relative_to(entry) for each in tracked):
+            yield from _untracked(entry, tracked)
+        else:
+            yield entry
+
+
+def _rerun(
+    project: Path, client: MlflowClient, method: str, env: str | None
+) -> tuple[dict[str, Any], ModelVersion | None]:
+    """What was registered since the last report, as in version.json, empty where nothing was; and the champion then."""
+    before, champion = _last_reported(project, client, method)
+    stages, env = _targets(method)[-1], env or os.environ.get("KEDRO_ENV")
+    repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
+    used, note = _environment(project, env), partial(replace_file, project / ENVIRONMENT)
+    if used == _noted_environment(project):
+        repro(stages)
+    else:
+        note(lambda aside: aside.write_text(UNFINISHED))
+        repro(stages, "--force")
+        note(lambda aside: aside.write_text(used))
+    version = _registered(project, method)
+    if not _is_registered(client, version):  # deleted, or registered elsewhere
+        logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
+        repro("--force", "--single-item", f"{stages}:registration-{method}")
+        repro(stages)
+        before, version = {}, _registered(project, method)
+    if before and (version["name"], version["version"]) == (before["name"], before["version"]):
+        return {}, champion
+    return version, champion if champion and champion.name == version["name"] else None
+
+
+def _last_reported(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, Any], ModelVersion | None]:
+    """What version.json said when the last report was left, and who was the champion then.
+
+    A retraining that is killed may have registered a version that nobody was told of: the next one reports it.
+    """
+    file = project / UNREPORTED.format(method)
+    if not file.exists():
+        before = _registered(project, method)
+        champion = registry.champion(client, before["name"]) if before else None
+        noted = {"version": before, "champion": champion and str(champion.version)}
+        replace_file(file, lambda partial: partial.write_text(json.dumps(noted, indent=2) + "\n"))
+        return before, champion
+    noted = json.loads(file.read_text())
+    before, number = noted["version"], noted["champion"]
+    try:
+        return before, registry.find(client, before["name"], number) if number else None
+    except registry.GoneError:
+        return before, None
+
+
+def _environment(project: Path, env: str | None) -> str:
+    """A digest of an environment's parameters; empty: there is none."""
+    files = sorted((project / "conf" / env).glob("parameters*.yml")) if env else []
+    return " ".join([env, sha256(b"".join(file.read_bytes() for file in files)).hexdigest()]) if env else ""
+
+
+def _noted_environment(project: Path) -> str:
+    file = project / ENVIRONMENT
+    return file.read_text() if file.exists() else ""
+
+
+def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
+    try:
+        return bool(registry.find(client, version["name"], version["version"]))
+    except registry.GoneError:
+        return False
+
+
+def _registered(project: Path, method: str) -> dict[str, Any]:
+    """What the stage registration has left; empty: it has not run."""
+    file = project / f"data/06_models/{method}/version.json"
+    return read_json(file) if file.exists() else {}
+
+
+def _report(project: Path, client: MlflowClient, method: str, version: dict[str, Any], champion: Any) -> str:
+    """For a pull request: the decision, the numbers, a figure, and what has changed since the champion."""
+    found = registry.find(client, version["name"], version["version"])
+    metrics = read_json(project / f"data/08_reporting/{method}/metrics.json")
+    stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
+    standing = "is the new champion" if version["champion"] else f"is a challenger; {stays}"
+    lines = [
+        f"# {escaped(version['name'])} version {version['version']} {standing}",
+        f"{version['verdict']}; {escaped(version['reason'])}.",
+    ]
+    if "drift" in found.tags:
+        lines.append(f"Since the champion's data: {escaped(found.tags['drift'])}.")
+    lines += _figure(metrics)
+    if champion is not None:
+        lines.append(f"## What has changed since version {champion.version}")
+        for what, changes in review.differences(project, champion, found).items():
+            listed = (f"- {escaped(line)}" for line in changes)
+            lines.append("\n".join([f"**{what}**{'' if changes else ': the same'}", "", *listed]))
+    lines += ["## Its model card", found.description.replace("\n#", "\n##").partition("\n\n")[2]]
+    return "\n\n".join(lines) + "\n"
+
+
+def _figure(metrics: dict[str, Any]) -> list[str]:
+    """Accuracy over labels as a Mermaid chart, which GitHub draws where Markdown cannot hold a picture."""
+    if not metrics["few_label"]:
+        return []
+    names = ["raw_input", "random_encoder", "pca"]
+    settings = list(metrics["few_label"])
+    curves = {"encoder": metrics, **{name: metrics["baselines"][name] for name in names}}
+    lines = [
+        "  line [" + ", ".join(f"{100 * each['few_label'][setting]['mean']:.1f}" for setting in settings) + "]"
+        for each in curves.values()
+    ]
+    axis = ", ".join(f'"{in_words(setting)}"' for setting in settings)
+    chart = [
+        "```mermaid",
+        "xychart-beta",
+        '  title "Accuracy on test, %"',
+        f"  x-axis [{axis}]",
+        '  y-axis "%" 0 --> 100',
+    ]
+    return ["\n".join([*chart, *lines, "```"]), f"Lines in order: {', '.join(curves)}."]
+
+
+def _leave(project: Path, method: str, result: Retrained) -> None:
+    """The report and the outcome, as files and to GitHub's runner where there is one; then a version is reported."""
+    replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
+    summary = {"outcome": result.outcome.name.lower(), **result.version}
+    replace_file(project / RESULT, lambda partial: partial.write_text(json.dumps(summary, indent=2) + "\n"))
+    registered = str(bool(result.version)).lower()
+    for variable, text in (
+        ("GITHUB_STEP_SUMMARY", result.report),
+        ("GITHUB_OUTPUT", f"outcome={summary['outcome']}\nregistered={registered}\n"),
+    ):
+        if os.environ.get(variable):
+            with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
+                file.write(text)
+    if result.version or result.outcome is not Outcome.FAILED:
+        (project / UNREPORTED.format(method)).unlink(missing_ok=True)
+
+
+def _push(project: Path, method: str, result: Retrained) -> None:
+    try:
+        dvc(project, "push", *tracked_data(project), *_targets(method))
+    except UnlabeledError as error:
+        what = f"version {result.version['version']} is registered" if result.version else "nothing was new"
+        raise UnlabeledError(
+            f"{what}, but the data are not in the remote yet: {error}; run dvc push, or retrain again"
+        ) from error

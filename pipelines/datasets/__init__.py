@@ -1,0 +1,1 @@
+"""The catalog's kinds of data: files, and what torch reads of them."""

@@ -1,0 +1,1 @@
+"""The six stages of images, and their registered model."""

@@ -1,0 +1,20 @@
+"""Stage 1: any source to one uint8 array and a manifest."""
+
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline
+
+from pipelines.stages.stage import stage
+from unlabeled.config import Ingestion
+
+
+def ingest(config: Ingestion, folder: Path) -> dict[str, Any]:
+    from unlabeled.images.ingest import ingest  # numpy, pandas and Pillow: not needed to list pipelines
+
+    return vars(ingest(config, folder))
+
+
+def create_pipeline() -> Pipeline:
+    outputs = ("images", "manifest", "quarantine", "summary")
+    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")

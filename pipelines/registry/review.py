@@ -1,0 +1,212 @@
+"""The registry as people read it: a table of its versions, what tells two of them apart, and who is the champion."""
+
+import getpass
+import json
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from pipelines.clients.git import COMMIT, git, is_dirty
+from pipelines.parameters import flatten
+from pipelines.registry import versions as registry
+from pipelines.registry.promotion import TEST_SAMPLE, judged_on
+from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
+from unlabeled.errors import UnlabeledError
+from unlabeled.evaluation.verdict import selection
+from unlabeled.runtime.masking import masked
+
+COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
+MOST_COMMITS = 20
+"""Listed between two versions."""
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """All of a model, the latest first, with their aliases. Raises UnlabeledError where there are none."""
+    found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda each: -int(each.version))
+    if not found:
+        raise UnlabeledError(
+            f"the registry at {mlflow.get_tracking_uri()} has no {name}: run kedro run --pipeline=byol first, or name "
+            f"another with --name"
+        )
+    aliases = client.get_registered_model(name).aliases
+    for version in found:
+        version.aliases = sorted(alias for alias, number in aliases.items() if str(number) == str(version.version))
+    return found
+
+
+def row_of(version: ModelVersion) -> dict[str, str]:
+    """What the table tells of a version, by the names of COLUMNS."""
+    tags = version.tags
+    dirty = "+" if is_dirty(tags) else ""
+    return {
+        "version": str(version.version),
+        "method": tags.get("method", ""),
+        "linear probe, %": _accuracy(tags, "linear_probe_accuracy"),
+        "kNN, %": _accuracy(tags, "knn_accuracy"),
+        "data": tags.get("data_digest", "")[:8],
+        "commit": tags.get(COMMIT, "")[:8] + dirty,
+        "age": _age(version.creation_timestamp / 1000),
+        "aliases": ", ".join(version.aliases),
+    }
+
+
+def selection_of(found: list[ModelVersion]) -> str:
+    """What it does to the champion's accuracy that its test images have judged others; empty where they have not."""
+    champions = [each for each in found if "champion" in each.aliases]
+    return selection(judged_on(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
+
+
+def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
+    """Makes a version the champion by hand; what it was told of it. Raises UnlabeledError where its files are gone."""
+    who, version = _who(), registry.find(client, name, number)
+    before = registry.champion(client, name)
+    if before is not None and str(before.version) == str(version.version):
+        raise UnlabeledError(f"{name} version {version.version} is the champion already")
+    registry.check_files(version)
+    registry.crown(client, name, str(version.version))
+    return _note(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
+
+
+def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
+    """Gives the crown back to the champion before this one that still has its files; the numbers of old and new.
+
+    Raises:
+        UnlabeledError: There is none, or it cannot be known now whether it still has them.
+    """
+    versions(client, name)  # raises where there are none
+    who, present = _who(), registry.champion(client, name)
+    current = str(present.version) if present else ""
+    reigns = registry.reigns(client, name)
+    while reigns:
+        number = reigns.pop()
+        try:
+            if number == current:
+                continue
+            registry.check_files(registry.find(client, name, number))
+        except registry.GoneError:
+            continue
+        registry.crown(client, name, number, reigns)
+        if present:
+            _note(client, present, "rolled back", who)
+        return current or "none", number
+    raise UnlabeledError(f"{name} has had no other champion that is still there: kedro promote VERSION names one")
+
+
+def differences(project: Path, first: ModelVersion, second: ModelVersion) -> dict[str, list[str]]:
+    """What is not the same of two versions: lines about their accuracy, parameters, data, code and libraries."""
+    return {
+        "accuracy": _accuracies(first, second),
+        "parameters": _parameters(first, second),
+        "data": _data(first, second),
+        "code": _code(project, first, second),
+        "libraries": _libraries(first, second),
+    }
+
+
+def _accuracy(tags: dict[str, str], key: str) -> str:
+    from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE, wilson_interval
+
+    if tags.get(key, "None") == "None":
+        return "–"
+    effective = KNN_EFFECTIVE if key == "knn_accuracy" else EFFECTIVE
+    accuracy, count = float(tags[key]), float(tags.get(effective, tags.get("test_images", 0)))
+    if not count:
+        return f"{100 * accuracy:.1f}"
+    low, high = wilson_interval(accuracy, count)
+    return f"{100 * accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _age(since: float) -> str:
+    seconds = max(0.0, time.time() - since)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _who() -> str:
+    """The user's name; the number where the system has none for it, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
+    """Adds to the decision on a version what somebody did, and when."""
+    now = datetime.now().astimezone().isoformat(timespec="minutes")
+    told = "; ".join(filter(None, [version.tags.get("decision"), f"{masked(what)} ({who}, {now})"]))
+    client.set_model_version_tag(version.name, version.version, "decision", told)
+    return told
+
+
+def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
+    from unlabeled.evaluation.significance import paired_difference
+    from unlabeled.images.evaluate import in_order
+
+    keys = {"linear probe": "linear_probe_accuracy", "kNN": "knn_accuracy"}
+    lines = [f"{what}: {_accuracy(first.tags, key)} → {_accuracy(second.tags, key)} %" for what, key in keys.items()]
+    if any(first.tags.get(key) != second.tags.get(key) for key in ("data_digest", "protocol")):
+        return [*lines, "measured on other data or by another protocol: the two do not compare"]
+    answers = [registry.recorded(each, ANSWERS) for each in (first, second)]
+    if all(each is not None and len(each) for each in answers):
+        old, new = map(in_order, answers)
+        gain = paired_difference(new.right.to_numpy(), old.right.to_numpy(), new.group.to_numpy())
+        lines.append(f"on the same test images: {gain}")
+    return lines
+
+
+def _parameters(first: ModelVersion, second: ModelVersion) -> list[str]:
+    old, new = (registry.recorded(each, PARAMETERS) for each in (first, second))
+    if old is None or new is None:
+        return ["not recorded"]
+    old, new = _of_method(old, first), _of_method(new, second)
+    return [f"{key}: {old.get(key)} → {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def _of_method(parameters: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
+    """What a version was made with, without the blocks of other methods; those of its own under the stages' names."""
+    from unlabeled.methods import METHODS
+
+    own = parameters.get(version.tags.get("method", ""), {})
+    shared = {key: value for key, value in parameters.items() if key not in METHODS}
+    return dict(flatten({**shared, **own}))
+
+
+def _data(first: ModelVersion, second: ModelVersion) -> list[str]:
+    if first.tags.get("data_digest") == second.tags.get("data_digest"):
+        return []
+    lines = [f"digest: {first.tags.get('data_digest')} → {second.tags.get('data_digest')}"]
+    old, new = (registry.recorded(each, MANIFEST) for each in (first, second))
+    if old is not None and new is not None:
+        came, went = set(new.sha256) - set(old.sha256), set(old.sha256) - set(new.sha256)
+        lines.append(f"images: {len(old):,} → {len(new):,} ({len(came):,} new, {len(went):,} gone)")
+    return lines
+
+
+def _code(project: Path, first: ModelVersion, second: ModelVersion) -> list[str]:
+    old, new = first.tags.get(COMMIT, ""), second.tags.get(COMMIT, "")
+    changed = [f"version {each.version} has uncommitted changes" for each in (first, second) if is_dirty(each.tags)]
+    changed += [
+        f"the weights of version {each.version} were trained with {each.tags[TRAINED_WITH]}"
+        for each in (first, second)
+        if TRAINED_WITH in each.tags
+    ]
+    if old == new or not (old and new):
+        return changed
+    try:
+        log = git(project, "log", "--oneline", f"-{MOST_COMMITS}", f"{old}..{new}").decode().splitlines()
+    except UnlabeledError:  # of another clone
+        log = []
+    return [f"commit: {old[:8]} → {new[:8]}", *log, *changed]
+
+
+def _libraries(first: ModelVersion, second: ModelVersion) -> list[str]:
+    old, new = (json.loads(each.tags.get("libraries", "{}")) for each in (first, second))
+    return [f"{name}: {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]]

@@ -1,0 +1,190 @@
+"""Versions in the MLflow registry: found, loaded, crowned."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import mlflow
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from pipelines.shapes import check_shape
+from unlabeled.config import Registration
+from unlabeled.errors import UnlabeledError
+from unlabeled.storage import intact
+
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How backends say that a model, an alias or a run is not there; everything else is an outage."""
+REIGNS = "champions"
+"""The tag of a registered model that lists its champions so far, the present one last."""
+
+
+MODEL, RECORD = "model", "record"
+"""The folders of a version: what it needs to answer, and what it was made from and is worth."""
+DIGESTS, WEIGHTS = "digests", "weights"
+"""Tags of a version: the SHA-256 of each file in these folders by its path, as JSON; the digest of its weights."""
+REMEDY = "restore the artifact, or register the model again (kedro run) and promote that version"
+
+
+class GoneError(UnlabeledError):
+    """A version, or its files, are known to be no more. Every other failure may be an outage."""
+
+
+class Registered(NamedTuple):
+    """A version's encoder, its probe (None: there were no labels), and the names of what that predicts."""
+
+    version: str
+    encoder: Any
+    probe: Any
+    classes: list[str]
+
+
+def model_name(registration: Registration, source: str) -> str:
+    """Under which name the encoders of a source are registered."""
+    return registration.model_name or f"unlabeled-{source}"
+
+
+def champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version that has the alias; None where nobody has it."""
+    try:
+        return client.get_model_version_by_alias(name, "champion")
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        return None
+
+
+def reigns(client: MlflowClient, name: str) -> list[str]:
+    """The numbers of the champions so far, the present one last.
+
+    The alias decides who that is: a run that was killed may have left the tag one reign behind it, or ahead.
+    """
+    return _reigns_of(client.get_registered_model(name))
+
+
+def _reigns_of(model: RegisteredModel) -> list[str]:
+    listed, present = model.tags.get(REIGNS, "").split(), model.aliases.get("champion")
+    if present is None:
+        return listed
+    before = listed[::-1].index(str(present)) + 1 if str(present) in listed else 0
+    return [*listed[: len(listed) - before], str(present)]
+
+
+def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
+    """Makes a version the champion, and notes down that it is the latest to have become so.
+
+    Of two that are crowned at once, whoever has the alias in the end has read what the other noted before.
+
+    Args:
+        before: The numbers of the champions before it; None: all so far.
+    """
+    model = client.get_registered_model(name)
+    client.set_registered_model_alias(name, "champion", number)
+    if before is None:
+        noted = client.get_registered_model(name).tags.get(REIGNS, "")
+        before = _reigns_of(model) if noted == model.tags.get(REIGNS, "") else noted.split()
+    listed = before if before[-1:] == [number] else [*before, number]
+    client.set_registered_model_tag(name, REIGNS, " ".join(listed))
+
+
+def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
+    """A version by its number or alias. Raises GoneError where there is none."""
+    try:
+        if version.isdigit():
+            return client.get_model_version(name, version)
+        return client.get_model_version_by_alias(name, version)
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
+        raise GoneError(
+            f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: kedro champion lists those "
+            f"that there are, and kedro promote makes one of them the champion"
+        ) from error
+
+
+def check_files(version: ModelVersion) -> None:
+    """Raises GoneError where a version has no files any more, and UnlabeledError where that cannot be known now."""
+    with _outage_as_sentence(version):
+        if not _listed(version, MODEL):
+            raise GoneError(f"the files of {version.name} version {version.version} cannot be had: they are gone")
+
+
+def download(version: ModelVersion) -> Path:
+    """The folder of a version's model, fetched if need be.
+
+    Raises:
+        UnlabeledError: What `check_files` raises; or its files are not those that were registered.
+    """
+    check_files(version)
+    with _outage_as_sentence(version):
+        folder = Path(mlflow.artifacts.download_artifacts(_uri(version, MODEL)))
+    intact.check_files(folder, _digests(version, MODEL), REMEDY)
+    intact.check_weights(folder / "encoder.safetensors", version.tags.get(WEIGHTS), REMEDY)
+    return folder
+
+
+def _digests(version: ModelVersion, folder: str) -> dict[str, str]:
+    """SHA-256 of each file in a folder of a version, by its name; none of one that an earlier release registered."""
+    digests = json.loads(version.tags.get(DIGESTS, "{}"))
+    return {path.removeprefix(f"{folder}/"): each for path, each in digests.items() if path.startswith(f"{folder}/")}
+
+
+def recorded(version: ModelVersion, name: str) -> Any:
+    """A file of a version's record: a table, what a JSON file holds, or bytes, by its ending; None: it has none.
+
+    Raises:
+        UnlabeledError: It cannot be had now, or is not what was registered.
+    """
+    with _outage_as_sentence(version), tempfile.TemporaryDirectory() as folder:
+        if name not in _listed(version, RECORD):
+            return None
+        file = Path(mlflow.artifacts.download_artifacts(_uri(version, RECORD, name), dst_path=folder))
+        expected = _digests(version, RECORD)
+        intact.check_files(file.parent, {name: expected[name]} if name in expected else {}, REMEDY)
+        read = {".parquet": pd.read_parquet, ".json": lambda file: json.loads(file.read_text())}
+        held = read.get(file.suffix, Path.read_bytes)(file)
+        check_shape(file, held)
+        return held
+
+
+def _listed(version: ModelVersion, folder: str) -> set[str]:
+    return {PurePosixPath(each.path).name for each in mlflow.artifacts.list_artifacts(_uri(version, folder))}
+
+
+def _uri(version: ModelVersion, *path: str) -> str:
+    return "/".join([f"models:/{version.name}/{version.version}/artifacts", *path])
+
+
+@contextmanager
+def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
+    """Each kind of store, a folder or S3 or a server, raises errors of its own, and all but one mean: not now."""
+    try:
+        yield
+    except UnlabeledError:
+        raise
+    except Exception as error:
+        raise UnlabeledError(
+            f"the files of {version.name} version {version.version} cannot be had now ({error})"
+        ) from error
+
+
+def fetch(name: str, version: str) -> Registered:
+    """The image encoder of a version, by its number or alias; of one with captions, that of its images.
+
+    Raises:
+        UnlabeledError: It cannot be had, or is of other data.
+    """
+    from unlabeled.downstream.serve import load_served
+    from unlabeled.encoders import ImageEncoder  # imports torch
+
+    found = find(MlflowClient(), name, version)
+    served = load_served(download(found))
+    encoder = getattr(served.encoder, "first", served.encoder)
+    if not isinstance(encoder, ImageEncoder):
+        raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
+    return Registered(str(found.version), *served._replace(encoder=encoder))

@@ -1,0 +1,1 @@
+"""Parts of the six stages that every kind of data shares."""

@@ -1,0 +1,31 @@
+"""Says what a training on images will take, once it is known how many there are, and before anything long begins."""
+
+import logging
+from typing import Any
+
+from pipelines.images.pretraining import CHECKPOINT
+from unlabeled.methods import IMAGE_METHODS
+
+logger = logging.getLogger(__name__)
+
+
+def method_to_train(pipeline: Any) -> str | None:
+    """The method of images that a run trains; None: none."""
+    nodes = pipeline.only_nodes_with_tags("pretraining").nodes
+    return next((node.namespace for node in nodes if node.namespace in IMAGE_METHODS), None)
+
+
+def say_plan(method: str, catalog: Any) -> None:
+    """Says the plan; nothing where there is little to do."""
+    from unlabeled.images.plan import plan_training  # imports torch
+
+    data = [catalog.load(name) for name in ("images", "manifest", "summary")]
+    blocks = [catalog.load(f"params:{method}.{block}") for block in ("pretraining", "augmentation")]
+    checkpoint = catalog.load(f"{method}.model_folder") / CHECKPOINT
+    plan = plan_training(method, *data, *blocks, catalog.load("augmentation_folder"), resume=checkpoint)
+    if plan is None:
+        return
+    for line in plan.lines():
+        logger.info("%s", line)
+    if warning := plan.warning():
+        logger.warning("%s", warning)

@@ -1,0 +1,1 @@
+"""Uses of a trained encoder: embed, search, export, fine-tune, serve."""

@@ -1,0 +1,201 @@
+"""Embeddings of any folder of images: in bounded memory, a part at a time, and from the last part on when interrupted.
+
+Every core decodes and embeds batches of its own: on a CPU, threads that share a convolution wait for each other, and
+for those that decode; beside a GPU, some decode while it is at work.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from unlabeled.config import Ingestion
+from unlabeled.encoders import ImageEncoder, weights_digest
+from unlabeled.errors import DataError
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.choices import SAMPLE, check_values, look_at
+from unlabeled.images.decode import Decoded, pixel_limit
+from unlabeled.images.ingest import decode_batch
+from unlabeled.ingestion.items import Item, sample_of
+from unlabeled.ingestion.walk import find_files, printable
+from unlabeled.runtime.progress import bar
+from unlabeled.storage.arrays import replace_file
+
+logger = logging.getLogger(__name__)
+
+PARTS = "[0-9]*.parquet"
+"""In a folder of parts: those that were finished."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model: its encoder, its probe (None: there were no labels), and the names of its classes."""
+
+    name: str
+    version: str
+    encoder: ImageEncoder
+    probe: LinearProbe | None = None
+    classes: Sequence[str] = ()
+
+
+def embed_folder(
+    model: Model, folder: Path, output: Path, chunk: int = 4096, max_pixels: int = Ingestion().max_pixels
+) -> tuple[int, int]:
+    """Writes a Parquet file with a row for each file of the folder that may be an image, in the order of their names.
+
+    Its columns: `path`, relative to the folder; `sha256` of the file; `embedding`, D float32; `reason`, null, or why
+    the file is no image, where all else is null; with a probe `predicted`, the name of a class, and `probability`,
+    float32 of each class. Its metadata: `model`, `version`, `weights`, `folder`, and `classes` as a JSON list.
+
+    Args:
+        chunk: Rows of a part. A call with the same model, files and chunk goes on after the last part.
+        max_pixels: Larger images are not decoded.
+
+    Returns:
+        How many images were embedded, and how many files could not be.
+
+    Raises:
+        DataError: The folder is missing, or holds no images, or holds images of more than 8 bits that leave open which
+            numbers are black and white.
+    """
+    found = find_files(folder, "embed.path")
+    names = found.names
+    if not names:
+        raise DataError(f"embed.path: {folder} holds no images{f'; {found.left_out}' if found.left_out.counts else ''}")
+    if found.left_out.counts:
+        logger.info("%s", found.left_out)
+    if model.encoder.normalisation.pixel_range is None:
+        with pixel_limit(max_pixels):
+            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE))
+            check_values(sample, Ingestion().max_quarantined)
+    schema = _schema(model, folder)
+    parts = _parts(output, folder, names, schema, chunk)
+    done = len(list(parts.glob(PARTS)))
+    rows: list[pa.RecordBatch] = []
+    with (
+        pixel_limit(max_pixels),
+        bar("embedding", len(names), "images", done=min(done * chunk, len(names))) as progress,
+    ):
+        for end, batch in _embedded(model, folder, names, done * chunk, chunk, schema):
+            rows.append(batch)
+            progress.advance(len(batch))
+            if end % chunk == 0 or end == len(names):
+                _write(parts / f"{(end - 1) // chunk:09d}.parquet", schema, rows)
+                rows = []
+    bad = _join(parts, output, schema)
+    shutil.rmtree(parts)
+    return len(names) - bad, bad
+
+
+def _schema(model: Model, folder: Path) -> pa.Schema:
+    vector = pa.list_(pa.float32())  # not of a fixed size: Parquet loses which of those are null
+    fields = [("path", pa.string()), ("sha256", pa.string()), ("embedding", vector), ("reason", pa.string())]
+    if model.probe is not None:
+        fields += [("predicted", pa.string()), ("probability", vector)]
+    metadata = {
+        "model": model.name,
+        "version": model.version,
+        "weights": weights_digest(model.encoder),
+        "folder": str(folder.resolve()),
+        "classes": json.dumps(list(model.classes)),
+    }
+    return pa.schema(fields, metadata)
+
+
+def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chunk: int) -> Path:
+    """A folder for the parts of just these files by just this model; parts of anything else are removed."""
+    digest = hashlib.sha256(f"{schema.metadata}{chunk}".encode())
+    for name in names:
+        state = (folder / name).stat() if (folder / name).exists() else None
+        digest.update(os.fsencode(f"{name}\0{state and (state.st_size, state.st_mtime_ns)}\n"))
+    parts = output.with_name(f".{output.name}.{digest.hexdigest()[:16]}")
+    for other in output.parent.glob(f".{output.name}.*"):
+        if other != parts:
+            shutil.rmtree(other)
+    return parts
+
+
+def _embedded(
+    model: Model, folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
+    workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
+    model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
+    waiting: deque[tuple[int, Future]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            while first < len(names):
+                end = min(first + size, first - first % chunk + chunk, len(names))
+                waiting.append((end, pool.submit(_embed, model, folder, names[first:end], schema)))
+                first = end
+                if len(waiting) > 2 * workers:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _result(end: int, batch: Future) -> tuple[int, pa.RecordBatch]:
+    return end, batch.result()
+
+
+def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    items = [Item(name, folder / name) for name in names]
+    encoder = model.encoder
+    outcomes = decode_batch(items, encoder.image_size, encoder.channels, encoder.normalisation.pixel_range)
+    good = np.array([isinstance(result, Decoded) for *_, result in outcomes])
+    embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
+    if good.any():
+        pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
+        embedding[good] = model.encoder.embed(np.stack(pixels))
+    columns = {
+        "path": [printable(name) for name in names],
+        "sha256": [digest or None for _, digest, _ in outcomes],
+        "embedding": _vectors(embedding, good),
+        "reason": [None if isinstance(result, Decoded) else result for *_, result in outcomes],
+    }
+    if model.probe is not None:
+        probability = model.probe.probabilities(embedding)
+        predicted = [model.classes[row] for row in probability.argmax(1)]
+        columns["predicted"] = pa.array(predicted, mask=~good)
+        columns["probability"] = _vectors(probability, good)
+    return pa.record_batch(columns, schema=schema)
+
+
+def _vectors(rows: np.ndarray, good: np.ndarray) -> pa.Array:
+    """float32 (N, D) as lists of D, null where a row is not good."""
+    ends = np.concatenate([[0], (good * rows.shape[1]).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, pa.array(rows[good].reshape(-1)), mask=pa.array(~good))
+
+
+def _write(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
+    table = pa.Table.from_batches(batches, schema)
+    replace_file(path, lambda partial: pq.write_table(table, partial, use_dictionary=False))
+
+
+def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
+    """Puts the parts into one file, with one of them in memory; how many rows have no embedding."""
+    bad = 0
+
+    def write(partial: Path) -> None:
+        nonlocal bad
+        with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
+            for part in sorted(parts.glob(PARTS)):
+                table = pq.read_table(part, schema=schema)
+                bad += table.column("embedding").null_count
+                writer.write_table(table)
+
+    replace_file(output, write)
+    return bad

@@ -1,0 +1,165 @@
+"""A model as files that need nothing of this project: ONNX, safetensors, and a script that uses them."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.downstream.embed import Model
+from unlabeled.encoders import ImageEncoder, fit
+from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images import decode as decoding
+from unlabeled.images.augment import normalise
+from unlabeled.images.decode import UndecodableError, decode
+from unlabeled.ingestion.walk import find_files, read_file
+from unlabeled.storage.arrays import open_array, replace_file, spread
+
+CHECKED = 64
+"""Images at most that the files are checked on."""
+TOLERANCE = 1e-4
+"""How far the ONNX file may be from torch, as a share of the largest number that torch gives."""
+SCRIPT = Path(__file__).parent / "templates" / "use.py"
+
+
+class Whole(nn.Module):
+    """uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B, classes)."""
+
+    def __init__(self, encoder: ImageEncoder, probe: LinearProbe | None):
+        super().__init__()
+        mean, std = encoder.normalisation.tensors()
+        self.network, self.head = encoder.network, None
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        if probe is not None:
+            self.head = nn.Linear(encoder.feature_dim, len(probe.classes))
+            self.head.weight.data, self.head.bias.data = torch.from_numpy(probe.weight), torch.from_numpy(probe.bias)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        embedding = self.network(normalise(images.float() / 255, self.mean, self.std))
+        return (embedding,) if self.head is None else (embedding, self.head(embedding).softmax(1))
+
+
+def export_model(model: Model, images: np.ndarray, folder: Path) -> float:
+    """Writes a folder that is used without this project, once its ONNX file has been checked against torch.
+
+    `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
+    architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std,
+    classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is this project's own.
+
+    Args:
+        images: To check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
+
+    Returns:
+        The largest difference between ONNX and torch, as a share of the largest number that torch gives.
+
+    Raises:
+        UnlabeledError: The difference is above TOLERANCE, or the network cannot be written as ONNX. What an earlier
+            export left stays as it is.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place)
+        write_onnx(model, made / "encoder.onnx")
+        difference = largest_difference(model, images, made / "encoder.onnx")
+        if not difference <= TOLERANCE:
+            raise UnlabeledError(
+                f"the ONNX file of {model.name} version {model.version} differs from torch by {difference:.1e} of its "
+                f"largest number, where {TOLERANCE:.0e} is allowed: nothing was exported"
+            )
+        model.encoder.save(made / "encoder.safetensors")
+        if model.probe is not None:
+            model.probe.save(made / "probe.safetensors")
+        spec = json.loads((made / "encoder.json").read_text())
+        spec |= {"classes": list(model.classes), "model": model.name, "version": model.version}
+        (made / "encoder.json").write_text(json.dumps(spec, indent=2) + "\n")
+        for script in (SCRIPT, Path(decoding.__file__)):
+            shutil.copy(script, made / script.name)
+        for file in sorted(made.iterdir()):
+            replace_file(folder / file.name, lambda partial, file=file: shutil.copyfile(file, partial))
+    if model.probe is None:
+        (folder / "probe.safetensors").unlink(missing_ok=True)  # of an earlier export
+    return difference
+
+
+def write_onnx(model: Model, path: Path) -> None:
+    """Writes the encoder, its normalisation and its probe as one ONNX file, for any number of images of its size."""
+    encoder = model.encoder
+    example = torch.zeros(2, encoder.channels, encoder.image_size, encoder.image_size, dtype=torch.uint8)
+    try:
+        # By itself `onnx.export` would fix the number of images where it cannot be left open.
+        batch = {0: torch.export.Dim("batch")}
+        program = torch.export.export(Whole(encoder, model.probe).eval(), (example,), dynamic_shapes={"images": batch})
+        torch.onnx.export(
+            program,
+            f=path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["images"],
+            output_names=["embedding"] if model.probe is None else ["embedding", "probability"],
+        )
+    except ImportError as error:
+        raise UnlabeledError(f"export needs a package that is not installed ({error}): run make setup") from error
+    except Exception as error:  # the exporter raises kinds of its own
+        reason = str(error).strip().splitlines()[0]
+        raise UnlabeledError(f"the encoder {encoder.architecture} cannot be written as ONNX ({reason})") from error
+
+
+def largest_difference(model: Model, images: np.ndarray, path: Path) -> float:
+    """Between an ONNX file and torch, in embeddings and probabilities, as a share of the largest number of torch's."""
+    from onnxruntime import InferenceSession  # an optional dependency
+
+    embedding = model.encoder.embed(images)
+    expected = [embedding] if model.probe is None else [embedding, model.probe.probabilities(embedding)]
+    try:
+        answers = InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    except Exception as error:  # onnxruntime raises its own kinds
+        reason = str(error).strip().splitlines()[0]
+        raise UnlabeledError(f"{path.name} cannot be run by onnxruntime ({reason}): export it again") from error
+    if [np.shape(answer) for answer in answers] != [wanted.shape for wanted in expected]:
+        shapes = [np.shape(answer) for answer in answers]
+        raise UnlabeledError(f"{path.name} answers {shapes}, where torch answers {[each.shape for each in expected]}")
+    return max(
+        float(np.abs(answer - wanted).max() / max(np.abs(wanted).max(), 1e-12))
+        for answer, wanted in zip(answers, expected, strict=True)
+    )
+
+
+def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -> np.ndarray:
+    """At most CHECKED real images as the encoder takes them, uint8 (N, C, size, size).
+
+    Args:
+        ingested: The array that `ingestion` left, uint8 (N, C, H, W), if any.
+        given: A file, or a folder, to take instead; None: neither.
+
+    Raises:
+        DataError: There are none.
+    """
+    size, channels = encoder.image_size, encoder.channels
+    if given is not None:
+        files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
+        decoded = list(islice(_decoded(files, encoder), CHECKED))
+        if not decoded:
+            raise DataError(f"export.image: {given} holds no image that can be read")
+        return np.stack(decoded)
+    if not ingested.exists():
+        raise DataError(
+            "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
+            "an image, or a folder of them, with export.image"
+        )
+    return fit(spread(open_array(ingested), CHECKED), channels, size)
+
+
+def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:
+    for file in files:
+        try:
+            pixel_range = encoder.normalisation.pixel_range
+            yield decode(read_file(file), encoder.image_size, encoder.channels, pixel_range).pixels
+        except (UndecodableError, OSError):
+            continue

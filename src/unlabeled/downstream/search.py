@@ -1,0 +1,126 @@
+"""Images like one: its nearest by cosine similarity in a file of embeddings, and a page that shows them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unlabeled.encoders import ImageEncoder
+from unlabeled.errors import DataError
+from unlabeled.images.decode import UndecodableError, decode, decode_alone
+from unlabeled.ingestion.walk import read_file
+from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
+
+ROWS = 4096
+"""Of the file, in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file of embeddings says of itself: how many rows, of which folder, by which weights of which version."""
+
+    rows: int
+    model: str
+    version: str
+    weights: str
+    folder: str
+
+
+def origin(embeddings: Path) -> Origin:
+    """Reads it from the file's header. Raises DataError where there is no file, or none that `embed_folder` wrote."""
+    if not embeddings.exists():
+        raise DataError(f"{embeddings} is missing: run kedro run --pipeline=embed --params=embed.path=/folder first")
+    try:
+        header = pq.read_metadata(embeddings)
+        said = {name: header.metadata[name.encode()].decode() for name in ("model", "version", "weights", "folder")}
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise DataError(f"{embeddings} is no file of embeddings ({error!r}): run kedro run --pipeline=embed") from error
+    return Origin(header.num_rows, **said)
+
+
+def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
+    """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
+    try:
+        pixel_range = encoder.normalisation.pixel_range
+        pixels = decode_alone(read_file(image), encoder.image_size, encoder.channels, pixel_range)
+    except (UndecodableError, OSError) as error:
+        raise DataError(f"search.image: {image} cannot be used ({error})") from error
+    return encoder.embed(pixels[None])[0]
+
+
+def nearest_files(embeddings: Path, query: np.ndarray, top: int, but: str | None = None) -> pd.DataFrame:
+    """The paths with the highest cosine similarity to a query, the highest first, and no more than `top`.
+
+    Args:
+        query: float32 (D,).
+        but: A path to leave out.
+
+    Returns:
+        A row a file: `path` and `similarity`.
+
+    Raises:
+        DataError: No row has an embedding.
+    """
+    best = pd.DataFrame({"path": [], "similarity": []})
+    for paths, features in _batches(embeddings):
+        # A vector of zeros is like nothing.
+        similarity = features @ query / np.maximum(np.linalg.norm(features, axis=1) * np.linalg.norm(query), 1e-12)
+        found = pd.DataFrame({"path": paths, "similarity": similarity})
+        found = found[found.path != but]
+        best = pd.concat([best, found]) if len(best) else found
+        best = best.sort_values("similarity", ascending=False, kind="stable", ignore_index=True).head(top)
+    if best.empty:
+        raise DataError(f"{embeddings} has no image to compare with: run kedro run --pipeline=embed on another folder")
+    return best
+
+
+def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Paths (n,) and features (n, D) of the rows that have an embedding."""
+    with pq.ParquetFile(embeddings) as file:
+        for batch in file.iter_batches(ROWS, columns=["path", "embedding"]):
+            rows = batch.filter(batch["embedding"].is_valid())
+            if len(rows):
+                features = rows["embedding"].flatten().to_numpy().reshape(len(rows), -1)
+                yield rows["path"].to_numpy(zero_copy_only=False), features
+
+
+def similar_page(
+    image: Path, found: pd.DataFrame, source: Origin, pixel_range: tuple[float, float] | None = None
+) -> str:
+    """The query and what was found as HTML, with their pictures where the files are still there.
+
+    Args:
+        pixel_range: As in `decode`.
+    """
+    nearest = found.iloc[0]
+    sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."
+    neighbours = [
+        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}", pixel_range)
+        for path, similarity in found.to_numpy()
+    ]
+    facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
+    caption = (
+        f"Nearest first, with their cosine similarity; of {source.folder}. The middle square of an image is "
+        f"shown, which is what the encoder sees."
+    )
+    query = Tiles([("", [_tile(image, image.name, image.name, pixel_range)])], large=True)
+    sections = [
+        Section("The image", [query], layout="wide"),
+        Section("Like it", [Tiles([("", neighbours)], caption, large=True)], layout="wide"),
+    ]
+    return render(f"Images like {image.name}", sentence, facts, sections)
+
+
+def _tile(file: Path, alt: str, caption: str, pixel_range: tuple[float, float] | None) -> Tile:
+    try:
+        content = read_file(file)
+        found = decode(content, LARGE_SIDE, 3, pixel_range)
+        side = min(LARGE_SIDE, found.width, found.height)
+        pixels = decode(content, side, 3, pixel_range).pixels  # a tiny image as it is, not a smooth enlargement
+    except (UndecodableError, OSError):
+        pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
+    return Tile(picture(pixels, LARGE_SIDE), alt, caption)

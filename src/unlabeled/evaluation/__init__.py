@@ -1,0 +1,1 @@
+"""Probes, statistics and rules: how good an encoder is, and how sure that is."""

@@ -1,0 +1,270 @@
+"""What is wrong with a run, in plain words. Each rule says what it saw, what to try, and where it comes from.
+
+How often each rule is wrong on clean data, and what it finds where something is wrong: `python benchmarks/rules.py`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unlabeled.config import Pretraining
+from unlabeled.evaluation.health import ROWS
+from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
+from unlabeled.evaluation.significance import effective_count, wilson_interval
+from unlabeled.evaluation.verdict import Accuracy
+from unlabeled.storage.arrays import spread
+
+GAP = 0.05
+"""Of a probe's accuracy between the images it learned from and new ones."""
+FEW_ERRORS = 3
+"""Wrong answers below which an accuracy has no room left to rise."""
+WATCHED = 512
+"""Validation rows that each look during a training is of, where there are as many (see pretrain.embedding_monitor)."""
+IDENTICAL = 0.99
+"""Correlation of two images' differences from the mean image, above which they are the same picture saved twice."""
+EVEN = 1.0
+"""Deviation of an image's levels, of 255, below which nothing on it could be recognised."""
+LEAKED = 0.005
+"""Share of test images with a twin among the training images that moves an accuracy visibly."""
+SEARCHED = 3_000
+"""Images at most whose neighbours are looked up for a rule, spread over the split."""
+NEIGHBOURS = 10
+"""Images that are asked whether a label is right."""
+OVERLAP = {9: 0.35, 8: 0.55}
+"""Largest share of the neighbours' errors in which at least so many of them agree on one other class, where labels are
+right and classes overlap (by simulation). The second finds what the first does not: a fifth of all labels wrong."""
+SURE = 0.025
+"""How unlikely the contradictions have to be with right labels, each time that they are counted."""
+SHOWN = 12
+"""Rows at most that a finding lists."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a person should know.
+
+    Attributes:
+        rule: Its name.
+        sentence: What was seen, with its numbers.
+        advice: What to try.
+        source: Where the rule comes from.
+        rows: Images to look at, tuples of rows with a caption each.
+    """
+
+    rule: str
+    sentence: str
+    advice: str
+    source: str
+    rows: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
+
+
+def collapse(metrics: dict[str, Any], config: Pretraining) -> Finding | None:
+    """The embedding is (nearly) the same for all images."""
+    spread = metrics["embedding_std"]
+    if not config.is_collapsed(spread, metrics.get("untrained_embedding_std")):
+        return None
+    return Finding(
+        "collapse",
+        f"The embedding has collapsed: its standard deviation is {spread:.3f}, where 1 is as spread as can be.",
+        "Lower pretraining.learning_rate, raise pretraining.batch_size, or weaken pretraining.weight_decay.",
+        "Chen & He 2020, arXiv:2011.10566, section 4.1",
+    )
+
+
+def dimensional_collapse(metrics: dict[str, Any], dims: int, classes: int, count: int) -> Finding | None:
+    """The embedding uses far fewer directions than it has and than its classes could use.
+
+    Below half of classes − 1, or a fiftieth of the dimensions, or two; each as far as there is room for so many.
+
+    Args:
+        dims: Dimensions of the embedding.
+        count: Rows that RankMe was measured on.
+    """
+    room, rank = min(dims, count, ROWS), metrics["rankme"]
+    needed = max(min(classes - 1, room) / 2, room / 50, min(2, room / 2))
+    if rank >= needed:
+        return None
+    return Finding(
+        "dimensional collapse",
+        f"The embedding has {dims} dimensions and uses {rank:.1f} of them (RankMe), where {needed:.1f} are the least.",
+        "Strengthen the augmentation, widen the projector (pretraining.method), or train with vicreg or barlow_twins.",
+        "Jing et al. 2021, arXiv:2110.09348; Garrido et al. 2022, arXiv:2210.02885",
+    )
+
+
+def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
+    """kNN accuracy on the validation split was still rising when the training ended.
+
+    The rise has to be surely more than nothing. Which answers changed is not recorded, so the two looks are taken for
+    independent: they are of the same images, and the rule errs on the side of silence.
+
+    Args:
+        history: A row an epoch, some with `knn_accuracy`.
+        validated: Groups of labelled rows of the validation split: each is one observation.
+    """
+    watched = history.dropna(subset=["knn_accuracy"]) if "knn_accuracy" in history else history.iloc[:0]
+    if len(watched) < 3 or not validated:
+        return None
+    last, half = watched.iloc[-1], watched[watched.epoch <= watched.epoch.iloc[-1] / 2]
+    if half.empty or last.knn_accuracy < watched.knn_accuracy.max():
+        return None
+    before, count = half.knn_accuracy.iloc[-1], min(validated, WATCHED)
+    if (1 - last.knn_accuracy) * count < FEW_ERRORS or _least_gap(last.knn_accuracy, count, before, count) <= 0:
+        return None
+    gain = last.knn_accuracy - before
+    return Finding(
+        "under-training",
+        f"kNN accuracy on the validation split rose by {100 * gain:.1f} points over the second half of the training, "
+        f"and was highest at its end.",
+        f"Train for longer: pretraining.epochs={2 * int(last.epoch)}.",
+        "Chen et al. 2020, arXiv:2002.05709, figure 9: longer training keeps helping",
+    )
+
+
+def overfit_probe(
+    probe: LinearProbe, features: np.ndarray, labels: Labels, accuracy: float, unit: str = "images"
+) -> Finding | None:
+    """The linear probe knows the data it learned from, and not new ones; `unit` is what they are, in the plural."""
+    (learned, known), (_, new) = (_tried(probe, features, labels, rows) for rows in (labels.train, labels.test))
+    if learned - accuracy <= GAP or _least_gap(learned, known, accuracy, new) <= 0:
+        return None
+    return Finding(
+        "overfit probe",
+        f"The linear probe is right on {100 * learned:.1f} % of the {unit} it learned from and on {100 * accuracy:.1f} "
+        f"% of the test {unit}.",
+        f"Label more {unit}, add smaller values to evaluation.regularisation, or look for a shift between the splits.",
+        "Hastie et al. 2009, The Elements of Statistical Learning, section 7.2",
+    )
+
+
+def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.ndarray) -> tuple[float, float]:
+    """The probe's accuracy on some rows, and how many independent ones leave it as unsure."""
+    right = probe.predict(features[rows]) == labels.targets[rows]
+    return float(right.mean()), effective_count(right, labels.groups_of(rows))
+
+
+def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | None:
+    """Test images that are also, up to brightness, contrast and a little noise, among the training images.
+
+    An image's nearest training image in the embedding is its twin if both differ from the mean image in the same way.
+    """
+    split = manifest.split.to_numpy()
+    test, train = spread(np.flatnonzero(split == "test"), SEARCHED), np.flatnonzero(split == "train")
+    if not len(test) or not len(train):
+        return None
+    _, found = nearest(features, test, train, 1)
+    mean = images[spread(train, SEARCHED)].mean(0, dtype=np.float32)
+    parts = range(0, len(test), 256)
+    alike = np.concatenate([_correlations(images, test[i : i + 256], found[i : i + 256, 0], mean) for i in parts])
+    twins = np.flatnonzero(alike > IDENTICAL)
+    if len(twins) <= LEAKED * len(test):
+        return None
+    listed = twins[np.argsort(-alike[twins], kind="stable")][:SHOWN]
+    return Finding(
+        "leakage",
+        f"{100 * len(twins) / len(test):.1f} % of the test images ({len(twins)} of {len(test)} that were looked at) "
+        f"have a near-duplicate among the training images: their accuracy flatters every encoder.",
+        "Remove one of each pair, or give your own split with train/ and test/ folders.",
+        "Barz & Denzler 2020, arXiv:1902.00423",
+        [((int(test[i]), int(found[i, 0])), "test, and its twin in train") for i in listed],
+    )
+
+
+def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Finding | None:
+    """Images whose neighbours all but agree on another class than their label's.
+
+    Neighbours contradict right labels, too, where classes overlap; but then most of their errors are split votes. Wrong
+    labels are found where more of the errors are unanimous than overlap explains. Errors on classes that are mostly
+    told wrong are left out: there the neighbours know nothing, or only which class is frequent.
+    """
+    known = np.sort(np.concatenate([labels.train, labels.validation, labels.test]))
+    if len(known) <= NEIGHBOURS:
+        return None
+    looked_at = spread(known, SEARCHED)
+    given, votes = labels.targets[looked_at], _votes_of_others(features, labels.targets, looked_at, known, len(classes))
+    said = votes.argmax(1)
+    told = np.bincount(given[said == given], minlength=len(classes)) >= np.bincount(given, minlength=len(classes)) / 2
+    errors = (said != given) & told[given]
+    contradicted = {agreed: np.flatnonzero(errors & (votes.max(1) >= agreed)) for agreed in OVERLAP}
+    sure = [n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= SURE]
+    if not sure:
+        return None
+    agreed, suspects = sure[0], contradicted[sure[0]]
+    listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:SHOWN]
+    share, split_votes = 100 * len(suspects) / len(looked_at), errors.sum() - len(suspects)
+    explained = OVERLAP[agreed] / (1 - OVERLAP[agreed]) * split_votes
+    return Finding(
+        "label noise",
+        f"{len(suspects)} of {len(looked_at)} labels that were looked at ({share:.1f} %) are contradicted by at least "
+        f"{agreed} of the {NEIGHBOURS} images most like theirs. Classes that overlap explain at most about "
+        f"{explained:.0f} of them.",
+        "Look at these first: a wrong label in the test split costs accuracy that no encoder can win back.",
+        "Northcutt et al. 2019, arXiv:1911.00068",
+        [((int(looked_at[i]),), f"labelled {classes[given[i]]}, looks like {classes[said[i]]}") for i in listed],
+    )
+
+
+def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images") -> Finding | None:
+    """The encoder is not clearly better than the best baseline with any number of labels, which may be for want of test
+    data: the sentence says how large a gain is still possible.
+    """
+    settings = zip(*baselines.values(), strict=True)
+    if any(mine.low > max(each.high for each in theirs) for mine, theirs in zip(encoder, settings, strict=True)):
+        return None
+    mine, other = encoder[-1], max((points[-1] for points in baselines.values()), key=lambda point: point.mean)
+    low, high = possible_gain(mine, other)
+    return Finding(
+        "no gain",
+        f"With no number of labels is the encoder clearly better than the best baseline. With {mine.setting} it gains "
+        f"{100 * (mine.mean - other.mean):+.1f} points, and anything from {100 * low:+.1f} to {100 * high:+.1f} is "
+        f"possible.",
+        f"Check augmentation against the {unit} (what must not matter?), train for longer, or bring more {unit}, also "
+        f"to test on.",
+        "Newell & Deng 2020, arXiv:2003.14323: how useful is self-supervised pretraining",
+    )
+
+
+def possible_gain(first: Accuracy, second: Accuracy) -> tuple[float, float]:
+    """The interval of the difference of two accuracies, from their own intervals (Newcombe 1998, method 10)."""
+    gain = first.mean - second.mean
+    low = gain - math.hypot(first.mean - first.low, second.high - second.mean)
+    return low, gain + math.hypot(first.high - first.mean, second.mean - second.low)
+
+
+def _least_gap(first: float, first_count: float, second: float, second_count: float) -> float:
+    """How much larger the first of two independent shares surely is, at 97.5 % (Newcombe 1998, method 10)."""
+    low, high = wilson_interval(first, first_count)[0], wilson_interval(second, second_count)[1]
+    return first - second - math.hypot(first - low, high - second)
+
+
+def _correlations(images: np.ndarray, first: np.ndarray, second: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Correlation of pairs of images, less the mean image, in [-1, 1]; 0 where one of them is even."""
+    directions, shows = [], np.ones(len(first), bool)
+    for each in (first, second):
+        pixels = (images[each] - mean).reshape(len(each), -1)
+        pixels -= pixels.mean(1, keepdims=True)
+        directions.append(pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6))
+        shows &= images[each].std((1, 2, 3)) >= EVEN
+    return np.where(shows, (directions[0] * directions[1]).sum(1), 0)
+
+
+def _chance_of(successes: int, trials: int, share: float) -> float:
+    """How likely so many successes or more are, in independent trials that each succeed with this probability."""
+    from scipy.stats import binom  # half a second to import
+
+    return float(binom.sf(successes - 1, trials, share))
+
+
+def _votes_of_others(
+    features: np.ndarray, targets: np.ndarray, asked: np.ndarray, known: np.ndarray, classes: int
+) -> np.ndarray:
+    """How many of the NEIGHBOURS nearest known images, itself left out, are of each class: int64 (Q, classes)."""
+    _, rows = nearest(features, asked, known, NEIGHBOURS + 1)
+    itself_last = np.argsort(rows == asked[:, None], axis=1, kind="stable")
+    others = np.take_along_axis(rows, itself_last, 1)[:, :NEIGHBOURS]
+    votes = np.zeros((len(asked), classes), np.int64)
+    np.add.at(votes, (np.arange(len(asked))[:, None], targets[others]), 1)
+    return votes

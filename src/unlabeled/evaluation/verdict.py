@@ -1,0 +1,160 @@
+"""Was it worth it? The numbers by how many labels there are, and the sentences that follow from them.
+
+Page, model card, gate, `kedro champion` and the terminal say the same words of a run: those of `worth`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from unlabeled.config import Pretraining, in_words
+from unlabeled.evaluation.significance import EFFECTIVE, wilson_interval
+from unlabeled.ingestion.groups import contents
+
+NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
+"""Baselines in words."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A test accuracy with what it was measured at; all in [0, 1], and the interval around it."""
+
+    labels: float
+    """A class, on average."""
+    setting: str
+    """In words."""
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.0f}\u00a0±\u00a0{50 * (self.high - self.low):.0f}\u00a0%"
+
+
+class Worth(NamedTuple):
+    """What an encoder is worth by itself, whoever the champion is.
+
+    Attributes:
+        words: Said first wherever a run or a version is told of; begins in lower case, ends without a full stop.
+        alive: Whether it tells inputs apart at all.
+        better: Whether it is better than every baseline with some number of labels; True where that cannot be tested.
+    """
+
+    words: str
+    alive: bool = True
+    better: bool = True
+
+
+def over_draws(labels: float, setting: str, each: dict[str, float], tested: int | None = None) -> Accuracy:
+    """Mean ± std over draws of the labels, from `mean` and `std`.
+
+    Args:
+        tested: Test images with a label. All draws are tested on the same ones, so that the interval is never narrower
+            than the 95 % interval that they leave; in groups they leave a wider one. None: std alone.
+    """
+    mean, std = each["mean"], each["std"]
+    low, high = (mean, mean) if tested is None else wilson_interval(mean, each.get(EFFECTIVE, tested))
+    return Accuracy(labels, setting, mean, min(low, mean - std), max(high, mean + std))
+
+
+def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> list[Accuracy]:
+    """Accuracies from the fewest labels to all.
+
+    Few labels a class: `over_draws`. (Shares of all labels are left out: some draws miss a class.) All labels: the
+    linear probe, and the 95 % interval that the number of test images leaves.
+
+    Args:
+        numbers: `few_label` and `linear_probe_accuracy`, as in metrics.json.
+        labelled: Training images with a label.
+        classes: How many.
+        tested: Test images with a label.
+    """
+    points = []
+    for setting, each in numbers["few_label"].items():
+        if not setting.endswith("%"):
+            points.append(over_draws(float(setting), in_words(setting), each, tested))
+    accuracy = numbers["linear_probe_accuracy"]
+    interval = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
+    points.append(Accuracy(labelled / classes, "all labels", accuracy, *interval))
+    return sorted(points, key=lambda point: point.labels)
+
+
+def all_curves(metrics: dict[str, Any], labelled: int, classes: int, tested: int) -> dict[str, list[Accuracy]]:
+    """The curve of the `encoder` and of each baseline, by name."""
+    kinds = {"encoder": metrics, **metrics["baselines"]}
+    return {name: curve(numbers, labelled, classes, tested) for name, numbers in kinds.items()}
+
+
+def worth(metrics: dict[str, Any], manifest: pd.DataFrame, config: Pretraining, unit: str = "images") -> Worth:
+    """What an encoder with these metrics is worth by itself.
+
+    Args:
+        manifest: Of the data that it was measured on.
+        unit: What the data are, in the plural.
+    """
+    from unlabeled.evaluation.probe import Labels, why_untested  # imports torch
+
+    spread = f"(standard deviation {metrics['embedding_std']:.3f}, where 1 is as spread as can be)"
+    if config.is_collapsed(metrics["embedding_std"], metrics.get("untrained_embedding_std")):
+        return Worth(f"its embedding has collapsed {spread}", alive=False)
+    if reason := why_untested(manifest, unit):
+        different = contents(manifest).nunique()
+        if different <= 2:
+            return Worth(f"{reason}, and {different} different {unit} say nothing of an encoder", alive=False)
+        return Worth(f"{reason}, and its embedding is alive {spread}")
+    points = all_curves(metrics, *Labels.of(manifest).counts())
+    return compared(points.pop("encoder"), points)
+
+
+def compared(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> Worth:
+    """Up to how many labels an encoder is better than every baseline: where its interval lies above all of theirs.
+
+    Args:
+        encoder: Its curve.
+        baselines: Theirs, at the same settings.
+    """
+    settings = zip(*baselines.values(), strict=True)
+    pays = [mine.low > max(each.high for each in theirs) for mine, theirs in zip(encoder, settings, strict=True)]
+    if all(pays):
+        return Worth("better than every baseline with any number of labels that was tried, all of them included")
+    if not any(pays):
+        words = "not clearly better than the baselines with any number of labels"
+        return Worth(f"{words}{_worse(encoder, baselines)}", better=False)
+    better = [point for point, pay in zip(encoder, pays, strict=True) if pay]
+    if all(pays[: len(better)]):
+        most = better[0].setting if len(better) == 1 else f"up to {better[-1].setting}"
+        return Worth(f"better than every baseline with {most}, and not clearly with more")
+    names = ", ".join(point.setting for point in better)
+    return Worth(f"better than every baseline with {names}, and not clearly elsewhere")
+
+
+def _worse(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
+    """The baseline that is furthest above an encoder, where its interval lies above the encoder's."""
+    gaps = [
+        (theirs.low - mine.high, name, mine.setting)
+        for name, points in baselines.items()
+        for mine, theirs in zip(encoder, points, strict=True)
+    ]
+    gap, name, setting = max(gaps)
+    return f", and clearly worse than {NAMES.get(name, name)} with {setting}" if gap > 0 else ""
+
+
+def with_fewest_labels(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
+    """What the encoder gets with the fewest labels, and the best baseline beside it, without a full stop."""
+    name, rival = max(((name, points[0]) for name, points in baselines.items()), key=lambda pair: pair[1].mean)
+    return (
+        f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, {NAMES.get(name, name)}, "
+        f"gets {rival}"
+    )
+
+
+def selection(judged: int) -> str:
+    """What it does to a champion's accuracy that test images have judged so many challengers; empty for none."""
+    if not judged:
+        return ""
+    many = "a challenger" if judged == 1 else f"{judged} challengers"
+    return (
+        f"These test images have judged {many}: the champion's accuracy on them was selected, and new images are "
+        f"likely to show a lower one."
+    )

@@ -1,0 +1,112 @@
+"""What is chosen for a whole data set by looking at a sample of it, and what turns out not to fit the choice."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from unlabeled.config import Ingestion
+from unlabeled.errors import DataError
+from unlabeled.images.decode import DIM, Header, UndecodableError, Values, header, is_deep, is_grey, values
+from unlabeled.ingestion.items import Item
+
+SAMPLE = 256
+"""Images looked at, spread over the whole source."""
+EVERY = 8
+"""All pixels are looked at of the first so many images of more than 8 bits among them, and of one in so many others."""
+LARGEST_CHOSEN_SIZE = 96
+
+
+class Looked(NamedTuple):
+    """What an image's header says, and the numbers in it, where they have been looked at."""
+
+    header: Header
+    values: Values | None
+
+
+def look_at(sample: Iterable[Item]) -> list[Looked]:
+    """The images of a sample, one of them in memory at a time; why others are none is said by `decode`."""
+    found, deep = [], 0
+    for item in sample:
+        with suppress(UndecodableError, OSError):
+            if item.content is not None:
+                seen = header(item.content)
+                looked_into = is_deep(seen.mode) and (deep < EVERY or deep % EVERY == 0)
+                deep += is_deep(seen.mode)
+                found.append(Looked(seen, values(item.content) if looked_into else None))
+    return found
+
+
+def choose_shape(sample: list[Looked], config: Ingestion) -> tuple[int, int]:
+    """The size and channels asked for; else the sample's usual size, at most 96, and 1 channel if all are grey."""
+    size, channels = config.image_size, config.channels
+    if size is None:
+        sides = [min(looked.header.width, looked.header.height) for looked in sample]
+        size = max(4, min(int(np.median(sides)), LARGEST_CHOSEN_SIZE)) if sides else LARGEST_CHOSEN_SIZE
+    if channels is None:
+        channels = 1 if sample and all(is_grey(looked.header.mode) for looked in sample) else 3
+    return size, channels
+
+
+def check_values(sample: list[Looked], allowed: float) -> None:
+    """Checks that images of more than 8 bits say which numbers are black and white, and use the range that they state.
+
+    They do not where 12 bits are stored in 16. A range guessed image by image would make brightness incomparable.
+
+    Args:
+        allowed: The share of the sample that may be otherwise: it goes to quarantine, or is told of at the end.
+
+    Raises:
+        DataError: A larger share is.
+    """
+    deep = sum(is_deep(looked.header.mode) for looked in sample)
+    seen = [looked.values for looked in sample if looked.values]
+    stated = [each for each in seen if each.white is not None]
+    odd = [each for each in seen if each.white is None]
+    if all(each.high < each.white * DIM for each in stated):
+        odd += stated
+    if not odd or len(odd) / len(seen) * deep <= allowed * len(sample):
+        return
+    low, high = min(each.low for each in odd), max(each.high for each in odd)
+    white = None if None in (whites := [each.white for each in odd]) else max(whites)
+    # The highest number of as many bits: that of the sample is a little lower.
+    top = high if white is None else 2 ** int(high).bit_length() - 1
+    why = f"where {white:,} is white, so that they would be nearly black" if white else "which have no agreed range"
+    raise DataError(
+        f"{len(odd)} of {len(seen)} images of more than 8 bits that were looked at have values from {low:,.6g} to "
+        f"{high:,.6g}, {why}: before training, set ingestion.pixel_range to the values that are black and white, such "
+        f"as {min(low, 0):g}+{top:g}, or convert the images to 8 bits"
+    )
+
+
+def misfits(
+    manifest: pd.DataFrame, dim: int, looked_at: int, size: int, channels: int, config: Ingestion
+) -> Iterator[str]:
+    """A sentence for each way in which images do not fit what was chosen.
+
+    Args:
+        manifest: With the columns width, height and mode.
+        dim: Images of more than 8 bits that are nearly black.
+        looked_at: Images by which size and channels were chosen.
+        size, channels: Of the images as they are stored.
+    """
+    every = f"of {len(manifest):,} images"
+    coloured = int((~manifest["mode"].map(is_grey)).sum())
+    if coloured and channels == 1 and config.channels is None:
+        yield (
+            f"{coloured:,} {every} have colours and are stored grey, as the {looked_at:,} that were looked at are: set "
+            f"ingestion.channels=3 to keep them"
+        )
+    sides = manifest[["width", "height"]].min(axis=1)
+    if small := int((sides < size).sum()):
+        yield (
+            f"{small:,} {every} are smaller than the {size} pixels a side that are stored, the smallest has "
+            f"{sides.min()}, and were enlarged: ingestion.image_size is the size that is stored"
+        )
+    if dim and config.pixel_range is None:
+        yield (
+            f"{dim:,} {every} have more than 8 bits and are nearly black: they use less than a quarter of the range "
+            f"that their format states; ingestion.pixel_range names the values that are black and white"
+        )

@@ -1,0 +1,113 @@
+"""What a training on images will take: their crops first, then the steps."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlabeled.config import Augmentation, Pretraining
+from unlabeled.encoders import Normalisation
+from unlabeled.images.crops import count_missing, cut_some, shape_of
+from unlabeled.images.pretrain import build_method, fingerprint, rows_to_train_on
+from unlabeled.images.views import Views
+from unlabeled.method import ClosedForm
+from unlabeled.methods import load_method
+from unlabeled.training.loop import choose_device
+from unlabeled.training.plan import (
+    LONG,
+    MANY,
+    Pace,
+    Plan,
+    available_memory,
+    faster,
+    free_disk,
+    pace_of,
+    seconds_of,
+    steps_left,
+)
+
+SMALLER = 2 / 3
+"""Share of a crop's side that may still be large enough."""
+LEAST = 32
+"""Pixels a side of a crop that is still worth advising."""
+SMALL = "small_resnet"
+"""The quickest encoder."""
+CUT = 8
+"""Images whose crops are cut to see how long that takes."""
+
+
+def plan_training(
+    method: str,
+    images: np.ndarray,
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    config: Pretraining,
+    recipe: Augmentation,
+    crops: Path,
+    *,
+    resume: Path | None = None,
+) -> Plan | None:
+    """What `pretrain_encoder` will take, with the crops in the folder `crops` to be cut before; None: hardly anything.
+
+    A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
+    """
+    kind = load_method(method)
+    if issubclass(kind, ClosedForm):
+        return None
+    rows = rows_to_train_on(manifest, len(images), config, "images", kind.supervised)
+    decides = fingerprint(method, manifest, summary, config, recipe)
+    steps = steps_left(config.epochs * (len(rows) // config.batch_size), resume, decides)
+    if not steps:
+        return None
+    pace = partial(_pace, method, images[rows[: config.batch_size]], summary)
+    missing, sample = count_missing(images, manifest.sha256, recipe, crops), images[: min(len(images), CUT)]
+    device, now = choose_device(config.device), pace(config, recipe)
+    plan = Plan(
+        steps,
+        config.batch_size,
+        Views.unit,
+        config.epochs,
+        now,
+        available_memory(device),
+        cutting=missing * seconds_of(partial(cut_some, sample, recipe)) / len(sample) if missing else 0.0,
+        crops=missing * math.prod(shape_of(images, recipe)),
+        free=free_disk(crops),
+        gpu=device.type != "cpu",
+    )
+    if plan.seconds < LONG or steps < MANY:
+        return plan
+    smaller = round((recipe.crop_size or images.shape[-1]) * SMALLER)
+    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": SMALL}
+    changes = {}
+    if smaller >= LEAST:
+        changes[f"augmentation.crop_size={smaller}"] = lambda: pace(config, with_crops)
+    if config.encoder != SMALL:
+        changes[f"pretraining.encoder={SMALL}"] = lambda: pace(config.model_copy(update=with_encoder), recipe)
+    return replace(plan, shorter=faster(now, changes))
+
+
+def _pace(method: str, images: np.ndarray, summary: dict[str, Any], config: Pretraining, recipe: Augmentation) -> Pace:
+    """Pace of a step on a batch of images, or on noise of the size of their crops."""
+    normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
+    device, count = choose_device(config.device), len(images)
+    size = recipe.crop_size or images.shape[-1]
+    with torch.random.fork_rng([]):
+        _, model = build_method(method, config, images.shape[1], size, normalisation, len(summary["classes"]))
+    noise = np.random.default_rng(0).integers(0, 256, (count, model.views, images.shape[1], size, size), np.uint8)
+    supply = Views(
+        images if recipe.views == "fresh" else noise,
+        np.arange(count),
+        recipe,
+        normalisation,
+        count=model.views,
+        batch_size=count,
+        seed=config.seed,
+        device=device,
+        targets=np.zeros(count, np.int64) if model.supervised else None,
+    )
+    return pace_of(model, supply, config)

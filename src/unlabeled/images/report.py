@@ -1,0 +1,491 @@
+"""The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from unlabeled.config import Augmentation, Evaluation, Pretraining, in_words
+from unlabeled.config import Block as Parameters
+from unlabeled.encoders import ImageEncoder
+from unlabeled.evaluation import diagnosis
+from unlabeled.evaluation.diagnosis import Finding
+from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
+from unlabeled.evaluation.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
+from unlabeled.images.saliency import smooth_gradients
+from unlabeled.images.views import Views
+from unlabeled.reports import charts
+from unlabeled.reports.data_section import SHOWN, understood
+from unlabeled.reports.page import (
+    Block,
+    Code,
+    Findings,
+    Folded,
+    Map,
+    Prose,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+    picture,
+    render,
+    sprite,
+)
+from unlabeled.runtime.counts import counted
+from unlabeled.storage.arrays import spread
+
+MAPPED = 600
+"""Images at most on the map."""
+CLUSTERED = 5_000
+"""Images at most that are clustered."""
+QUERIES, NEIGHBOURS = 3, 4
+"""Images whose neighbours are shown, and how many of each."""
+CONFUSIONS, CONFUSED = 6, 5
+"""Pairs of classes whose confusions are shown, and images of each at most."""
+CENTRAL = 5
+"""Images shown of a cluster."""
+SEEN, VIEWS = 3, 5
+"""Images whose crops and views are shown, and how many of each."""
+LOOKED_AT = 10
+"""Images of which is shown where the encoder looks."""
+Rules = Iterator[tuple[str, Finding | None]]
+"""Each rule that could be tried, by name, and what it found."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a page of any kind of data is made of.
+
+    Attributes:
+        unit: What the data are, in the plural.
+        predictions: As `evaluate.predict` makes them.
+        history: A row an epoch.
+        finetuned: By labels a class ("1", "all"): `finetuned` and `from_scratch` with `mean` and `std`; may be empty.
+        provenance: What is needed to repeat the run, by name.
+        parameters: The blocks that the run was made with.
+        standing: What the gate made of it, in sentences.
+    """
+
+    unit: ClassVar[str]
+    standing: str = field(default="", kw_only=True)
+    method: str
+    manifest: pd.DataFrame
+    summary: dict[str, Any]
+    quarantine: pd.DataFrame
+    features: np.ndarray
+    probe: LinearProbe | None
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    pretraining: Pretraining
+    evaluation: Evaluation
+    finetuned: dict[str, dict[str, dict[str, float]]]
+    provenance: dict[str, str]
+    parameters: Sequence[Parameters]
+
+    @property
+    def labels(self) -> Labels:
+        return Labels.of(self.manifest)
+
+    @property
+    def test(self) -> np.ndarray:
+        """Rows of the test split, labelled or not; all where there is none."""
+        rows = self.rows_of("test")
+        return rows if len(rows) else np.arange(len(self.manifest))
+
+    @property
+    def tested(self) -> str:
+        """What `test` is, in the plural."""
+        return f"test {self.unit}" if len(self.rows_of("test")) else self.unit
+
+    def rows_of(self, split: str) -> np.ndarray:
+        return np.flatnonzero(self.manifest.split == split)
+
+    def name_of(self, row: int) -> str:
+        """The class of a row; empty without a label."""
+        target = self.manifest.target.iat[row]
+        return self.summary["classes"][target] if target >= 0 else ""
+
+
+@dataclass(frozen=True)
+class ImageEvidence(Evidence):
+    """And of images.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
+        examples: As `Method.illustrate` made them, in uint8.
+    """
+
+    unit = "images"
+    images: np.ndarray
+    views: np.ndarray
+    encoder: ImageEncoder
+    examples: dict[str, np.ndarray]
+    recipe: Augmentation
+
+    def tile(self, row: int, caption: str | None = None, mark: str = "") -> Tile:
+        name = self.name_of(row)
+        alt = f"image {row}, {self.manifest.split.iat[row]}{', ' if name else ''}{name}"
+        return Tile(picture(self.images[row]), alt, name if caption is None else caption, mark)
+
+
+def build_report(evidence: ImageEvidence, first: Sequence[Section] = ()) -> str:
+    """The page as HTML; `first` are sections before all others."""
+    with threadpool_limits(torch.get_num_threads()):
+        curves = curves_of(evidence)
+        sections = [*first, *(section for make in SECTIONS if (section := make(evidence, curves)))]
+    title = f"{evidence.method} on {evidence.summary['source']}"
+    return render(title, verdict_of(evidence, curves), facts(evidence), sections)
+
+
+Curves = dict[str, list[Accuracy]]
+
+
+def curves_of(evidence: Evidence) -> Curves:
+    """Of the encoder and of the baselines; empty without labels."""
+    return {} if evidence.probe is None else all_curves(evidence.metrics, *evidence.labels.counts())
+
+
+def verdict_of(evidence: Evidence, curves: Curves) -> str:
+    """What the encoder is worth by itself, the numbers behind that, and what the gate made of it."""
+    words = worth(evidence.metrics, evidence.manifest, evidence.pretraining, evidence.unit).words
+    if curves:
+        baselines = {name: points for name, points in curves.items() if name != "encoder"}
+        numbers = with_fewest_labels(curves["encoder"], baselines)
+    else:
+        numbers = f"It uses {evidence.metrics['rankme']:.0f} effective dimensions of {evidence.features.shape[1]}"
+    return " ".join(filter(None, [f"{words[0].upper()}{words[1:]}. {numbers}.", evidence.standing]))
+
+
+def facts(evidence: Evidence) -> list[tuple[str, str]]:
+    metrics = evidence.metrics
+    facts = []
+    if evidence.probe is not None:
+        few = next(iter(metrics["few_label"].items()), None)
+        if few:
+            facts.append((in_words(few[0]), f"{100 * few[1]['mean']:.1f}\u00a0±\u00a0{100 * few[1]['std']:.1f}\u00a0%"))
+        facts += [("linear probe", f"{100 * metrics['linear_probe_accuracy']:.1f}\u00a0%")]
+        facts += [("kNN", f"{100 * metrics['knn_accuracy']:.1f}\u00a0%")]
+    rates = {name: value for name, value in metrics.items() if name.endswith("_per_second")}
+    facts += [(name.replace("_per_", " a "), f"{value:,.0f}") for name, value in rates.items()]
+    return [*facts, ("of training", f"{metrics['seconds']:,.0f} s")]
+
+
+def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
+    if not curves:
+        return None
+    named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
+    settings = [point.setting for point in curves["encoder"]]
+    kinds = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
+    rows = []
+    for name, points in named.items():
+        cells = {p.setting: (f"{100 * p.mean:.1f}\u00a0±\u00a0{50 * (p.high - p.low):.1f}", p.mean) for p in points}
+        kind = next((kinds[key] for key in kinds if NAMES.get(key, key) == name), None)
+        knn = (f"{100 * kind['knn_accuracy']:.1f}", kind["knn_accuracy"]) if kind else ("", "")
+        rows.append([name, *(cells.get(setting, ("", "")) for setting in settings), knn])
+    table = Table(
+        ["features", *settings, "kNN, all labels"], rows, "Accuracy on the test split, %; ± as in the chart.", True
+    )
+    return Section("How many labels it saves", [charts.label_efficiency(named, evidence.unit), table])
+
+
+def _finetuned(evidence: Evidence) -> Curves:
+    """Curves of whole networks that learned from the same numbers of labels."""
+    labels, points = evidence.labels, {}
+    classes = len(np.unique(labels.targets[labels.train]))
+    for setting, starts in evidence.finetuned.items():
+        number = len(labels.train) / classes if setting == "all" else float(setting)
+        words = "all labels" if setting == "all" else in_words(setting)
+        for start, each in starts.items():
+            points.setdefault(start, []).append(over_draws(number, words, each))
+    names = {"finetuned": "encoder, fine-tuned", "from_scratch": "supervised from scratch"}
+    return {names[start]: sorted(each, key=lambda point: point.labels) for start, each in points.items()}
+
+
+def _findings(evidence: ImageEvidence, curves: Curves) -> Section:
+    return _look_out(_of_images(evidence, curves), partial(_pictures_of, evidence))
+
+
+def feature_findings(evidence: Evidence, curves: Curves) -> Section:
+    """What the rules found that look at features and history alone."""
+    return _look_out(_of_features(evidence, curves), lambda finding: None)
+
+
+def _look_out(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> Section:
+    said = dict(rules)
+    found = [(finding, pictures_of(finding)) for finding in said.values() if finding]
+    fine = [rule for rule, finding in said.items() if not finding]
+    lead = (
+        "Rules that a run is held against, each with its source (src/unlabeled/evaluation/diagnosis.py). Not found is not proof: "
+        "docs/diagnosis.md says how much each rule finds."
+    )
+    return Section("What to look out for", [Findings(found, fine)], lead, layout="wide")
+
+
+def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
+    said = dict(_of_features(evidence, curves))
+    yield from said.items()
+    yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
+    if evidence.probe is not None and said["no gain"] is None:  # neighbours that know no more than pixels judge nobody
+        yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, evidence.summary["classes"])
+
+
+def _of_features(evidence: Evidence, curves: Curves) -> Rules:
+    metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
+    yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
+    room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
+    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
+    if len(labels.validation):
+        yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
+    if evidence.probe is not None:
+        accuracy = metrics["linear_probe_accuracy"]
+        said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
+        yield "overfit probe", said
+        baselines = {name: points for name, points in curves.items() if name != "encoder"}
+        yield "no gain", diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
+
+
+def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
+    if not finding.rows:
+        return None
+    lines = []
+    for rows, words in finding.rows:
+        lines.append(("", [evidence.tile(row, words if i == 0 else "") for i, row in enumerate(rows)]))
+    return Tiles(lines)
+
+
+def training(evidence: Evidence, curves: Curves) -> Section | None:
+    drawn = charts.training_curves(evidence.history)
+    return Section("How it trained", drawn, layout="quarters") if drawn else None
+
+
+def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    """Images, some of their cached crops, and views as the network gets them."""
+    rows = spread(evidence.rows_of("train"), SEEN)
+    fresh = evidence.recipe.views == "fresh"
+    if len(rows) < 2:
+        return None
+    store = evidence.images if fresh else evidence.views
+    finished = _finished(evidence, store, rows)
+    lines = []
+    for i, row in enumerate(rows):
+        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :VIEWS]]
+        views = [Tile(picture(view), "a finished view") for view in finished[i]]
+        lines.append(("", [evidence.tile(row, mark="asked"), *crops, *views]))
+    cached = "" if fresh else "some of its cached crops, and "
+    count = len(finished[0])
+    caption = f"An image, {cached}{count} views as the network gets them: cropped, moved and coloured at random."
+    return Section("What the network sees", [Tiles(lines, caption)], layout="wide")
+
+
+def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
+    normalisation, count = evidence.encoder.normalisation, VIEWS if store.ndim == 4 else min(VIEWS, store.shape[1])
+    supply = Views(
+        store,
+        rows,
+        evidence.recipe,
+        normalisation,
+        count=count,
+        batch_size=len(rows),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    mean, std = (each[:, None, None] for each in normalisation.tensors())
+    views = (255 * (supply.batch(0)[0] * std + mean)).clamp(0, 255).byte().unflatten(0, (count, -1)).numpy()
+    place = {int(row): i for i, row in enumerate(supply.rows_of(0))}
+    return [[view[place[int(row)]] for view in views] for row in rows]
+
+
+def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    if not evidence.examples:
+        return None
+    rows = [(name, [Tile(picture(image), name) for image in row]) for name, row in evidence.examples.items()]
+    kept = len(evidence.rows_of("validation"))
+    caption = "Images of the validation split." if kept else "Images that it was trained on."
+    return Section("What it makes of images", [Tiles(rows, caption)], layout="wide")
+
+
+def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    """Which classes are told apart, and the confusions that cost most."""
+    if evidence.probe is None:
+        return None
+    names, answers = evidence.summary["classes"], evidence.predictions
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (answers.target, answers.predicted), 1)
+    per_class = counts.diagonal() / np.maximum(1, counts.sum(1))
+    there = np.flatnonzero(counts.sum(1))
+    blocks: list[Block] = [
+        charts.per_class([names[i] for i in there], per_class[there], counts.sum(1)[there]),
+        charts.confusion_matrix(names, counts),
+    ]
+    wrong = counts - np.diag(counts.diagonal())
+    lines = []
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]:
+        target, said = divmod(int(flat), len(names))
+        if wrong[target, said]:
+            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(CONFUSED, "confidence")
+            sure = zip(these.row, these.confidence, strict=True)
+            tiles = [evidence.tile(row, f"{confidence:.0%} sure") for row, confidence in sure]
+            times = "once" if wrong[target, said] == 1 else f"{wrong[target, said]} times"
+            lines.append((f"{names[target]} taken for {names[said]}, {times}", tiles))
+    if lines:
+        blocks.append(Tiles(lines, "The most frequent confusions, the surest answers first."))
+    lead = "Answers of the linear probe, which learned from all labels."
+    return Section("Where it fails", blocks, lead)
+
+
+def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
+    chosen = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
+    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # which may be of them, where there is no test split
+    blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
+    answers = evidence.predictions
+    worst = answers[answers.target != answers.predicted].nlargest(QUERIES, "confidence")
+    if len(worst):
+        said = [evidence.summary["classes"][target] for target in worst.predicted]
+        caption = "Test images that the linear probe is most surely wrong about."
+        blocks.append(_neighbour_rows(evidence, worst.row.to_numpy(), train, caption, said))
+    lead = "An image in a frame; then the training images nearest to it, with their cosine similarity"
+    if evidence.summary["classes"]:
+        lead += ": underlined where they are of its class, dashed where they are not"
+    return Section("Nearest neighbours", blocks, f"{lead}.")
+
+
+def _neighbour_rows(
+    evidence: ImageEvidence, queries: np.ndarray, bank: np.ndarray, caption: str, said: list[str] | None = None
+) -> Tiles:
+    similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
+    lines = []
+    for i, (query, rows, near) in enumerate(zip(queries, found, similarities, strict=True)):
+        name, tiles = evidence.name_of(query), [evidence.tile(query, mark="asked")]
+        for row, similarity in zip(rows, near, strict=True):
+            mark = ("right" if evidence.name_of(row) == name else "wrong") if name and evidence.name_of(row) else ""
+            tiles.append(evidence.tile(row, f"{evidence.name_of(row)} {similarity:.2f}".strip(), mark))
+        lines.append((f"taken for {said[i]}" if said else "", tiles))
+    return Tiles(lines, caption)
+
+
+def _map(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    rows = spread(evidence.test, MAPPED)
+    if len(rows) < 10:
+        return None
+    from sklearn.manifold import TSNE  # a second to import
+
+    features = evidence.features[rows]
+    if (features == features[0]).all():  # a map of one point
+        return None
+    features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    perplexity = min(30, (len(rows) - 1) / 3)
+    places = TSNE(max_iter=500, perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    low, high = places.min(0), places.max(0)
+    places = (places - low) / np.maximum(high - low, 1e-12)
+    targets = evidence.manifest.target.to_numpy()[rows]
+    there = np.unique(targets)
+    names = [evidence.summary["classes"][target] if target >= 0 else "without a label" for target in there]
+    pictures, columns, lines = sprite([evidence.images[row] for row in rows])
+    said = dict(zip(evidence.predictions.row, evidence.predictions.predicted, strict=True))
+    words = [_words(evidence, row, said.get(row)) for row in rows]
+    caption = (
+        f"{len(rows)} {evidence.tested}, laid out by t-SNE (perplexity {perplexity:.0f}) so that what the encoder "
+        f"finds alike lies close; distances between groups mean little. Point at one, or walk with the arrow keys."
+    )
+    groups = np.searchsorted(there, targets).tolist()
+    drawn = Map(places.round(4).tolist(), groups, names, words, pictures, columns, lines, caption)
+    return Section("A map of the embedding", [drawn], layout="wide")
+
+
+def _words(evidence: ImageEvidence, row: int, said: int | None) -> str:
+    name = evidence.name_of(row) or f"image {row}"
+    taken = "" if said is None else evidence.summary["classes"][said]
+    return f"{name}, taken for {taken}" if taken and taken != name else name
+
+
+def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
+    """Without labels: groups of like images, with those nearest to the middle of each."""
+    if evidence.probe is not None:
+        return None
+    from sklearn.cluster import KMeans  # a second to import
+
+    rows = spread(evidence.rows_of("train"), CLUSTERED)
+    features = evidence.features[rows]
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    clusters = min(10, len(np.unique(features, axis=0)))
+    fitted = KMeans(clusters, n_init=3, random_state=0).fit(features)
+    distances, lines = fitted.transform(features), []
+    for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
+        members = np.flatnonzero(fitted.labels_ == cluster)
+        central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL]
+        lines.append((counted(len(members), "images"), [evidence.tile(rows[i], "") for i in central]))
+    caption = (
+        f"k-means with {counted(len(lines), 'clusters')} of {counted(len(rows), 'training images')}; in each, the most "
+        f"central ones first."
+    )
+    return Section("What it takes to be alike", [Tiles(lines, caption)], layout="wide")
+
+
+def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
+    rows = np.random.default_rng(1).permutation(evidence.test)[:LOOKED_AT]
+    images = evidence.images[np.sort(rows)]
+    maps = smooth_gradients(evidence.encoder, images, evidence.probe)
+    looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
+    lines = [("", [evidence.tile(row), look]) for row, look in zip(np.sort(rows), looks, strict=True)]
+    of = "the class that the linear probe says" if evidence.probe is not None else "the length of the feature vector"
+    caption = f"Bright beside an image: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
+    return Section("Where it looks", [Tiles(lines, caption)], layout="wide")
+
+
+def data(evidence: Evidence, curves: Curves) -> Section:
+    summary = evidence.summary
+    rows = [[name, _as_text(summary[name])] for name in summary if name not in SHOWN]
+    blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
+    if len(evidence.quarantine):
+        bad = evidence.quarantine.head(20)
+        caption = f"{counted(len(evidence.quarantine), 'files')} in quarantine, and why; the first {len(bad)}."
+        blocks.append(Table([str(name) for name in bad], bad.astype(str).to_numpy().tolist(), caption))
+    else:
+        blocks.append(Prose(["No file is in quarantine."]))
+    return Section("The data", blocks)
+
+
+def provenance(evidence: Evidence, curves: Curves) -> Section:
+    facts = [[name, value] for name, value in evidence.provenance.items() if name != "command"]
+    given = _by_name({block.block: block.model_dump() for block in evidence.parameters})
+    defaults = _by_name({block.block: type(block)().model_dump() for block in evidence.parameters})
+    rows = {name: [name, _as_text(value)] for name, value in given.items()}
+    changed = [row for name, row in rows.items() if name not in defaults or defaults[name] != given[name]]
+    blocks: list[Block] = [
+        Code(evidence.provenance["command"]),
+        Table(["what", "value"], facts, "The run."),
+        Table(["parameter", "value"], changed, "The parameters that are not at their defaults."),
+        Folded(f"All {len(rows)} parameters", Table(["parameter", "value"], [*rows.values()])),
+    ]
+    return Section("How to repeat it", blocks)
+
+
+def _by_name(nested: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    named = {}
+    for key, value in nested.items():
+        named |= _by_name(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return named
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_as_text, value))
+    return "–" if value is None else str(value)
+
+
+SECTIONS: tuple[Callable[[ImageEvidence, Curves], Section | None], ...] = (
+    *(label_efficiency, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _findings, _views, training),
+    *(data, provenance),
+)
+"""In the order of the page: what a reader wants to know first is first."""

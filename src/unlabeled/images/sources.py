@@ -1,0 +1,169 @@
+"""Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled.config import Ingestion, column_of
+from unlabeled.errors import DataError
+from unlabeled.ingestion.columns import class_name, is_none
+from unlabeled.ingestion.items import Item, Source, Understood, sample_of, spread_over
+from unlabeled.ingestion.layout import read_layout, with_folder_names
+from unlabeled.ingestion.metadata import Metadata, read_metadata, unread_labels, with_metadata
+from unlabeled.ingestion.parquet import find_parquet, holds_parquet, read_parquet
+from unlabeled.ingestion.walk import IMAGES, Found, find_files
+
+TORCHVISION = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "fashion_mnist": "FashionMNIST",
+    "stl10": "STL10",
+    "svhn": "SVHN",
+}
+DOWNLOAD_TIMEOUT = 30
+"""Seconds without a byte after which a download is given up; urllib waits for ever."""
+
+
+def open_source(config: Ingestion) -> Source:
+    """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    source = _open(config)
+    return without_labels(source) if is_none(config.label) else source
+
+
+def without_labels(source: Source) -> Source:
+    return replace(source, items=(replace(item, label=None) for item in source.items))
+
+
+def _open(config: Ingestion) -> Source:
+    if config.source == "digits":
+        return digits()
+    path = Path(str(config.place)).expanduser()
+    if config.source == "image_folder":
+        return image_folder(path, config.label, config.group)
+    files = find_parquet(path)
+    if config.source == "torchvision" and not holds_parquet(files):
+        return _torchvision(config.dataset, path)
+    if not path.exists():
+        raise DataError(f"ingestion.path: {path} does not exist")
+    return read_parquet(files, config.label, config.image, config.group)
+
+
+def digits() -> Source:
+    """scikit-learn's 1,797 handwritten digits, uint8 (8, 8) with the labels 0 to 9."""
+    from sklearn.datasets import load_digits  # a second to import
+
+    data = load_digits()
+    images = (data.images * (255 / 16)).round().astype(np.uint8)
+    items = [Item(f"digits/{i}", image, str(data.target[i])) for i, image in enumerate(images)]
+    return Source(iter(items), len(items), sample=partial(sample_of, items))
+
+
+def _torchvision(name: str, path: Path) -> Source:
+    from torchvision import datasets  # seconds to import
+
+    within = path / name  # the path is that of the folder above, or its own
+    folder = path if path.name == name and not within.exists() else within
+    kind = getattr(datasets, TORCHVISION[name])
+    splits = {"train": {"train": True}, "test": {"train": False}}
+    if name == "svhn":
+        splits = {"train": {"split": "train"}, "test": {"split": "test"}}
+    elif name == "stl10":
+        splits = {"train": {"split": "train+unlabeled"}, "test": {"split": "test"}}
+    try:
+        with _download_timeout():
+            parts = {split: kind(folder, download=True, **options) for split, options in splits.items()}
+    except Exception as error:  # urllib, ssl, tarfile and torchvision's own
+        raise DataError(
+            f"{name} could not be downloaded to {folder} ({' '.join(str(error).split())}): put torchvision's files "
+            f"there, or read the images from Parquet with ingestion.source=parquet and ingestion.path"
+        ) from error
+
+    def items() -> Iterator[Item]:
+        for split, part in parts.items():
+            names = getattr(part, "classes", None)
+            labels = np.asarray(part.targets if hasattr(part, "targets") else part.labels)
+            for i, (image, label) in enumerate(zip(part.data, labels, strict=True)):
+                path = f"{name}/{split}/{i}"
+                yield Item(path, _picture(image), class_name(int(label), names, path), split)
+
+    official = {split: f"{name}'s {split}" for split in parts}
+
+    def sample(count: int) -> list[Item]:
+        shares = [count // len(parts)] * len(parts)
+        return [
+            Item(f"{name}/{split}/{i}", _picture(part.data[i]))
+            for (split, part), share in zip(parts.items(), shares, strict=True)
+            for i in spread_over(len(part), share)
+        ]
+
+    return Source(items(), sum(map(len, parts.values())), Understood(official), sample=sample)
+
+
+def _picture(image: Any) -> np.ndarray:
+    """(H, W) or (H, W, C), of what torchvision keeps as an array or a tensor, perhaps with its channels first."""
+    image = np.asarray(image)
+    return image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
+
+
+@contextmanager
+def _download_timeout() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def image_folder(root: Path, label: str | None = None, group: str | None = None) -> Source:
+    """The images of a folder, in the order of their names. Raises DataError where there are none.
+
+    Args:
+        label, group: As `ingestion.label` and `ingestion.group`.
+    """
+    return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label, group=group)
+
+
+def named_items(
+    root: Path, found: Found, unit: str, expected: str = "", label: str | None = None, group: str | None = None
+) -> Source:
+    """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
+
+    Args:
+        unit: What it is, in the plural.
+        expected: What it would be, for the DataError that is raised where there is none.
+        label, group: As `ingestion.label` and `ingestion.group`.
+    """
+    metadata = read_metadata(root, found, label, group=column_of(group))
+    source = described_items(root, found, metadata, unit, expected, label)
+    if metadata.question in source.understood.warnings:
+        raise DataError(metadata.question)
+    return source
+
+
+def described_items(
+    root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
+) -> Source:
+    """As `named_items`, with metadata that have been read; the question that they leave is a warning."""
+    left_out = found.left_out
+    if not found.names and not metadata.rows:
+        raise DataError(
+            f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
+        )
+    listed = metadata.rows.keys() - metadata.missing.keys()  # what is named is wanted, whatever it is called
+    layout = read_layout(sorted(listed.union(found.names)), unit)
+    others = [name for name in found.names if name not in listed]
+    names = sorted(listed.union(layout.without_left_out(others, left_out)))
+    items, warnings = with_metadata(list(with_folder_names(root, names, layout)), names, metadata, label)
+    if not is_none(label) and not any(item.label for item in items):
+        warnings += unread_labels(found)
+    folders, splits = layout.understood(left_out), {item.split for item in items}
+    official = {split: said for split, said in (folders.official | metadata.official).items() if split in splits}
+    warnings += [] if metadata.column else folders.warnings
+    return Source(iter(items), len(items), Understood(official, left_out, warnings), sample=partial(sample_of, items))

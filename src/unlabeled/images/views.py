@@ -1,0 +1,130 @@
+"""The batches of views that training draws from the crop cache, or crops afresh."""
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled.config import Augmentation
+from unlabeled.encoders import Normalisation
+from unlabeled.images import augment
+from unlabeled.images.augment import cut_views, finish
+from unlabeled.storage.arrays import Rows
+
+
+def step_seed(seed: int, *counters: int) -> int:
+    """An independent seed for each (epoch or step): nothing has to be remembered to resume."""
+    return int(np.random.SeedSequence([seed, *counters]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class Order:
+    """Which rows the batch of a step has: a permutation for each epoch that follows from the seed alone.
+
+    Args:
+        rows: To draw from, int64.
+        batch_size: B; the last, incomplete batch of an epoch is left out.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, device: torch.device | str = "cpu"):
+        self.rows = torch.from_numpy(np.asarray(rows, np.int64))
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.steps_per_epoch = len(rows) // batch_size
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def at(self, step: int) -> Tensor:
+        """int64 of shape (B,)."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
+            shuffled = self.rows[torch.randperm(len(self.rows), generator=order)]
+            self._epoch = epoch, shuffled.to(self.device)
+        return self._epoch[1][position * self.batch_size : (position + 1) * self.batch_size]
+
+
+class Views:
+    """Batches of V views an image; batch `step` is a pure function of (seed, step).
+
+    Args:
+        store: uint8, cached crops of shape (N, K, C, h, w), or whole images of shape (N, C, H, W) to crop afresh.
+        rows: Which of the N to train on, int64.
+        recipe: How views are finished, and cropped where they are fresh.
+        normalisation: Mean and standard deviation of the images that are not test images.
+        count: V.
+        batch_size: B; the last, incomplete batch of an epoch is left out.
+        seed: Of everything drawn.
+        device: Where views are finished.
+        targets: Classes of the N images, int64, where the method eats labels.
+    """
+
+    unit = "images"
+
+    def __init__(
+        self,
+        store: np.ndarray | Rows,
+        rows: np.ndarray,
+        recipe: Augmentation,
+        normalisation: Normalisation,
+        *,
+        count: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        targets: np.ndarray | None = None,
+    ):
+        self.recipe, self.count, self.batch_size, self.seed, self.device = recipe, count, batch_size, seed, device
+        self.mean, self.std = normalisation.tensors(device)
+        self._store = _resident(store, device)
+        self._order = Order(rows, batch_size, seed, self._store.device if isinstance(self._store, Tensor) else "cpu")
+        self.steps_per_epoch = self._order.steps_per_epoch
+        self._targets = None if targets is None else torch.from_numpy(targets).to(device)
+        self._generator = torch.Generator(device)
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """What the method eats at a step, on the device.
+
+        Returns:
+            Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last. With targets, these too:
+            int64 of shape (B,).
+        """
+        rows = self.rows_of(step)
+        self._generator.manual_seed(step_seed(self.seed, 1, step))
+        views = self._cached(rows) if self._store.ndim == 5 else self._fresh(rows)
+        views = finish(views, self.count, self.recipe, self._generator, self.mean, self.std)
+        return (views,) if self._targets is None else (views, self._targets[rows.to(self.device)])
+
+    def rows_of(self, step: int) -> Tensor:
+        """Which images the batch of a step shows: rows of the store, int64 of shape (B,)."""
+        return self._order.at(step)
+
+    def _cached(self, rows: Tensor) -> Tensor:
+        """V different ones of the K crops of each image."""
+        draw = torch.rand(len(rows), self._store.shape[1], generator=self._generator, device=self.device)
+        picked = draw.topk(self.count, dim=1).indices.T.flatten()
+        rows = rows.repeat(self.count)
+        return self._taken(rows, picked.to(rows.device))
+
+    def _fresh(self, rows: Tensor) -> Tensor:
+        images = self._taken(rows).float()
+        shape = (augment.DRAWS, len(images), self.count)
+        draw = torch.rand(shape, generator=self._generator, device=self.device)
+        return cut_views(images, draw, self.recipe).transpose(0, 1).flatten(0, 1)
+
+    def _taken(self, *index: Tensor) -> Tensor:
+        """What the store has there, on the device."""
+        if isinstance(self._store, Tensor):
+            return self._store[index]
+        batch = torch.from_numpy(self._store[tuple(each.numpy() for each in index)])
+        if self.device.type == "cuda":
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch.to(self.device)  # MPS would read before it is written
+
+
+def _resident(store: np.ndarray | Rows, device: torch.device) -> np.ndarray | Rows | Tensor:
+    """On a GPU where it takes less than a quarter of what is free there, else as it is."""
+    if device.type != "cuda" or store.nbytes >= torch.cuda.mem_get_info(device)[0] / 4:
+        return store
+    with warnings.catch_warnings():
+        # The map is read-only and only read from, which torch cannot express.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(store[:]).to(device)

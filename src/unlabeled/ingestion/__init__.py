@@ -1,0 +1,1 @@
+"""Files, folders, tables and splits: ingestion as every kind of data shares it."""

@@ -1,0 +1,297 @@
+"""Which columns of tables name the classes and the splits, and which class a value is."""
+
+import logging
+import math
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from unlabeled.config import NO_LABELS
+from unlabeled.errors import DataError
+from unlabeled.ingestion.layout import SPLITS, split_named
+from unlabeled.ingestion.tables import Table, plain
+
+logger = logging.getLogger(__name__)
+
+UNLABELLED = -1
+"""What stands for no label among integers, as in STL-10 and on the Hugging Face Hub."""
+FIRST = ("label", "fine_label")
+"""Columns of classes that go before all others; the second is CIFAR-100's."""
+USUAL = {"labels", "label_name", "class", "classes", "class_name", "class_label", "category", "category_name", "target"}
+USUAL_NUMBERS = {"label_id", "class_id", "category_id", "target_id"}
+SPLIT = "split"
+USUAL_SPLITS = {"set", "subset", "partition"}
+"""Columns of splits where all of their values are names of splits."""
+NO_CLASSES = re.compile(
+    r"is_(train|valid|val|test).*|split|set|subset|partition|fold|"
+    r"(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
+    r"format|channels|mode|bbox)"
+)
+"""Names of columns that nobody is asked about."""
+NESTED = ("list", "large_list", "fixed_size", "struct", "map", "binary", "large_binary", "extension")
+"""How Arrow's types of many values, or of raw bytes, begin."""
+MISSING = {"", "nan", "<na>", "n/a", "#n/a", "null"}
+"""Texts that spreadsheets and pandas leave where there is no value."""
+MAX_CLASSES = 10_000
+MAX_NAME = 200
+"""Different values, and characters of one, beyond which a column that nobody has named is not one of classes."""
+WHOLE = re.compile(r"-?\d+(\.0*)?")
+NUMBER = re.compile(r"-?\d*\.?\d+(e-?\d+)?", re.IGNORECASE)
+
+Key = tuple[str, Any]
+"""A value with the name of its type: Python takes 1, 1.0 and True for one key."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where tables have their labels.
+
+    Attributes:
+        column: Its name; None: they have none.
+        classes: The class of each value, table by table; values without one are unlabelled.
+        question: What a person has to be asked: a column may name the classes, and nobody has said so.
+    """
+
+    column: str | None = None
+    classes: Sequence[dict[Key, str]] = ()
+    question: str | None = None
+
+    def of(self, table: int, row: dict[str, Any]) -> str | None:
+        return self.classes[table].get(_key(row[self.column])) if self.column else None
+
+
+class Splits(NamedTuple):
+    """The column of tables that names splits, if there is one, and the splits that it names."""
+
+    column: str | None = None
+    found: Collection[str | None] = ()
+
+
+def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None = None) -> Labels:
+    """The labels of tables that belong together.
+
+    Args:
+        wanted: The column of the classes; `none`: there are no labels; None: the usual column, if there is one.
+        groups: The column of groups, which nobody is asked about.
+
+    Raises:
+        DataError: There is no such column, or it holds what names no class.
+    """
+    if is_none(wanted):
+        return Labels()
+    columns = _columns(tables)
+    if wanted:
+        return _classes_of(tables, _named(columns, wanted, tables, "ingestion.label", f", or {NO_LABELS}"))
+    columns = [each for each in columns if each != groups and _may_name_classes(each, tables)]
+    values = {column: each for column, each in _values(tables, columns, MAX_CLASSES).items() if each.rows}
+    rivals = _usual(values, tables) or [column for column, each in values.items() if each.repeat_as_classes()]
+    if not rivals:
+        return Labels()
+    if len(rivals) > 1 or not _is_usual(rivals[0], tables):
+        return Labels(question=_question(tables, rivals))
+    return _classes_of(tables, rivals[0])
+
+
+def is_none(wanted: str | None) -> bool:
+    """Whether `ingestion.label` says that there are no labels."""
+    return wanted is not None and wanted.lower() == NO_LABELS
+
+
+def find_splits(tables: Sequence[Table]) -> Splits:
+    """The splits that tables name. Raises DataError where a column called `split` names something else."""
+    columns = [each for each in _columns(tables) if plain(each) in {SPLIT, *USUAL_SPLITS}]
+    for column, each in _values(tables, columns).items():
+        wrong = next(((value, place) for (_, value), place in each.places.items() if not split_of(value)), None)
+        if wrong and plain(column) == SPLIT:
+            raise DataError(f"{wrong[1]}: received the split {wrong[0]!r}, expected {', '.join(SPLITS)}, or nothing")
+        if each.rows and not wrong:
+            return Splits(column, {split_of(value) for _, value in each.places})
+    return Splits()
+
+
+def find_groups(tables: Sequence[Table], wanted: str | None) -> str | None:
+    """The column of groups, as it is written. Raises DataError where there is none of that name."""
+    return _named(_columns(tables), wanted, tables, "ingestion.group") if wanted else None
+
+
+def group_in(row: dict[str, Any], column: str | None) -> str | None:
+    """The name of the group that a row is in; None: of none."""
+    return None if column is None or _is_missing(row.get(column)) else str(row[column]).strip()
+
+
+def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> list[str]:
+    """Says which columns there are and which of them are read; returns a warning of tables without labels."""
+    logger.info(
+        "%s: of the columns %s, %s has the labels and %s the splits",
+        where(tables),
+        ", ".join(_columns(tables)),
+        labels.column or "none",
+        splits.column or "none",
+    )
+    without = [table.name for table in tables if labels.column and labels.column not in table.columns]
+    return [f"{', '.join(without)} has no column {labels.column}: it is without labels"] if without else []
+
+
+def _columns(tables: Sequence[Table]) -> list[str]:
+    return list(dict.fromkeys(column for table in tables for column in table.columns))
+
+
+def split_of(value: Any) -> str | None:
+    """The split that a value names; None: it is missing, or names none."""
+    return split_named(str(value)) if value else None
+
+
+def class_name(label: int, names: list[str] | None, place: str) -> str | None:
+    """The class of a number; None: unlabelled. Raises DataError where it is none of those that are declared."""
+    if label == UNLABELLED:
+        return None
+    if label < 0 or (names and label >= len(names)):
+        most = f"{len(names) - 1}, the last of the {len(names)} classes that the data name" if names else "more"
+        raise DataError(f"{place}: received the label {label}, expected {UNLABELLED} (no label) or 0 to {most}")
+    return names[label] if names else str(label)
+
+
+def where(tables: Sequence[Table]) -> str:
+    """The names of tables for a message."""
+    return tables[0].name if len(tables) == 1 else f"{tables[0].name} (and {len(tables) - 1} more)"
+
+
+@dataclass
+class _Values:
+    """The values of a column that are not missing.
+
+    Attributes:
+        places: The place where each different value was seen first.
+        rows: How many there are.
+        may_be_classes: False where they are too many, too long, or lists.
+    """
+
+    places: dict[Key, str] = field(default_factory=dict)
+    rows: int = 0
+    may_be_classes: bool = True
+
+    def repeat_as_classes(self) -> bool:
+        """Whether there are two different ones at least, each in two rows on average, and none that is measured."""
+        values = [str(value) for _, value in self.places]
+        measured = all(map(NUMBER.fullmatch, values)) and not _whole(values)
+        return self.may_be_classes and not measured and 2 <= len(self.places) <= self.rows / 2
+
+
+def _values(tables: Iterable[Table], columns: Sequence[str], limit: float = math.inf) -> dict[str, _Values]:
+    found = {column: _Values() for column in columns}
+    for table in tables:
+        for place, row in table.read(columns) if columns else ():
+            for column, value in row.items():
+                if _is_missing(value):
+                    continue
+                each, key = found[column], _key(value)
+                each.rows += 1
+                if each.may_be_classes or limit == math.inf:
+                    each.places.setdefault(key, place)
+                if isinstance(value, list | dict) or len(str(value)) > MAX_NAME or len(each.places) > limit:
+                    each.may_be_classes = False
+    return found
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether there is no value, however that is written."""
+    return value.strip().lower() in MISSING if isinstance(value, str) else value is None or value != value
+
+
+def _key(value: Any) -> Key:
+    return type(value).__name__, str(value) if isinstance(value, list | dict) else value
+
+
+def _named(columns: Sequence[str], wanted: str, tables: Sequence[Table], key: str, others: str = "") -> str:
+    """The column that a person has named, as it is written or in another case."""
+    for written in (str, plain):
+        if found := [column for column in columns if written(column) == written(wanted)]:
+            return found[0]
+    raise DataError(
+        f"{key}: received {wanted!r}, expected one of {where(tables)}'s columns, {', '.join(columns)}{others}"
+    )
+
+
+def _may_name_classes(column: str, tables: Sequence[Table]) -> bool:
+    """Whether it is worth reading for that, by its name and its type."""
+    nested = any(table.types.get(column, "").startswith(NESTED) for table in tables)
+    return _is_usual(column, tables) or not (nested or NO_CLASSES.fullmatch(plain(column)))
+
+
+def _usual(columns: Collection[str], tables: Sequence[Table]) -> list[str]:
+    """The columns that most probably name the classes; of those of equal rank all."""
+    ranks = [*({name} for name in FIRST), None, USUAL, USUAL_NUMBERS]
+    for rank in ranks:
+        if found := [each for each in columns if (_is_declared(each, tables) if rank is None else plain(each) in rank)]:
+            return found
+    return []
+
+
+def _is_usual(column: str, tables: Sequence[Table]) -> bool:
+    return bool(_usual([column], tables))
+
+
+def _is_declared(column: str, tables: Iterable[Table]) -> bool:
+    return any(column in table.classes for table in tables)
+
+
+def _question(tables: Sequence[Table], rivals: Sequence[str]) -> str:
+    which = f"the column {rivals[0]}" if len(rivals) == 1 else f"one of the columns {', '.join(rivals)}"
+    return (
+        f"{where(tables)}: {which} may name the classes: set ingestion.label={rivals[0]}"
+        f"{' (or another)' if len(rivals) > 1 else ''}, or ingestion.label={NO_LABELS}"
+    )
+
+
+def _classes_of(tables: Sequence[Table], column: str) -> Labels:
+    found = [_values([table], [column])[column].places if column in table.columns else {} for table in tables]
+    whole = _whole(value for places in found for kind, value in places if kind == "str")
+    declared = next((table.classes[column] for table in tables if column in table.classes), None)
+    classes = []
+    for table, places in zip(tables, found, strict=True):
+        names = table.classes.get(column, declared)
+        named = {key: _class_of(key, place, table, column, names, whole) for key, place in places.items()}
+        classes.append({key: name for key, name in named.items() if name is not None})
+    _check_kinds(tables, found, column)
+    return Labels(column, classes)
+
+
+def _whole(values: Iterable[Any]) -> bool:
+    """Whether all are whole numbers, as a spreadsheet or pandas writes them: 1 or 1.0."""
+    return all(WHOLE.fullmatch(str(value)) for value in values)
+
+
+def _class_of(key: Key, place: str, table: Table, column: str, names: list[str] | None, whole: bool) -> str | None:
+    """The class of a value that is not missing. `whole`: all texts of the column are whole numbers."""
+    kind, value = key
+    if kind == "str":
+        name = unicodedata.normalize("NFC", value.strip())
+        name = name.partition(".")[0] if whole else name
+        return None if whole and name == str(UNLABELLED) else name
+    if kind == "bool" and not names:
+        return str(value)
+    if kind in ("int", "bool") or (kind == "float" and value.is_integer()):
+        return class_name(int(value), names, place)
+    raise DataError(
+        f"{table.name}: received labels of type {table.types.get(column, kind)} in the column {column}, such as "
+        f"{str(value)[:50]}, expected integers or strings, one an image: set ingestion.label to another column, or to "
+        f"{NO_LABELS}"
+    )
+
+
+def _check_kinds(tables: Sequence[Table], found: Sequence[dict[Key, str]], column: str) -> None:
+    """Raises DataError where some labels are numbers and others names, or where -1 would be one of two classes."""
+    values = sorted({str(value) for places in found for _, value in places})
+    declared = any(column in table.classes for table in tables)
+    if len({kind == "str" for places in found for kind, _ in places}) > 1 and not declared and not _whole(values):
+        raise DataError(
+            f"{where(tables)}: received numbers and names in the column {column}, such as {values[0]} and "
+            f"{values[-1]}, expected one of both: set ingestion.label to another column, or to {NO_LABELS}"
+        )
+    if values == ["-1", "1"]:
+        raise DataError(
+            f"{where(tables)}: received the labels -1 and 1, and -1 stands for no label, expected two classes: write 0 "
+            f"for -1, or names"
+        )

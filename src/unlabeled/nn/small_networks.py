@@ -1,0 +1,166 @@
+"""Networks from an image to a feature vector, without torchvision: the small ResNet, and those of PCA and k-means."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HALVED_FROM = 32
+"""Pixels a side from which the small ResNet halves its input at once."""
+WIDTHS = (32, 64, 256), (48, 96, 192)
+"""Channels of the small ResNet's blocks below `HALVED_FROM` pixels, where they are few while the map is large, and from
+there on."""
+EARLIER_WIDTHS = (64, 128, 256), (48, 96, 192)
+"""The same of encoders that were saved without them."""
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A square convolution of an odd kernel, padded by half of it, without a bias."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (arXiv:1512.03385)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = convolution(inputs, outputs, 3, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = convolution(outputs, outputs, 3)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+class SmallResNet(nn.Sequential):
+    """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, D) float.
+
+    Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
+
+    Args:
+        widths: Channels of each block, the last D; None: its own for images of this size, in `WIDTHS`.
+    """
+
+    def __init__(self, channels: int, image_size: int, widths: tuple[int, int, int] | None = None):
+        is_halved = image_size >= HALVED_FROM
+        widths = first, second, third = widths or WIDTHS[is_halved]
+        super().__init__(
+            convolution(channels, first, 3, 2 if is_halved else 1),
+            nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
+            Block(first, first, 1),
+            Block(first, second, 2),
+            Block(second, third, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.feature_dim, self.widths = third, widths
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
+        for layer in list(self)[:-2]:  # a slice of it would be made by its constructor
+            images = layer(images)
+        return images
+
+
+class LinearNetwork(nn.Sequential):
+    """A linear map of an image's pixels: (B, C, H, W) to (B, min(128, C·H·W))."""
+
+    def __init__(self, channels: int, image_size: int):
+        pixels = channels * image_size**2
+        dim = min(128, pixels)
+        super().__init__(nn.Flatten(), nn.Linear(pixels, dim))
+        self.feature_dim = dim
+
+
+class PatchNetwork(nn.Module):
+    """How near the patches of an image are to each of K centroids, pooled over its quarters: (B, C, H, W) to (B, 4K).
+
+    One layer of features as in Coates et al. 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature
+    Learning", sections 3.1 and 3.2): patches are normalised to their contrast and whitened, and feature k of a patch is
+    max(0, μ − d_k), the triangle, d_k its distance to centroid k and μ the mean of these.
+    """
+
+    def __init__(self, channels: int, image_size: int, centroids: int = 256):
+        super().__init__()
+        self.patch = max(2, min(6, image_size // 2))
+        self.stride = max(1, image_size // 32)
+        dims = channels * self.patch**2
+        self.mean = nn.Parameter(torch.zeros(dims), requires_grad=False)
+        self.whitening = nn.Parameter(torch.eye(dims), requires_grad=False)
+        self.centroids = nn.Parameter(torch.randn(centroids, dims), requires_grad=False)
+        self.feature_dim = 4 * centroids
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = (self.patches(images) - self.mean) @ self.whitening
+        centroids = self.centroids.expand(patches.shape[0], -1, -1)  # not len: exports leave it open
+        distances = torch.cdist(patches, centroids)
+        near = F.relu(distances.mean(2, keepdim=True) - distances).transpose(1, 2)
+        side = (images.shape[-1] - self.patch) // self.stride + 1
+        return F.adaptive_avg_pool2d(near.unflatten(2, (-1, side)), 2).flatten(1)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """All patches of images (B, C, H, W), each less its mean and over its contrast: (B, L, C · patch²)."""
+        patches = F.unfold(images, self.patch, stride=self.stride).transpose(1, 2)
+        patches = patches - patches.mean(2, keepdim=True)
+        return patches / (patches.var(2, keepdim=True, correction=0) + 0.01).sqrt()
+
+
+def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tensor:
+    """An orthogonal matrix (dims, dims), float32: what it turns keeps its distances and spreads its variance evenly.
+
+    Components of PCA that are standardised without it come to be as large as each other, noise included (Gong and
+    Lazebnik 2011, "Iterative Quantization", there PCA-RR).
+    """
+    return nn.init.orthogonal_(torch.empty(dims, dims), generator=generator)
+
+
+def build_encoder(
+    architecture: str, channels: int, image_size: int, widths: tuple[int, int, int] | None = None
+) -> nn.Module:
+    """An encoder with random weights: (B, C, H, W) float to (B, D) float.
+
+    Args:
+        architecture: As in `pretraining.encoder`.
+        widths: Of the small ResNet; None: its own for images of this size.
+
+    Returns:
+        A network with the attributes `feature_dim` (D), `channels` and `image_size`; all but `linear` and `patches`
+        have a `feature_map` too.
+
+    Raises:
+        ValueError: The architecture does not fit images of this size.
+    """
+    small = {"linear": LinearNetwork, "patches": PatchNetwork}
+    if architecture == "small_resnet":
+        network = SmallResNet(channels, image_size, widths)
+    elif architecture in small:
+        network = small[architecture](channels, image_size)
+    else:
+        from unlabeled.nn.torchvision_networks import (  # seconds to import, and not needed by the default
+            VITS,
+            ResNet,
+            ViT,
+        )
+
+        network = (ViT if architecture in VITS else ResNet)(architecture, channels, image_size)
+    network.channels, network.image_size = channels, image_size
+    return network
+
+
+def spec_of(architecture: str, network: nn.Module) -> dict[str, Any]:
+    """What `rebuild` needs to know of a network, as JSON values."""
+    widths = {"widths": list(network.widths)} if isinstance(network, SmallResNet) else {}
+    return {"architecture": architecture, **widths}
+
+
+def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> nn.Module:
+    """The network of a spec, with weights drawn anew."""
+    widths = spec.get("widths", EARLIER_WIDTHS[image_size >= HALVED_FROM])
+    return build_encoder(spec["architecture"], channels, image_size, tuple(widths))

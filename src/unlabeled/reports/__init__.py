@@ -1,0 +1,1 @@
+"""Pages: sections, charts, tables, and the leaderboard."""

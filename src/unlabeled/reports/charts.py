@@ -1,0 +1,265 @@
+"""Charts of a run as SVG: in the colours of the page they stand on, and readable without telling colours apart."""
+
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Sequence
+from os.path import commonprefix
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
+
+from unlabeled.evaluation.verdict import Accuracy
+from unlabeled.reports.page import Chart
+from unlabeled.runtime.counts import counted
+from unlabeled.runtime.legible import legible
+
+SERIES = (("#4477aa", "o", "-"), ("#d9596a", "s", "--"), ("#228833", "D", "-."), ("#9a6fb0", "^", ":"))
+SERIES += (("#b8860b", "v", (0, (5, 1, 1, 1))), ("#2a9d9d", "P", (0, (1, 1))))
+"""Colour, mark and dashes: colours of 3 : 1 at least on white and on near-black, and never alone."""
+INK, FAINT = "#010203", "#040506"
+"""Stand for the page's own colours, which change with its theme."""
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "unlabeled",
+    "text.parse_math": False,  # a class may be named $5
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    **{key: INK for key in ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")},
+    **{key: FAINT for key in ("axes.edgecolor", "xtick.color", "ytick.color", "grid.color")},
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.6,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+}
+NAMES = {
+    "loss": "loss",
+    "knn_accuracy": "kNN accuracy on validation, %",
+    "embedding_std": "standard deviation of the embedding",
+    "rankme": "RankMe, effective dimensions",
+    "alignment": "distance of two views (alignment)",
+    "momentum": "momentum τ of the target",
+    "learning_rate": "learning rate",
+    "validation_loss": "loss on validation",
+    "images_per_second": "images a second",
+    "sequences_per_second": "sequences a second",
+    "pairs_per_second": "pairs a second",
+    "clips_per_second": "clips a second",
+}
+"""Curves of a training, in their order; further columns of its history follow under their own names."""
+NOT_CURVES = {"epoch", "seconds"}
+MAX_CLASSES = 20
+"""Classes at most that a chart has a line for."""
+
+
+def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") -> Chart:
+    """Accuracy over labels a class, with bands, for each kind of features; the first is the encoder."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes(5.6, 3.3, "labels a class (logarithmic)", "accuracy on test, %")
+        for (name, points), (colour, mark, dashes) in zip(curves.items(), _cycle(len(curves)), strict=True):
+            x, mean = [p.labels for p in points], [100 * p.mean for p in points]
+            low, high = [100 * p.low for p in points], [100 * p.high for p in points]
+            style = {"color": colour, "marker": mark, "linestyle": dashes, "markersize": 5, "label": name}
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(x, mean, linewidth=2.2 if name == next(iter(curves)) else 1.4, **style)
+        ticks = sorted({point.labels for points in curves.values() for point in points})
+        _logarithmic(axes, ticks)
+        axes.set_ylim(0, 101)
+        axes.legend(frameon=False, loc="best")
+        first, last = next(iter(curves.values()))[0], next(iter(curves.values()))[-1]
+        said = f"{next(iter(curves))}: {first} with {first.setting}, {last} with {last.setting}"
+        return _chart(
+            figure,
+            f"Accuracy over labels a class. {said}.",
+            "Bands: mean ± standard deviation over draws of the labels, no narrower than the 95 % interval that the "
+            f"number of test {unit} leaves; at the right end all labels, with that interval.",
+        )
+
+
+def training_curves(history: pd.DataFrame) -> list[Chart]:
+    """A chart for each column of a training's history, over epochs."""
+    columns = [name for name in NAMES if name in history]
+    others = (name for name in history if not name.startswith("untrained_"))
+    columns += [name for name in others if name not in {*NAMES, *NOT_CURVES}]
+    return [_curve(history, name) for name in columns if history[name].notna().sum() > 1]
+
+
+def _curve(history: pd.DataFrame, name: str) -> Chart:
+    rows = history.dropna(subset=[name])
+    values = 100 * rows[name] if name == "knn_accuracy" else rows[name]
+    title = NAMES.get(name, name.replace("_", " "))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes(3.0, 1.9, "epoch", "")
+        axes.set_title(title)
+        sparse = len(rows) < 25
+        axes.plot(rows.epoch, values, color=SERIES[0][0], linewidth=1.6, marker="o" if sparse else None, markersize=4)
+        if f"untrained_{name}" in history:
+            untrained = history[f"untrained_{name}"].dropna()
+            if len(untrained):
+                axes.axhline(untrained.iloc[-1], color=SERIES[1][0], linestyle="--", linewidth=1.2)
+                beside = axes.get_yaxis_transform()
+                axes.text(0.99, untrained.iloc[-1], "untrained", transform=beside, fontsize=8, va="bottom", ha="right")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        if name == "knn_accuracy":
+            axes.set_ylim(min(90, 10 * (values.min() // 10)), 100)
+        elif values.min() >= 0 and name not in ("alignment", "momentum"):
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+        first, last = values.iloc[0], values.iloc[-1]
+        return _chart(figure, f"{title}, from {first:.3g} after epoch {rows.epoch.iloc[0]} to {last:.3g} at the end.")
+
+
+def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) -> Chart:
+    """Accuracy of each class, the worst on top; at most the 20 worst."""
+    order = np.argsort(accuracies, kind="stable")[:MAX_CLASSES][::-1]
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes(5.6, 0.9 + 0.21 * len(order), "accuracy of the linear probe on test, %", "")
+        axes.hlines(range(len(order)), 0, 100 * accuracies[order], color=SERIES[0][0], linewidth=2)
+        axes.plot(100 * accuracies[order], range(len(order)), "o", color=SERIES[0][0], markersize=6)
+        shown = _abbreviated([names[i] for i in order], 24)
+        axes.set_yticks(range(len(order)), [f"{name} ({counts[i]})" for name, i in zip(shown, order, strict=True)])
+        axes.set_xlim(0, 102)
+        axes.set_ylim(-0.7, len(order) - 0.3)
+        axes.grid(False, axis="y")
+        worst = order[-1]
+        return _chart(
+            figure,
+            f"Accuracy of each class; the worst is {names[worst]} with {100 * accuracies[worst]:.0f} %.",
+            "In brackets: test images of the class."
+            + (f" The {MAX_CLASSES} worst classes." if len(names) > MAX_CLASSES else ""),
+        )
+
+
+def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
+    """Of at most 20 classes, those with the most errors: counts (C, C), rows the truth, columns what was said."""
+    errors = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    counts, names = counts[np.ix_(kept, kept)], [names[i] for i in kept]
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes(5.6, min(1.8 + 0.3 * len(kept), 4.6), "what the probe said", "what it is")
+        axes.grid(False)
+        axes.pcolormesh(shares, cmap=_tint(), vmin=0, vmax=1, edgecolors=FAINT, linewidth=0.3, snap=True)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.55 else INK
+                axes.text(column + 0.5, row + 0.5, int(count), ha="center", va="center", color=colour, fontsize=8)
+        centres, turned = np.arange(len(kept)) + 0.5, max(map(len, names)) > 3
+        short = _abbreviated(names, 16)
+        axes.set_xticks(centres, short, rotation=60 if turned else 0, ha="right" if turned else "center")
+        axes.set_yticks(centres, short)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        wrong = int(counts.sum() - counts.trace())
+        return _chart(
+            figure,
+            f"Confusion matrix of {counted(len(names), 'classes')}: {wrong} of {int(counts.sum())} test images are "
+            f"told wrong.",
+            "Test images by class; the tint is their share of the row."
+            + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
+        )
+
+
+def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) -> Chart:
+    """Accuracy with the fewest labels over seconds of training: (name, seconds, mean, low, high) of each method."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes(
+            5.6, 3.7, "seconds of training (logarithmic)", "accuracy on test with the fewest labels, %"
+        )
+        seconds = np.array([max(point[1], 0.1) for point in points])
+        mean, low, high = (100 * np.array([point[i] for point in points]) for i in (2, 3, 4))
+        bars = np.vstack([np.maximum(0, mean - low), np.maximum(0, high - mean)])
+        colour = SERIES[0][0]
+        axes.errorbar(seconds, mean, bars, fmt="o", color=colour, ecolor=colour, elinewidth=0.9, markersize=5)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(LogFormatter())
+        line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
+        for i, height in _heights_of_labels(seconds, mean).items():
+            place = {"xytext": (9, height), "textcoords": ("offset points", "data"), "va": "center"}
+            label = axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **place)
+            label.set_in_layout(False)
+        axes.set_xlim(seconds.min() / 2, 8 * seconds.max())
+        axes.set_ylim(0, 101)
+        best = max(points, key=lambda point: point[2])
+        return _chart(figure, f"Accuracy over seconds of training; the best is {best[0]} with {100 * best[2]:.0f} %.")
+
+
+def _heights_of_labels(x: np.ndarray, y: np.ndarray, gap: float = 5.0, near: float = 4.0) -> dict[int, float]:
+    """Where to write at points in [0, 100], so that no label lies on another one within this factor of x."""
+    placed: dict[int, float] = {}
+    for i in np.argsort(-y, kind="stable"):
+        above = [height for j, height in placed.items() if 1 / near < x[i] / x[j] < near]
+        placed[int(i)] = min([float(y[i]), *(height - gap for height in above)])
+    return placed
+
+
+def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def _logarithmic(axes: Axes, ticks: list[float]) -> None:
+    axes.set_xscale("log")
+    kept: list[float] = []
+    for tick in ticks:  # two that would lie on each other are one
+        if not kept or tick > 1.5 * kept[-1]:
+            kept.append(tick)
+    axes.xaxis.set_major_locator(FixedLocator(kept))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.2g}"))
+
+
+def _abbreviated(names: Sequence[str], most: int) -> list[str]:
+    """As much of each name as leaves room for the chart: both its ends, or what they have not in common."""
+    names = [legible(name) for name in names]
+    short = [_shortened(name, most) for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    start, end = len(commonprefix(names)), len(commonprefix([name[::-1] for name in names]))
+    return [_shortened(f"…{name[start : len(name) - end]}…", most) for name in names]
+
+
+def _shortened(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 7]}…{name[-6:]}"
+
+
+def _cycle(count: int) -> list:
+    return [SERIES[i % len(SERIES)] for i in range(count)]
+
+
+def _tint() -> matplotlib.colors.Colormap:
+    """From nothing to blue: what is below shines through, on a light page and on a dark one."""
+    return matplotlib.colors.LinearSegmentedColormap.from_list("tint", [(0.27, 0.47, 0.67, 0), (0.2, 0.4, 0.62, 1)])
+
+
+def _chart(figure: Figure, alt: str, caption: str = "") -> Chart:
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        # It is the browser that draws text, in fonts of its own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--line)")
+    # A page has many of them, and an id only once.
+    prefix = f"c{zlib.crc32(svg.encode()):x}-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    return Chart(Markup(svg), alt, caption)

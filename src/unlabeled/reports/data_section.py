@@ -1,0 +1,27 @@
+"""What a page says of how the data were understood: classes by splits, what decided them, and what was left out."""
+
+from typing import Any
+
+from unlabeled.ingestion.contents import rows_of
+from unlabeled.ingestion.groups import sentence_of
+from unlabeled.reports.page import Block, Prose, Table
+from unlabeled.runtime.counts import counted
+
+SHOWN = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
+"""The keys of a summary that these blocks show."""
+
+
+def understood(summary: dict[str, Any]) -> list[Block]:
+    """Blocks for a page; none where an earlier version ingested the data, which counted nothing."""
+    if "counts" not in summary:
+        return []
+    header, rows = rows_of(summary["counts"])
+    groups = sentence_of(summary)
+    said = [f"Splits: {summary['splits_from']}.", *([f"Groups: {groups}."] if groups else [])]
+    said += [f"Warning: {warning}." for warning in summary["warnings"]]
+    caption = f"{counted(len(summary['classes']), 'classes')}, by split."
+    blocks: list[Block] = [Table(header, rows, caption, True), Prose(said)]
+    if summary["left_out"]:
+        left_out = [[reason, each["count"], ", ".join(each["names"])] for reason, each in summary["left_out"].items()]
+        blocks.append(Table(["left out", "files", "the first"], left_out, "Files that were not read."))
+    return blocks

@@ -1,0 +1,1 @@
+"""Progress bars, ordered threads, and text that may be shown: what any program needs."""

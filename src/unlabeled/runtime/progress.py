@@ -1,0 +1,65 @@
+"""A bar for what takes more than a few seconds: done, rate, time left; a spinner for what cannot be counted."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rich
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from unlabeled.runtime.legible import legible
+
+LOGGERS = ("unlabeled", "pipelines")
+
+
+def be_quiet() -> None:
+    """From now on neither bars nor lines of what goes well: warnings and errors alone."""
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Bar:
+    """Advances by a number of units; `note` is shown at the end of the line."""
+
+    def __init__(self, progress: Progress, task: int):
+        self._progress, self._task = progress, task
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self._progress.update(self._task, advance=units, note=legible(note))
+
+
+@contextmanager
+def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
+    """A bar over `total` units (None: unknown), `done` of them done before; not if quiet or without a terminal."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("· left"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=rich.get_console(), disable=not _is_shown()) as progress:
+        yield Bar(progress, progress.add_task(legible(title), total=total, completed=done, note=""))
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner and the time so far, while work goes on that cannot be counted; bars go below it."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=rich.get_console(), disable=not _is_shown(), transient=True) as progress:
+        progress.add_task(legible(title), total=None)
+        yield
+
+
+def _is_shown() -> bool:
+    return rich.get_console().is_terminal and logging.getLogger(LOGGERS[0]).level < logging.WARNING

@@ -1,0 +1,1 @@
+"""Arrays, checkpoints and rows on disk, and whether they are intact."""

@@ -1,0 +1,78 @@
+"""Whether arrays and weights are what was written: the one place that compares them with the digests in a record."""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from unlabeled.errors import DataError
+from unlabeled.storage.arrays import Rows
+from unlabeled.storage.reuse import checksum
+
+DIGEST = "digest"
+"""Where a file of an encoder or a probe says what its content was when it was saved."""
+TOGETHER = 256
+"""Rows that a thread looks at before it takes others."""
+
+
+def digest_of_weights(weights: Mapping[str, np.ndarray]) -> str:
+    """Digest of all weights by their names, 16 hexadecimal digits: equal for equal names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(weights[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_weights(file: Path, expected: str | None, remedy: str) -> None:
+    """Raises DataError where a safetensors file does not hold the weights that a record says.
+
+    Args:
+        expected: Their digest; None: the record is of an earlier release, and says nothing.
+        remedy: What to do, to end the sentence.
+    """
+    try:
+        found = digest_of_weights(load_file(file))
+    except Exception as error:  # safetensors raises its own kinds
+        raise DataError(f"{file} is damaged ({error}): {remedy}") from error
+    if expected not in (None, found):
+        raise DataError(f"{file} is damaged or of another training (its digest is {found}, not {expected}): {remedy}")
+
+
+def check_files(folder: Path, expected: Mapping[str, str], remedy: str) -> None:
+    """Raises DataError where one of the files, by their paths in the folder, has not the SHA-256 that is expected."""
+    for name, digest in expected.items():
+        file = folder / name
+        if not file.is_file() or digest_of_file(file) != digest:
+            raise DataError(f"{file} is {'damaged or another' if file.exists() else 'missing'}: {remedy}")
+
+
+def digest_of_file(file: Path) -> str:
+    """SHA-256 of its content, 64 hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check_rows(array: np.ndarray | Rows, checksums: np.ndarray, file: Path, remedy: str) -> None:
+    """Raises DataError where rows of an array have not their checksums, int64 of shape (N,)."""
+    array = array if isinstance(array, Rows) else np.asarray(array)  # rows of a memmap are slow to make
+    count = min(len(array), len(checksums))
+
+    def damaged(first: int) -> int:
+        rows = range(first, min(first + TOGETHER, count))
+        return sum(checksum(array[row]) != checksums[row] for row in rows)
+
+    with ThreadPoolExecutor() as pool:  # xxhash lets go of Python's lock
+        bad = abs(len(array) - len(checksums)) + sum(pool.map(damaged, range(0, count, TOGETHER)))
+    if bad:
+        raise DataError(f"{file} is damaged or of another run, in {bad:,} of {len(checksums):,} rows: {remedy}")
+
+
+def check_array(array: Any, expected: int | None, file: Path, remedy: str) -> None:
+    """Raises DataError where an array has not the checksum of its record; None: that is of an earlier release."""
+    if expected not in (None, checksum(array)):
+        raise DataError(f"{file} is damaged or of another run: {remedy}")
