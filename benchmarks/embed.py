@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image
 
 from unlabeled.downstream.embed import Model, embed_folder
-from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
+from unlabeled.encoders import read_encoder
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.decode import decode
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 CLASSES = 10
 

@@ -21,12 +21,12 @@ import yaml
 from throughput import RECIPE, Bare, Ours, finished, measure
 from torch import nn
 
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Pretraining
-from unlabeled.encoders import Normalisation
 from unlabeled.images.crops import cache_views
+from unlabeled.images.encoder import Normalisation
 from unlabeled.images.views import Views
-from unlabeled.method import ClosedForm, Method
-from unlabeled.methods import IMAGE_METHODS, load_method
+from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import build_encoder
 from unlabeled.training.loop import choose_device, has_bf16
 

@@ -35,10 +35,10 @@ from torch import nn
 from benchmarks.recipes import blocks_of, prepared
 from benchmarks.results import scores, spread
 from benchmarks.throughput import LightlyBYOL
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import UnlabeledError
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.images.crops import open_views
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.pretrain import pretrain_encoder
 from unlabeled.images.views import Views
 from unlabeled.nn.small_networks import build_encoder

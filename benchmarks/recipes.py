@@ -29,13 +29,13 @@ from omegaconf import OmegaConf
 from benchmarks.results import scores, spread
 from pipelines.parameters import MethodConfigLoader
 from pipelines.settings import CONFIG_LOADER_ARGS
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
 from unlabeled.errors import ConfigError, UnlabeledError
 from unlabeled.evaluation.probe import Labels, cross_entropy, measure
 from unlabeled.images.crops import cache_views, open_views
 from unlabeled.images.ingest import ingest
 from unlabeled.images.pretrain import check, pretrain_encoder
-from unlabeled.methods import IMAGE_METHODS
 from unlabeled.runtime.progress import be_quiet
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

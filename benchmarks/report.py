@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.config import Augmentation, Evaluation, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation.probe import LinearProbe
-from unlabeled.images.evaluate import predict
+from unlabeled.evaluation.protocol import predict
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.report import ImageEvidence, build_report
 
 CLASSES = 10

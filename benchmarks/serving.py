@@ -56,9 +56,10 @@ def register(folder: Path, architecture: str, size: int) -> str:
     """The address of a model with random weights, in a registry in this folder."""
     import mlflow
 
-    from pipelines.images.registration import create_version, log_model
-    from unlabeled.encoders import ImageEncoder, Normalisation
+    from pipelines.images.registration import log_model
+    from pipelines.stages.registration import create_version
     from unlabeled.evaluation.probe import LinearProbe
+    from unlabeled.images.encoder import ImageEncoder, Normalisation
 
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     experiment = mlflow.create_experiment("serving", artifact_location=(folder / "artifacts").as_uri())

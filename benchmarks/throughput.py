@@ -5,9 +5,9 @@
 All three train BYOL with the same encoder, heads, batch size and images (CIFAR-10 where `--path` has its Parquet files,
 else noise of the same shape), one after another in each round, and the medians over the rounds are reported.
 
-- ours: `unlabeled.training.loop.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar, metrics,
-  checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside. Where an epoch
-  takes a second, as on a GPU, the checkpoint at its end is much of it: `--epochs` makes a round of ours longer.
+- ours: `unlabeled.training.loop.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar,
+  metrics, checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside. Where
+  an epoch takes a second, as on a GPU, the checkpoint is much of it: `--epochs` makes a round of ours longer.
 - bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device, as many steps.
 - lightly: https://docs.lightly.ai/self-supervised-learning/examples/byol.html as it stands there (float32, per-image
   transforms), with a worker a core. Its clock starts at the first batch, when its workers are already ahead.
@@ -38,8 +38,8 @@ from PIL import Image
 from torch import nn
 
 from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.images.crops import cache_views
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.ingest import ingest
 from unlabeled.images.views import Views
 from unlabeled.method import Method

@@ -23,9 +23,9 @@ import yaml
 from PIL import Image
 
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
-from unlabeled.encoders import Normalisation
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.images.crops import cache_views
+from unlabeled.images.encoder import Normalisation
 from unlabeled.images.ingest import Ingested, ingest
 from unlabeled.images.pretrain import pretrain_encoder
 from unlabeled.images.views import Views

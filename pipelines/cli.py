@@ -39,9 +39,9 @@ from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.masking import stop_with_masked_traceback
 from pipelines.registry.killed import end_as_killed
 from pipelines.registry.versions import model_name
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
-from unlabeled.methods import IMAGE_METHODS
 from unlabeled.runtime.legible import legible
 from unlabeled.runtime.masking import masked
 from unlabeled.runtime.progress import be_quiet

@@ -28,15 +28,15 @@ from pydantic import BaseModel
 from pipelines.clients.git import git_state
 from pipelines.clients.store import anchored_uri, stop_if_out_of_reach
 from pipelines.commands.compare import PARENT_RUN
-from pipelines.images.pretraining import CHECKPOINT
 from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
 from pipelines.registry.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
 from pipelines.registry.provenance import Provenance, provenance
 from pipelines.stages.freshness import stop_if_damaged
 from pipelines.stages.planning import method_to_train, say_plan
+from pipelines.stages.pretraining import CHECKPOINT
+from unlabeled.catalogue import IMAGE_METHODS, METHODS
 from unlabeled.config import Block
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import IMAGE_METHODS, METHODS
 from unlabeled.runtime.legible import legible
 from unlabeled.runtime.masking import masked
 

@@ -9,8 +9,8 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from pipelines.yaml_limits import check_file
+from unlabeled.catalogue import IMAGE_METHODS, METHODS
 from unlabeled.errors import ConfigError
-from unlabeled.methods import IMAGE_METHODS, METHODS
 
 logger = logging.getLogger(__name__)
 

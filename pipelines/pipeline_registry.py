@@ -24,7 +24,7 @@ from pipelines.video import ingestion as video_ingestion
 from pipelines.video import pretraining as video_pretraining
 from pipelines.video import registration as video_registration
 from pipelines.video import reporting as video_reporting
-from unlabeled.methods import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
+from unlabeled.catalogue import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of"}
 SHARED |= {"baselines_folder", "reporting_folder", "provenance"}

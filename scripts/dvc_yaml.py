@@ -15,28 +15,20 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from unlabeled.methods import IMAGE_METHODS, METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
+from unlabeled.catalogue import IMAGE_METHODS, METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
-LOADS_A_METHOD = {
-    "pipelines.images.pretraining",
-    "pipelines.text.pretraining",
-    "pipelines.text.evaluation",
-    "pipelines.pairs.pretraining",
-    "pipelines.video.pretraining",
-}
-"""Stages that find the method by its name in a table."""
 ENCODERS = {
     **dict.fromkeys(TEXT_METHODS, ["unlabeled.text.encoder"]),
     **dict.fromkeys(PAIR_METHODS, ["unlabeled.pairs.towers", "unlabeled.text.encoder"]),
     **dict.fromkeys(VIDEO_METHODS, ["unlabeled.pairs.towers", "unlabeled.video.encoders"]),
 }
 """Modules that `unlabeled.encoders` finds by the name of a kind."""
-TEMPLATES = {"unlabeled.reports.page": ["src/unlabeled/templates/page.html.j2"]}
+TEMPLATES = {"unlabeled.reports.page": ["src/unlabeled/reports/templates/page.html.j2"]}
 """What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
@@ -82,11 +74,13 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
     inputs = [name for name in nodes.inputs() if not name.startswith("params:")]
     read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
     outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
+    kinds = {type(catalog.get(name)).__module__ for name in [*inputs, *outputs]}
+    datasets = sorted(kind for kind in kinds if kind.startswith("pipelines."))  # which the catalog names
     plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
     lasting = stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS
     description = {
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
-        "deps": sorted(read) + _code(nodes.nodes[0].func.__module__, method, imports),
+        "deps": sorted(read) + _code([nodes.nodes[0].func.__module__, *datasets], method, imports),
         "params": _parameters(nodes),
         "outs": [{file: {"persist": True}} if lasting else file for file in sorted(plain)],
     }
@@ -104,18 +98,24 @@ def _files(catalog: Any, name: str) -> list[str]:
     return [Path(file).relative_to(PROJECT).as_posix() for file in files]
 
 
-def _code(module: str, method: str, imports: Any) -> list[str]:
-    """The files that a module is made of, imported directly or not, without the methods that are not the one."""
-    modules = [module, "pipelines.datasets.files"]  # which the catalog names, and no import
-    if module in LOADS_A_METHOD:
-        modules.append(METHODS[method].partition(":")[0])  # which the methods' table names, and no import
-    used = {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
+def _code(modules: list[str], method: str, imports: Any) -> list[str]:
+    """The files that modules are made of, imported directly or not.
+
+    Names in tables are no imports: those of the method, where one is loaded, and of its kind of encoder are added.
+    """
+    used = _imported(modules, imports)
+    if "unlabeled.method" in used:
+        used |= _imported([METHODS[method].partition(":")[0]], imports)
     if "unlabeled.encoders" in used:
-        kinds = ENCODERS.get(method, [])
-        used |= {*kinds, *(name for module in kinds for name in imports.find_upstream_modules(module))}
-    used.discard("unlabeled.methods")  # a table of names: adding one to it reruns nothing
+        used |= _imported(ENCODERS.get(method, ["unlabeled.images.encoder"]), imports)
+    used.discard("unlabeled.catalogue")  # a table of names: adding one to it reruns nothing
     templates = [file for name in used for file in TEMPLATES.get(name, [])]
     return sorted([*map(_source, used), *templates])
+
+
+def _imported(modules: list[str], imports: Any) -> set[str]:
+    """The modules, and those that they import, directly or not."""
+    return {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
 
 
 def _source(module: str) -> str:

@@ -270,7 +270,7 @@ def _read_video(folder: Path, file: str) -> None:
 
 
 def _encoder(architecture: str = "small_resnet") -> Any:
-    from unlabeled.encoders import ImageEncoder, Normalisation
+    from unlabeled.images.encoder import ImageEncoder, Normalisation
 
     return ImageEncoder(architecture, 3, 8, Normalisation((0.5,) * 3, (0.2,) * 3))
 

@@ -17,9 +17,9 @@ from pipelines.datasets.files import read_json
 from pipelines.images import augmentation, ingestion
 from pipelines.stages.freshness import WEIGHTS
 from pipelines.stages.stage import stage
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import DataError, UnlabeledError
-from unlabeled.methods import IMAGE_METHODS
 from unlabeled.storage.intact import check_weights
 
 logger = logging.getLogger(__name__)

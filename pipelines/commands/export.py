@@ -7,7 +7,8 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from pipelines.registry.versions import fetch, model_name
+from pipelines.commands.fetch import fetch
+from pipelines.registry.versions import model_name
 from pipelines.stages.stage import stage
 from unlabeled.config import EarlierIngestion, Exporting, Registration
 

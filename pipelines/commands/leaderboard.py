@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 
 from pipelines.datasets.files import ParquetDataset, read_json
 from pipelines.stages.stage import stage
+from unlabeled.catalogue import METHODS
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS
 from unlabeled.runtime.masking import masked
 
 logger = logging.getLogger(__name__)

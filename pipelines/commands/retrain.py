@@ -21,10 +21,10 @@ from pipelines.registry import review
 from pipelines.registry import versions as registry
 from pipelines.registry.markdown import escaped
 from pipelines.registry.provenance import tracked_data
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import in_words
 from unlabeled.errors import UnlabeledError
 from unlabeled.ingestion.endings import PICTURES
-from unlabeled.methods import IMAGE_METHODS
 from unlabeled.runtime.masking import masked
 from unlabeled.storage.arrays import replace_file
 

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from pipelines.commands.embed import FILE
-from pipelines.registry.versions import fetch
+from pipelines.commands.fetch import fetch
 from pipelines.stages.stage import stage
 from unlabeled.config import EarlierIngestion, Search
 from unlabeled.errors import ConfigError, UnlabeledError

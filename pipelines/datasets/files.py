@@ -19,9 +19,6 @@ from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.storage.arrays import ArrayWriter, open_array, replace_file
 from unlabeled.storage.spreadsheet import read_csv, write_csv
 
-NO_PROBE: list = []
-"""Stands for a probe where there were no labels: Kedro saves no None."""
-
 
 def _load(path: Path, read: Callable[[Path], Any]) -> Any:
     """Reads a file that a stage has written. Raises DataError where it is missing, damaged or of another shape."""
@@ -144,21 +141,6 @@ class ArrayDataset(FileDataset):
             writer.append(data)
 
 
-class CropsDataset(FileDataset):
-    """The crop cache, a folder of memory-mapped `.npy` files and their index; its stage writes it while it runs."""
-
-    def read(self, path: Path) -> Any:
-        from unlabeled.images.crops import open_views  # imports torch
-
-        try:
-            return open_views(path)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} holds no crops ({error}): run the stage augmentation, or `dvc pull` it") from error
-
-    def save(self, data: Any) -> None:
-        pass  # it is there
-
-
 class PicturesDataset(FileDataset):
     """Arrays by name, in their order, as `.npz`."""
 
@@ -168,34 +150,6 @@ class PicturesDataset(FileDataset):
 
     def write(self, data: dict[str, np.ndarray], path: Path) -> None:
         np.savez_compressed(path, **data)
-
-
-class EncoderDataset(FileDataset):
-    """An encoder: `encoder.safetensors` in the architecture's own keys, and `encoder.json` to rebuild it."""
-
-    @property
-    def files(self) -> list[Path]:
-        return [self._filepath, self._filepath.with_suffix(".json")]
-
-    def read(self, path: Path) -> Any:
-        from unlabeled.encoders import read_encoder  # imports torch
-
-        return read_encoder(path)
-
-    def save(self, data: Any) -> None:
-        data.save(self._filepath)
-
-
-class ProbeDataset(FileDataset):
-    """A linear probe as safetensors; an empty file stands for none, where there were no labels."""
-
-    def read(self, path: Path) -> Any:
-        from unlabeled.evaluation.probe import LinearProbe  # imports torch
-
-        return LinearProbe.load(path) if path.stat().st_size else NO_PROBE
-
-    def write(self, data: Any, path: Path) -> None:
-        data.save(path) if data else path.touch()
 
 
 class FolderDataset(AbstractDataset):

@@ -3,19 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.datasets.files import NO_PROBE
-from pipelines.parameters import flatten
-from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others, with_checksums
+from pipelines.stages.evaluation import completed
+from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
-
-MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
-MEASURED_WHILE_TRAINING += tuple(f"{unit}_per_second" for unit in ("images", "sequences", "pairs", "clips"))
 
 
 def evaluate(
@@ -32,31 +27,6 @@ def evaluate(
 
     stop_if_trained_on_others(run, manifest)
     return completed(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
-
-
-def completed(
-    metrics: dict[str, Any],
-    features: np.ndarray,
-    probe: Any,
-    manifest: pd.DataFrame,
-    summary: dict[str, Any],
-    history: pd.DataFrame,
-    run: dict[str, Any],
-    config: Evaluation,
-) -> dict[str, Any]:
-    """The outputs of the stage: metrics with those of the training and what they are of, and the probe's answers."""
-    from unlabeled.images.evaluate import predict  # imports torch
-
-    last = history.iloc[-1]
-    # The last epoch's own views are gone by now: the training measured them.
-    metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}
-    metrics |= {"data_digest": summary["data_digest"], "protocol": config.digest(), "seed": run["seed"]}
-    metrics |= {WEIGHTS: run[WEIGHTS]} if WEIGHTS in run else {}  # not by an earlier release
-    numbers = {name: value for name, value in flatten(metrics) if isinstance(value, float)}
-    mlflow.log_metrics({name.replace("%", "pct"): value for name, value in numbers.items()})  # MLflow takes no %
-    predictions = predict(probe, features, manifest)
-    metrics = with_checksums(metrics, features=features)
-    return {"metrics": metrics, "features": features, "probe": probe or NO_PROBE, "predictions": predictions}
 
 
 def create_pipeline() -> Pipeline:

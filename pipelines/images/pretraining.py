@@ -5,24 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
 
-from pipelines.clients.tracking import LiveMetrics
-from pipelines.registry.provenance import CODE, TRAINED_BY, hardware
-from pipelines.stages.freshness import TRAINED_ON, WEIGHTS, stop_if_stale
+from pipelines.stages.freshness import stop_if_stale
+from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
-from unlabeled.config import Augmentation, Block, Ingestion, Pretraining
-from unlabeled.storage.reuse import contents_of, order_of
-
-CHECKPOINT = "resume.safetensors"
-"""In a method's folder until a run has ended well: what fails after a training does not cost it."""
-GIVEN = {"config": "params:pretraining", "recipe": "params:augmentation", "folder": "model_folder"}
-"""Inputs of the stage for every kind of data; each kind adds its own."""
+from unlabeled.config import Augmentation, Ingestion, Pretraining
+from unlabeled.storage.reuse import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
@@ -58,51 +49,6 @@ def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingest
     from unlabeled.images.pretrain import check  # imports torch
 
     check(method, config, recipe.crop_size or (source and source.known_size))
-
-
-def tracked(
-    train: Callable[..., tuple],
-    method: str,
-    manifest: pd.DataFrame,
-    summary: dict[str, Any],
-    config: Pretraining,
-    recipe: Block,
-    fingerprint: str,
-) -> dict[str, Any]:
-    """The outputs of a training, of any kind of data, whose metrics are live in MLflow.
-
-    Args:
-        train: Takes `report`, and returns the encoder, its history and, of images, `examples`.
-    """
-    from unlabeled.encoders import weights_digest  # imports torch
-
-    _log_data(summary)
-    with LiveMetrics(mlflow.active_run().info.run_id) as report:
-        made = dict(zip(("encoder", "history", "examples"), train(report=report), strict=False))
-    record = _record(method, manifest, config, recipe, fingerprint) | {WEIGHTS: weights_digest(made["encoder"])}
-    return made | {"history": pd.DataFrame(made["history"]), "run": record}
-
-
-def _log_data(summary: dict[str, Any]) -> None:
-    """Tells the active run what data it is of."""
-    source = CodeDatasetSource({"source": summary["source"]})
-    mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
-
-
-def _record(
-    method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str
-) -> dict[str, Any]:
-    """What is kept beside an encoder of the training that made it."""
-    from unlabeled.training.loop import choose_device  # imports torch
-
-    run_id = mlflow.active_run().info.run_id
-    code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told
-    made = {"run_id": run_id, "method": method, "seed": config.seed, "fingerprint": fingerprint}
-    made |= {
-        TRAINED_ON: contents_of(manifest, "train"),
-        TRAINED_BY: {block.block: block.model_dump(mode="json", exclude_unset=True) for block in (config, recipe)},
-    }
-    return {**made, CODE: code, "hardware": hardware(choose_device(config.device).type)}
 
 
 def create_pipeline(method: str) -> Pipeline:

@@ -1,50 +1,24 @@
 """Stage 5: a version in the registry, and the question whether it is the new champion."""
 
-import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version as installed
-from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.tracking import MlflowClient
-from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types import DataType, ParamSchema, ParamSpec
 
-import unlabeled
-from pipelines.clients.git import other_than_code
 from pipelines.images import model
-from pipelines.registry.card import Kind, model_card
-from pipelines.registry.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
+from pipelines.registry.card import Kind
 from pipelines.registry.provenance import (
-    ANSWERS,
-    CODE,
-    MANIFEST,
-    METRICS,
-    TRAINED_BY,
-    TRAINED_WITH,
     Provenance,
-    with_parameters,
 )
-from pipelines.registry.signature import signature
-from pipelines.registry.versions import DIGESTS, MODEL, RECORD, model_name
-from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation, Pretraining, Registration
-from unlabeled.evaluation.drift import sentence_of
-from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE
-from unlabeled.evaluation.verdict import selection, worth
 from unlabeled.runtime.counts import counted
-from unlabeled.storage.intact import digest_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +35,8 @@ REQUIREMENTS = (
     "torchvision",
 )
 """What the registered model needs, and no more; pinned to what it was made with."""
-SAME = ("weights", "data_digest", "protocol", CODE)
-"""Tags of which two versions of one training never have the same."""
-EXAMPLES = 2
-GIVEN = ("encoder", "probe", "metrics", "predictions", "manifest", "summary", "run", "provenance")
-GIVEN += ("params:pretraining", "params:evaluation")
-"""Inputs of the stage for every kind of data; each kind adds its own."""
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
 """Image files as base64, to be answered instead of arrays."""
-LONGEST_CARD = 5000
-"""Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
 
 
 def register(
@@ -105,183 +71,12 @@ def register(
     return enter(encoder, log, kind, metrics, predictions, images, manifest, summary, run, provenance, *blocks)
 
 
-def enter(
-    encoder: Any,
-    log: Callable[[dict[str, Any]], str],
-    kind: Kind,
-    metrics: dict[str, Any],
-    predictions: pd.DataFrame,
-    data: Any,
-    manifest: pd.DataFrame,
-    summary: dict[str, Any],
-    run: dict[str, Any],
-    provenance: Provenance,
-    pretraining: Pretraining,
-    evaluation: Evaluation,
-    config: Registration,
-) -> dict[str, Any]:
-    """Makes an encoder of any kind of data a version, and asks the gate.
-
-    Args:
-        log: Logs the model with its record, tables, dicts and bytes by the names of their files, and returns its id.
-        data: What the encoder embeds: images or texts, row by row of the manifest.
-    """
-    from unlabeled.encoders import weights_digest  # imports torch
-
-    stop_if_of_others(metrics, summary, evaluation, run)
-    client, name = MlflowClient(), model_name(config, summary["source"])
-    tags = {
-        "method": run["method"],
-        "weights": weights_digest(encoder),
-        "data_digest": summary["data_digest"],
-        "protocol": evaluation.digest(),
-        "seed": run["seed"],
-        "training_run": run["run_id"],
-        "hardware": json.dumps(run.get("hardware")),
-        "unlabeled": unlabeled.__version__,
-        "images": len(manifest),
-        "test_images": len(predictions),
-        TEST_SAMPLE: sample_of(predictions),
-        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
-        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
-        **provenance.tags,
-    }
-    if run.get(CODE) not in (None, tags.get(CODE)):
-        tags[TRAINED_WITH] = run[CODE]
-    alone = worth(metrics, manifest, pretraining, kind.unit)
-    number = begun(client, name, tags)
-    if number is None:
-        files = with_parameters(provenance.files, run["method"], run.get(TRAINED_BY, {}))
-        record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **files}
-        number = create_version(client, name, log(record), tags)
-
-    others = [each for each in client.search_model_versions(f"name='{name}'") if str(each.version) != number]
-    before = judged_on(others, tags[TEST_SAMPLE])
-
-    def judged(champion: ModelVersion | None) -> Decision:
-        if champion is not None and str(champion.version) == number:  # by a run that was killed after that
-            return Decision(True, champion.tags.get("decision", "").removeprefix(f"{alone.words}; "))
-        compared = (predictions, data, manifest, summary["classes"], tags)
-        return judge(champion, alone, before, *compared, evaluation, config)
-
-    def noted(decision: Decision) -> None:
-        changed = {"drift": sentence_of(decision.drift)} if decision.drift else {}
-        told = f"{alone.words}; {decision.reason}"
-        for key, value in {"decision": told, **decision.numbers, **changed}.items():
-            client.set_model_version_tag(name, number, key, str(value))
-        looks = selection(before + (JUDGED in decision.numbers))
-        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
-        client.update_model_version(name, number, card[:LONGEST_CARD])
-        client.set_registered_model_alias(name, "challenger", number)
-
-    promoted, reason, numbers, drift = contest(client, name, number, judged, noted)
-    standing = "is the new champion" if promoted else "is a challenger"
-    logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
-    if drift:
-        logger.info("since the champion's data: %s", sentence_of(drift))
-    version = {"name": name, "version": number, "champion": promoted, "verdict": alone.words, "reason": reason}
-    return {**version, "selection": selection(before + (JUDGED in numbers)), "drift": drift}
-
-
-def begun(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
-    """The number of a version that has these tags, of this training or of a run that was killed; None: there is none.
-
-    A version is registered before it is judged, and judged before its number is written down: whoever is killed in
-    between leaves one that the next run completes. Judged against itself, the same again would never be better.
-    """
-    for version in client.search_model_versions(f"name='{name}'"):
-        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in SAME)
-        if same and (version.tags.get("training_run") == tags["training_run"] or _was_killed(client, version)):
-            return str(version.version)
-    return None
-
-
-def _was_killed(client: MlflowClient, version: ModelVersion) -> bool:
-    try:
-        return client.get_run(version.run_id).info.status in ("KILLED", "FAILED")
-    except MlflowException:  # nobody knows that run any more
-        return False
-
-
-def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
-    """Registers a logged model with its tags, all at once, and returns the number of its version."""
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    logged = client.get_logged_model(model_id)
-    tags = {key: str(value) for key, value in tags.items()} | {DIGESTS: logged.tags[DIGESTS]}
-    tags |= signature(tags)
-    version = client.create_model_version(
-        name, logged.artifact_location, logged.source_run_id, tags=tags, model_id=model_id
-    )
-    return str(version.version)
-
-
 def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
     """Logs a model of images that loads without this project, with its record, and returns its id."""
     # Without a schema of inputs: a server would cast fractions to uint8 by it, and black images would be answered.
     signature = ModelSignature(None, outputs_of(encoder, probe), FILES)
     example = np.array(images[:EXAMPLES])
     return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
-
-
-def outputs_of(encoder: Any, probe: Any) -> Schema:
-    """Embeddings and, where there is a probe, probabilities."""
-    outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
-    if probe:
-        outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
-    return Schema(outputs)
-
-
-def log_files(
-    encoder: Any,
-    probe: Any,
-    summary: dict[str, Any],
-    record: dict[str, Any],
-    code_file: str,
-    signature: ModelSignature,
-    example: Any,
-    requirements: tuple[str, ...],
-) -> str:
-    """Logs a model of any kind of data; `code_file` is what MLflow runs to load it."""
-    with tempfile.TemporaryDirectory() as folder:
-        files, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
-        encoder.save(files / "encoder.safetensors")
-        if probe:
-            probe.save(files / "probe.safetensors")
-        classes = [summary["classes"][target] for target in probe.classes] if probe else []
-        (files / "classes.json").write_text(json.dumps(classes))
-        shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
-        info = mlflow.pyfunc.log_model(
-            name="encoder",
-            python_model=code_file,
-            artifacts={MODEL: str(files), RECORD: str(_written(record, Path(folder, RECORD)))},
-            code_paths=[str(code)],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{package}=={installed(package)}" for package in requirements],
-            tags={DIGESTS: json.dumps(_digests(Path(folder), MODEL, RECORD))},
-        )
-    return info.model_id
-
-
-def _digests(folder: Path, *parts: str) -> dict[str, str]:
-    """SHA-256 of each file in these parts of a folder, by its path."""
-    files = sorted(file for part in parts for file in (folder / part).iterdir())
-    return {file.relative_to(folder).as_posix(): digest_of_file(file) for file in files}
-
-
-def _written(record: dict[str, Any], folder: Path) -> Path:
-    """The folder, with a file of each."""
-    folder.mkdir()
-    for name, content in record.items():
-        if isinstance(content, pd.DataFrame):
-            content.to_parquet(folder / name, index=False)
-        else:
-            (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return folder
 
 
 def create_pipeline() -> Pipeline:

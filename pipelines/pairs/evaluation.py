@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.images.evaluation import completed
+from pipelines.stages.evaluation import completed
 from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairEvaluation

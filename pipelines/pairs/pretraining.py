@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.images.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.freshness import stop_if_stale
+from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining

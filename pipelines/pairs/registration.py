@@ -11,10 +11,10 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from PIL import Image
 
 from pipelines.images import registration as of_images
-from pipelines.images.registration import EXAMPLES, GIVEN, enter, log_files
 from pipelines.pairs import model
 from pipelines.registry.card import Kind
 from pipelines.registry.provenance import Provenance
+from pipelines.stages.registration import EXAMPLES, GIVEN, enter, log_files
 from pipelines.stages.stage import stage
 from unlabeled.config import Registration
 from unlabeled.pairs.config import PairEvaluation, PairPretraining

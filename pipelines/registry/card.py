@@ -37,7 +37,7 @@ def model_card(
     reason: str,
     selection: str,
 ) -> str:
-    """The card of a version of `name`; `tags` are those on it, `selection` is made by `unlabeled.evaluation.verdict.selection`."""
+    """The card of a version of `name`; `tags` are those on it, `selection` is made by `verdict.selection`."""
     standing = "the champion" if promoted else "a challenger"
     address = legible(json.dumps(f"models:/{name}/{number}", ensure_ascii=False))
     lines = [

@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     reason: str
     numbers: dict[str, float | str] = {}  # noqa: RUF012
     drift: dict[str, Any] = {}  # noqa: RUF012
-    """How today's data differ from the champion's, as `unlabeled.evaluation.drift.summarise` has it; empty: they do not."""
+    """How today's data differ from the champion's, as `drift.summarise` has it; empty: they do not."""
 
 
 def contest(
@@ -101,7 +101,7 @@ def judge(
     Args:
         worth: Of that model by itself.
         judged: How many challengers these test images have judged before.
-        answers: To the test images, as `unlabeled.images.evaluate.predict` makes them.
+        answers: To the test images, as `unlabeled.evaluation.protocol.predict` makes them.
         data: What an encoder embeds: images or texts, row by row of the manifest.
     """
     if not worth.alive:
@@ -163,7 +163,7 @@ def _weigh(
         name: Of the champion, in words.
         measured: How the champion was measured, to follow its name.
     """
-    from unlabeled.images.evaluate import in_order  # imports torch
+    from unlabeled.evaluation.protocol import in_order  # imports torch
 
     challenger = in_order(challenger)
     new, old, groups = challenger.right.to_numpy(), in_order(champion).right.to_numpy(), challenger.group.to_numpy()
@@ -250,7 +250,7 @@ def _unseen(champion: ModelVersion, manifest: pd.DataFrame) -> np.ndarray:
 
 def _too_few(answers: pd.DataFrame, level: float) -> bool:
     """Whether no challenger could be surely better by answers to so few groups."""
-    from unlabeled.images.evaluate import in_order  # imports torch
+    from unlabeled.evaluation.protocol import in_order  # imports torch
 
     return in_order(answers).group.nunique() < fewest_wins(level)
 
@@ -258,7 +258,7 @@ def _too_few(answers: pd.DataFrame, level: float) -> bool:
 def _answers(features: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
     """Of a probe of today's data on an encoder's features; none where there are too few labels."""
     from unlabeled.evaluation.probe import Labels, fit_linear_probe
-    from unlabeled.images.evaluate import predict
+    from unlabeled.evaluation.protocol import predict
 
     labels = Labels.of(manifest)
     probe = fit_linear_probe(features, labels, evaluation) if labels.suffice() else None

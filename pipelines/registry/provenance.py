@@ -13,8 +13,8 @@ import yaml
 
 from pipelines.clients.git import COMMIT, LACKS, changed_files, is_dirty, named, patch
 from pipelines.registry.scan import lines_of_command, lines_of_parameters, lines_of_patch, marked_lines, stop_if_secret
+from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import IMAGE_METHODS
 from unlabeled.runtime.masking import masked
 
 logger = logging.getLogger(__name__)

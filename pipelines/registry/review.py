@@ -147,8 +147,8 @@ def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> s
 
 
 def _accuracies(first: ModelVersion, second: ModelVersion) -> list[str]:
+    from unlabeled.evaluation.protocol import in_order
     from unlabeled.evaluation.significance import paired_difference
-    from unlabeled.images.evaluate import in_order
 
     keys = {"linear probe": "linear_probe_accuracy", "kNN": "knn_accuracy"}
     lines = [f"{what}: {_accuracy(first.tags, key)} → {_accuracy(second.tags, key)} %" for what, key in keys.items()]
@@ -172,7 +172,7 @@ def _parameters(first: ModelVersion, second: ModelVersion) -> list[str]:
 
 def _of_method(parameters: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
     """What a version was made with, without the blocks of other methods; those of its own under the stages' names."""
-    from unlabeled.methods import METHODS
+    from unlabeled.catalogue import METHODS
 
     own = parameters.get(version.tags.get("method", ""), {})
     shared = {key: value for key, value in parameters.items() if key not in METHODS}

@@ -16,8 +16,8 @@ from pipelines.registry import versions as registry
 from pipelines.registry.provenance import CODE, code_of
 from pipelines.registry.signature import is_mine
 from pipelines.registry.versions import DIGESTS, RECORD
+from unlabeled.catalogue import METHODS
 from unlabeled.errors import UnlabeledError
-from unlabeled.methods import METHODS
 from unlabeled.runtime.legible import legible
 
 COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

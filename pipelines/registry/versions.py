@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -33,15 +33,6 @@ REMEDY = "restore the artifact, or register the model again (kedro run) and prom
 
 class GoneError(UnlabeledError):
     """A version, or its files, are known to be no more. Every other failure may be an outage."""
-
-
-class Registered(NamedTuple):
-    """A version's encoder, its probe (None: there were no labels), and the names of what that predicts."""
-
-    version: str
-    encoder: Any
-    probe: Any
-    classes: list[str]
 
 
 def model_name(registration: Registration, source: str) -> str:
@@ -173,18 +164,3 @@ def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
         ) from error
 
 
-def fetch(name: str, version: str) -> Registered:
-    """The image encoder of a version, by its number or alias; of one with captions, that of its images.
-
-    Raises:
-        UnlabeledError: It cannot be had, or is of other data.
-    """
-    from unlabeled.downstream.serve import load_served
-    from unlabeled.encoders import ImageEncoder  # imports torch
-
-    found = find(MlflowClient(), name, version)
-    served = load_served(download(found))
-    encoder = getattr(served.encoder, "first", served.encoder)
-    if not isinstance(encoder, ImageEncoder):
-        raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
-    return Registered(str(found.version), *served._replace(encoder=encoder))

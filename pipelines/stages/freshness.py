@@ -54,9 +54,7 @@ def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], An
     bond, file = BONDS[kind], dataset._filepath
     remedy = f"run the stage {bond.stage} again, or restore it (dvc checkout)"
     if kind == "views":
-        from unlabeled.images.crops import checksums_of  # imports torch
-
-        check_rows(data, checksums_of(file), file, remedy)
+        check_rows(data, dataset.checksums(), file, remedy)
         return
     record = load(f"{method}{dot}{bond.record}")
     if kind == "encoder":

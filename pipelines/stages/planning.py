@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
-from pipelines.images.pretraining import CHECKPOINT
-from unlabeled.methods import IMAGE_METHODS
+from pipelines.stages.pretraining import CHECKPOINT
+from unlabeled.catalogue import IMAGE_METHODS
 
 logger = logging.getLogger(__name__)
 

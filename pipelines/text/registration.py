@@ -7,9 +7,9 @@ from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from pipelines.images.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
 from pipelines.registry.card import Kind
 from pipelines.registry.provenance import Provenance
+from pipelines.stages.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
 from pipelines.stages.stage import stage
 from pipelines.text import model
 from unlabeled.config import Evaluation, Pretraining, Registration

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.images.reporting import GIVEN, provenance_of, standing_of, tell
 from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.reporting import GIVEN, provenance_of, standing_of, tell
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation, Registration
 from unlabeled.text.config import Packing, TextIngestion, TextPretraining

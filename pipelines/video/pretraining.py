@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.images.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.storage.reuse import order_of

@@ -11,9 +11,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from pipelines.images import registration as of_images
-from pipelines.images.registration import GIVEN, enter, log_files
 from pipelines.registry.card import Kind
 from pipelines.registry.provenance import Provenance
+from pipelines.stages.registration import GIVEN, enter, log_files
 from pipelines.stages.stage import stage
 from pipelines.video import model
 from unlabeled.config import Evaluation, Registration

@@ -1,9 +1,12 @@
 """What the loop knows of a method."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from importlib import import_module
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from unlabeled.catalogue import METHODS
 
 
 class Method(nn.Module):
@@ -66,3 +69,9 @@ class ClosedForm(Method):
             images: Batches of the training images, normalised, float32 of shape (B, C, H, W); can be walked again.
         """
         raise NotImplementedError
+
+
+def load_method(name: str) -> Any:
+    """The class of that name, a `method.Method`."""
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.datasets.files import ArrayDataset, CropsDataset, EncoderDataset
+from pipelines.datasets.crops import CropsDataset
+from pipelines.datasets.encoder import EncoderDataset
+from pipelines.datasets.files import ArrayDataset
 from pipelines.stages.freshness import BONDS, stop_if_damaged, with_checksums
 from unlabeled.errors import DataError
 

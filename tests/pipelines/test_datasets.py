@@ -19,9 +19,9 @@ from pipelines.datasets.files import (
     JsonDataset,
     ParquetDataset,
     PicturesDataset,
-    ProbeDataset,
     TextDataset,
 )
+from pipelines.datasets.probe import ProbeDataset
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.storage.arrays import open_array
 

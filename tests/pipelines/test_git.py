@@ -61,7 +61,7 @@ KEYS = [
 NO_CODE = ["notes.txt", "README.md", "docs/a.md", "tests/test_a.py", "data/a.csv", "keys.json", ".gitignore"]
 CODE = [
     "src/unlabeled/text/tokens.py",
-    "src/unlabeled/templates/page.html.j2",
+    "src/unlabeled/reports/templates/page.html.j2",
     "pipelines/clients/git.py",
     "scripts/dvc_yaml.py",
     "dvc.yaml",

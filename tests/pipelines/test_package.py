@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
 
 
-KEYS = ("src/unlabeled/id_rsa", "src/unlabeled/templates/key.pem", "pipelines/.env", "pipelines/credentials.json")
+KEYS = ("src/unlabeled/id_rsa", "src/unlabeled/reports/templates/key.pem")
+KEYS += ("pipelines/.env", "pipelines/credentials.json")
 """Files that lie among the code by mistake."""
 
 

@@ -3,9 +3,9 @@ import yaml
 
 from pipelines.parameters import PER_METHOD, MethodConfigLoader, refuse_misspelt, warn_of_unread
 from pipelines.settings import CONFIG_LOADER_ARGS
+from unlabeled.catalogue import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.errors import ConfigError
-from unlabeled.methods import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.text.config import Packing, TextIngestion, TextPretraining
 
 BLOCKS = {block.block: block for block in (Ingestion, Augmentation, Pretraining, Evaluation, Registration)}

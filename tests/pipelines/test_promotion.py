@@ -272,7 +272,7 @@ def test_a_champion_whose_files_are_gone_does_not(gate, other_champion, on_recor
 
 
 def test_a_champion_of_images_with_other_channels_does_not(gate, other_champion):
-    from unlabeled.encoders import ImageEncoder, Normalisation
+    from unlabeled.images.encoder import ImageEncoder, Normalisation
 
     name, folder = other_champion
     ImageEncoder("small_resnet", 3, 8, Normalisation((0.5,) * 3, (0.5,) * 3)).save(folder / "encoder.safetensors")

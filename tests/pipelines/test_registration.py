@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.clients.git import COMMIT, DIRTY
-from pipelines.datasets.files import ProbeDataset
+from pipelines.datasets.probe import ProbeDataset
 from pipelines.registry import versions as registry
 from pipelines.registry.provenance import ANSWERS, DATA, DIFF, MANIFEST, METRICS, PARAMETERS
 

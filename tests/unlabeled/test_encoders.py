@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
 
-from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder, read_encoder, untrained
+from unlabeled.encoders import load_encoder, read_encoder, untrained
 from unlabeled.errors import DataError
 from unlabeled.images.augment import normalise
 from unlabeled.images.decode import decode
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.nn.small_networks import SmallResNet, build_encoder
 
 HALF = {channels: Normalisation((0.5,) * channels, (0.25,) * channels) for channels in (1, 3, 4)}

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import unlabeled.methods
+from unlabeled.catalogue import IMAGE_METHODS, METHODS
 from unlabeled.config import Pretraining
 from unlabeled.errors import ConfigError
 from unlabeled.images.pretrain import check
-from unlabeled.method import ClosedForm, Method
-from unlabeled.methods import IMAGE_METHODS, METHODS, load_method
+from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import build_encoder
 
 ENCODERS = {"mae": "small_vit", "pca": "linear", "kmeans": "patches"}
@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused_before_any_work(name, changed, message):
 @pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if not issubclass(load_method(name), ClosedForm)])
 def test_a_loss_is_a_finite_scalar_in_bf16_too(name):
     encoder = build_encoder(ENCODERS.get(name, "small_resnet"), 3, 16)
-    encoder.normalisation = unlabeled.encoders.Normalisation((0.5,) * 3, (0.25,) * 3)
+    encoder.normalisation = unlabeled.images.encoder.Normalisation((0.5,) * 3, (0.25,) * 3)
     labels = {"classes": 4} if load_method(name).supervised else {}
     method = load_method(name)(encoder, **labels)
     batch = [torch.randn(method.views * 8, 3, 16, 16)] + ([torch.arange(8) % 4] if labels else [])

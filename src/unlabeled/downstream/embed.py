@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 import torch
 
 from unlabeled.config import Ingestion
-from unlabeled.encoders import ImageEncoder, weights_digest
+from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.choices import SAMPLE, check_values, look_at
 from unlabeled.images.decode import Decoded, pixel_limit
+from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.ingest import decode_batch
 from unlabeled.ingestion.items import Item, sample_of
 from unlabeled.ingestion.walk import find_files, printable

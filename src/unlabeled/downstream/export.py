@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.downstream.embed import Model
-from unlabeled.encoders import ImageEncoder, fit
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images import decode as decoding
 from unlabeled.images.augment import normalise
 from unlabeled.images.decode import UndecodableError, decode
+from unlabeled.images.encoder import ImageEncoder, fit
 from unlabeled.ingestion.walk import find_files, read_file
 from unlabeled.storage.arrays import open_array, replace_file, spread
 

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 
 from unlabeled.config import Augmentation, Finetuning, Pretraining
-from unlabeled.encoders import ImageEncoder, untrained
+from unlabeled.encoders import untrained
 from unlabeled.errors import TrainingError
 from unlabeled.evaluation.probe import Labels, draw_labels, mean_and_std
+from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.views import Views
 from unlabeled.methods.supervised import Supervised
 from unlabeled.training.loop import choose_device, pretrain

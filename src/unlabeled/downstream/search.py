@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlabeled.encoders import ImageEncoder
 from unlabeled.errors import DataError
 from unlabeled.images.decode import UndecodableError, decode, decode_alone
+from unlabeled.images.encoder import ImageEncoder
 from unlabeled.ingestion.walk import read_file
 from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
 

@@ -1,35 +1,18 @@
 """One encoder beside raw pixels, PCA and a network that has learned nothing."""
 
-import json
 import logging
-import math
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from xxhash import xxh3_128_hexdigest
 
-from unlabeled.config import Evaluation, in_words
-from unlabeled.encoders import ImageEncoder, Saved, untrained
-from unlabeled.evaluation import health
-from unlabeled.evaluation import probe as protocol
-from unlabeled.evaluation.probe import Labels, LinearProbe, measure, why_untested
-from unlabeled.evaluation.verdict import NAMES
-from unlabeled.nn.small_networks import random_rotation
-from unlabeled.runtime.progress import bar
-from unlabeled.storage.arrays import replace_file
-from unlabeled.storage.reuse import made_by
+from unlabeled.config import Evaluation
+from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
+from unlabeled.images.encoder import ImageEncoder
 
 logger = logging.getLogger(__name__)
-
-PIXEL_SIDE = 32
-"""Larger images are averaged down to at most this for the baselines on pixels: 3,072 numbers an RGB image."""
 
 
 def evaluate(
@@ -54,123 +37,3 @@ def evaluate(
     return measure_all(encoder.embed(images), manifest, config, baselines, memory)
 
 
-def measure_all(
-    features: np.ndarray,
-    manifest: pd.DataFrame,
-    config: Evaluation,
-    baselines: dict[str, Callable[[], np.ndarray]],
-    memory: Path | None = None,
-    unit: str = "images",
-) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
-    """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
-    train = features[(manifest.split == "train").to_numpy()]
-    metrics: dict[str, Any] = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}, "baselines": {}}
-    probe, labels = None, Labels.of(manifest)
-    if labels.suffice():
-        with bar("probing", 1 + len(baselines), "kinds of features") as progress:
-            numbers, probe = measure(features, labels, config)
-            metrics |= numbers
-            progress.advance(1, f"· encoder {numbers['linear_probe_accuracy']:.1%}")
-            for name, compute in baselines.items():
-                metrics["baselines"][name] = numbers = _remembered(compute(), labels, config, memory)
-                progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
-        _tell(metrics, config)
-    else:
-        logger.info("no accuracy is measured, and the encoder is kept all the same: %s", why_untested(manifest, unit))
-    tensor = torch.from_numpy(train)
-    metrics |= {
-        "embedding_std": health.embedding_std(tensor),
-        "rankme": health.rankme(tensor),
-        "uniformity": health.uniformity(tensor),
-    }
-    return metrics, features, probe
-
-
-def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory: Path | None) -> dict[str, Any]:
-    """The numbers of `measure`, read where it has measured the same features by the same code."""
-    if memory is None:
-        return measure(features, labels, config)[0]
-    arrays = [features, *(array for array in vars(labels).values() if array is not None)]
-    contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array)), array.shape) for array in arrays]
-    key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), protocol=config.digest())
-    file = memory / f"{key}.json"
-    with suppress(OSError, ValueError):  # not there, or damaged: measured anew
-        return json.loads(file.read_text())
-    numbers, _ = measure(features, labels, config)
-    replace_file(file, lambda partial: partial.write_text(json.dumps(numbers)))
-    return numbers
-
-
-def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFrame) -> pd.DataFrame:
-    """What the linear probe says of each labelled test image.
-
-    Returns:
-        Columns `row` (of the features), `sha256`, `target`, `predicted`, `confidence`, the probability of what was
-        predicted, and `group`, where the manifest has it; no rows without a probe.
-    """
-    rows = Labels.of(manifest).test if probe else np.empty(0, np.int64)
-    columns = {"row": rows, "sha256": manifest.sha256.to_numpy()[rows], "target": manifest.target.to_numpy()[rows]}
-    probabilities = probe.probabilities(features[rows]) if probe else np.empty((0, 1), np.float32)
-    predicted = probe.classes[probabilities.argmax(1)] if probe else rows
-    columns |= {"predicted": predicted, "confidence": probabilities.max(1, initial=0)}
-    return pd.DataFrame(columns | ({"group": manifest.group.to_numpy()[rows]} if "group" in manifest else {}))
-
-
-def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Answers as `predict` makes them, in the order of the images' contents, and `right`: whether each is.
-
-    Those of two encoders to the same images are then row by row of the same image. Groups are numbers; answers that
-    were recorded without them are each of their own.
-    """
-    answers = predictions.sort_values(["sha256", "row"], kind="stable", ignore_index=True)
-    groups = pd.factorize(answers.group)[0] if "group" in answers else np.arange(len(answers))
-    return answers.assign(right=answers.target == answers.predicted, group=groups)
-
-
-def baselines_of(
-    encoder: Saved, data: np.ndarray, pixels: Callable[[], np.ndarray], manifest: pd.DataFrame, config: Evaluation
-) -> dict[str, Callable[[], np.ndarray]]:
-    """Features (N, D) to set beside an encoder's of the data, by name.
-
-    Args:
-        pixels: Makes the same data without any encoder, float32 (N, …).
-    """
-    pixels = cache(pixels)
-
-    def pca() -> np.ndarray:
-        from sklearn.decomposition import PCA  # a second to import
-
-        train = pixels()[(manifest.split == "train").to_numpy()]
-        dims = min(config.pca_dims, *train.shape)
-        components = PCA(dims, random_state=config.seed).fit(train).transform(pixels()).astype(np.float32)
-        return components @ random_rotation(dims, torch.Generator().manual_seed(config.seed)).numpy()
-
-    return {
-        "raw_input": pixels,
-        "random_encoder": lambda: untrained(encoder, config.seed).embed(data),
-        "pca": pca,
-    }
-
-
-def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
-    """Pixels of uint8 (N, C, H, W) in [0, 1] as float32 rows, averaged down to at most so many a side."""
-    factor = math.ceil(images.shape[-1] / most)
-    side = images.shape[-1] // factor
-    rows = np.empty((len(images), images.shape[1] * side * side), np.float32)
-    for start in range(0, len(images), 1024):
-        chunk = images[start : start + 1024, :, : side * factor, : side * factor].astype(np.float32) / 255
-        chunk = chunk.reshape(*chunk.shape[:2], side, factor, side, factor).mean((3, 5))
-        rows[start : start + 1024] = chunk.reshape(len(chunk), -1)
-    return rows
-
-
-def _tell(metrics: dict[str, Any], config: Evaluation) -> None:
-    numbers = {NAMES.get(name, name): each for name, each in {"encoder": metrics, **metrics["baselines"]}.items()}
-    candidates = config.regularisation
-    ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
-    if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:
-        logger.info("an end of evaluation.regularisation was best for %s: one beyond may be better", ", ".join(beyond))
-    few = next(iter(metrics["few_label"]), None)  # the fewest labels
-    if few:
-        told = ", ".join(f"{name} {each['few_label'][few]['mean']:.1%}" for name, each in numbers.items())
-        logger.info("%s: %s", in_words(few), told)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import pandas as pd
 import PIL
 
 from unlabeled.config import Ingestion
-from unlabeled.errors import DataError
 from unlabeled.images import decode as decoding
 from unlabeled.images.choices import SAMPLE, check_values, choose_shape, look_at, misfits
 from unlabeled.images.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
@@ -23,14 +21,14 @@ from unlabeled.images.sources import open_source
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item, Source
+from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
 from unlabeled.ingestion.walk import read_file
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
-from unlabeled.storage.arrays import ArrayWriter, open_array, replace_file
+from unlabeled.storage.arrays import ArrayWriter, open_array
 from unlabeled.storage.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
-from unlabeled.storage.spreadsheet import write_csv
 
 logger = logging.getLogger(__name__)
 
@@ -240,70 +238,6 @@ def _content(content: Path | bytes | np.ndarray | None, stamps: Stamps | None) -
 
 def _digest(content: bytes | np.ndarray) -> str:
     return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
-
-
-def stop_if_damaged(
-    quarantine: pd.DataFrame, total: int, max_quarantined: float, folder: Path, unit: str = "image"
-) -> None:
-    """Raises DataError, and leaves `quarantine.csv`, where more of the source is damaged than is allowed."""
-    if len(quarantine) <= max_quarantined * total:
-        return
-    path = folder / "quarantine.csv"
-    replace_file(path, lambda partial: write_csv(quarantine, partial))
-    first = quarantine.iloc[0]
-    raise DataError(
-        f"{len(quarantine)} of {counted(total, f'{unit}s')} cannot be used (the first, {first.path}: {first.reason}), "
-        f"more than ingestion.max_quarantined={max_quarantined:g} allows: see {path}"
-    )
-
-
-def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tuple[pd.DataFrame, list[str]]:
-    """Numbers the classes, keeps copies of test images out of training, and stops where too little is left.
-
-    Args:
-        manifest: With the columns sha256, label and split, and checksum where pixels are stored.
-        rare_labels: As in `Ingestion`.
-        unit: What a row is, for the messages.
-
-    Returns:
-        The manifest with the column target, and the names of the classes.
-
-    Raises:
-        DataError: Fewer than two different rows, none of them to train on, or a class with a single one.
-    """
-    if len(manifest) < 2:
-        raise DataError(f"found {len(manifest) or 'no'} {unit}, and needs two at least to learn what tells them apart")
-    content = contents(manifest)
-    if content.nunique() < 2:
-        raise DataError(
-            f"found {len(manifest)} files, all of one {unit}, and needs two different {unit}s at least to learn what "
-            f"tells them apart"
-        )
-    for held_out, others in (("test", ["train", "validation"]), ("validation", ["train"])):
-        copies = content.isin(content[manifest.split == held_out])
-        manifest.loc[copies & manifest.split.isin(others), "split"] = "excluded"
-    counts = manifest.label.value_counts()
-    rare = sorted(counts.index[counts < 2])
-    if rare and rare_labels == "refuse":
-        raise DataError(
-            f"the class {rare[0]!r} has one {unit}, and needs two to be learned and tested: add {unit}s, or keep such "
-            f"{unit}s without their label with ingestion.rare_labels=drop"
-        )
-    manifest.loc[manifest.label.isin(rare), "label"] = None
-    classes = sorted(manifest.label.dropna().unique(), key=_naturally)
-    numbers = {label: number for number, label in enumerate(classes)}
-    manifest["target"] = manifest.label.map(numbers).fillna(-1).astype(np.int64)
-    if not (manifest.split == "train").any():
-        raise DataError(
-            f"none of the {len(manifest)} {unit}s falls into the train split: add {unit}s to train on, or lower "
-            f"ingestion.test_fraction and ingestion.validation_fraction"
-        )
-    return manifest, classes
-
-
-def _naturally(label: str) -> list[tuple[int, int | str]]:
-    """Sorts 2 before 10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", label) if part]
 
 
 def sums_of(pixels: np.ndarray) -> np.ndarray:

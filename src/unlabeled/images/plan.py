@@ -11,12 +11,11 @@ import pandas as pd
 import torch
 
 from unlabeled.config import Augmentation, Pretraining
-from unlabeled.encoders import Normalisation
 from unlabeled.images.crops import count_missing, cut_some, shape_of
-from unlabeled.images.pretrain import build_method, fingerprint, rows_to_train_on
+from unlabeled.images.encoder import Normalisation
+from unlabeled.images.pretrain import build_method, fingerprint
 from unlabeled.images.views import Views
-from unlabeled.method import ClosedForm
-from unlabeled.methods import load_method
+from unlabeled.method import ClosedForm, load_method
 from unlabeled.training.loop import choose_device
 from unlabeled.training.plan import (
     LONG,
@@ -30,6 +29,7 @@ from unlabeled.training.plan import (
     seconds_of,
     steps_left,
 )
+from unlabeled.training.setup import rows_to_train_on
 
 SMALLER = 2 / 3
 """Share of a crop's side that may still be large enough."""

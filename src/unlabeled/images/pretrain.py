@@ -1,10 +1,7 @@
 """From ingested images to a trained encoder: builds the method, its views and its monitor, and runs the loop."""
 
-import hashlib
-import inspect
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from unlabeled.config import Augmentation, Block, Evaluation, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.config import Augmentation, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
-from unlabeled.evaluation.probe import Labels, knn_accuracy
+from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.views import Views
-from unlabeled.method import ClosedForm, Method
-from unlabeled.methods import load_method
+from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import WIDTHS
 from unlabeled.storage.arrays import spread
 from unlabeled.storage.reuse import order_of
-from unlabeled.training.loop import REMEDY, Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
 
 DIVISIBLE = 840
 """Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
@@ -34,10 +30,6 @@ ILLUSTRATED = 12
 """Images at most that the method is shown for `examples`."""
 JUDGED = 256
 """Images at most by which a method says whether they suit it."""
-LOOP = 2
-"""Raised where the code makes other weights of the same parameters, so that nothing is resumed across it."""
-WATCHED = 2048
-"""Images at most of each split that the monitor embeds."""
 
 
 class Pretrained(NamedTuple):
@@ -115,29 +107,6 @@ def pretrain_encoder(
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
 
 
-def rows_to_train_on(
-    manifest: pd.DataFrame, count: int, config: Pretraining, unit: str, supervised: bool = False
-) -> np.ndarray:
-    """The rows of the train split, int64; those with a label, where the method is supervised.
-
-    Args:
-        count: How many data there are, and should be rows.
-        unit: What they are, in the plural.
-
-    Raises:
-        TrainingError: There are more, or fewer; or fewer to train on than a batch has.
-    """
-    if len(manifest) != count:
-        raise TrainingError(f"the manifest has {len(manifest)} rows for {count} {unit}: run the stage ingestion again")
-    rows = np.flatnonzero((manifest.split == "train") & ((manifest.target >= 0) | (not supervised)))
-    if config.batch_size > len(rows):
-        raise TrainingError(
-            f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} {unit} to train on: "
-            f"lower it, or add {unit}"
-        )
-    return rows
-
-
 def check(method: str, config: Pretraining, size: int | None = None) -> None:
     """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
 
@@ -155,13 +124,6 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
                 model(views, *labels)
 
 
-@contextmanager
-def tentatively() -> Iterator[None]:
-    """For what is built only to see whether it can be: on meta tensors, which have shapes and no numbers."""
-    with torch.device("meta"), torch.random.fork_rng([]), torch.no_grad():
-        yield
-
-
 def build_method(
     name: str, config: Pretraining, channels: int, size: int, normalisation: Normalisation, classes: int
 ) -> tuple[ImageEncoder, Method]:
@@ -171,34 +133,6 @@ def build_method(
     with as_config_error():
         encoder = ImageEncoder(config.encoder, channels, size, normalisation)
         return encoder, kind(encoder.network, **labels, **constants_of(name, config))
-
-
-def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
-    """`pretraining.method`, its names and types those of the method's constructor."""
-    parameters = inspect.signature(load_method(method)).parameters
-    expected = {name: p.annotation for name, p in parameters.items() if name not in ("encoder", "classes")}
-    constants = {}
-    for name, value in config.method.items():
-        if name not in expected:
-            allowed = ", ".join(expected) or "none: it has no constants"
-            raise ConfigError(f"pretraining.method.{name} is not a constant of {method}: choose from {allowed}")
-        try:
-            constants[name] = TypeAdapter(expected[name]).validate_python(value)
-        except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Input should be ")
-            raise ConfigError(f"pretraining.method.{name}: received {value!r}, expected {message}") from error
-    return constants
-
-
-@contextmanager
-def as_config_error() -> Iterator[None]:
-    """What a method or a network says of its constants, with the key to change."""
-    try:
-        yield
-    except ValueError as error:
-        key, _, _ = str(error).partition(":")
-        place = "pretraining." if key == "encoder" else "pretraining.method." if key.isidentifier() else ""
-        raise ConfigError(f"{place}{error}") from error
 
 
 @contextmanager
@@ -275,20 +209,6 @@ def fingerprint(
     return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small)
 
 
-def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:
-    """Of what decides the weights for every kind of data, and of what more does for one of them."""
-    what = {
-        "method": method,
-        "data": summary["data_digest"],
-        "torch": torch.__version__,
-        "loop": LOOP,
-        "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
-        "recipe": recipe.model_dump(),
-        **more,
-    }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
     """What `embedding_monitor` measures, and how near the views of an image lie to each other."""
     measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
@@ -301,37 +221,6 @@ def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, 
         return measured
 
     return watch
-
-
-def embedding_monitor(
-    encoder: Any, data_of: Callable[[np.ndarray], Any], manifest: pd.DataFrame, most: int
-) -> Callable[[], dict[str, float]]:
-    """A function that measures kNN accuracy on the validation split, and the health of the embedding of a fixed sample.
-
-    Args:
-        encoder: Of any kind of data.
-        data_of: What it embeds, by rows of the manifest.
-        most: Rows of each split that are embedded.
-    """
-    sampled = np.concatenate(
-        [spread(np.flatnonzero(manifest.split == split), most) for split in ("train", "validation")]
-    )
-    labels, data = Labels.of(manifest.iloc[sampled]), data_of(sampled)
-    train = np.flatnonzero(manifest.split.iloc[sampled] == "train")
-    can_vote = len(labels.validation) > 0 and len(np.unique(labels.targets[labels.train])) > 1
-    protocol = Evaluation()
-
-    def measure() -> dict[str, float]:
-        features = encoder.embed(data)
-        if not np.isfinite(features).all():
-            raise TrainingError(f"the embedding is not finite: {REMEDY}")
-        embedding = torch.from_numpy(features[train])
-        measured = {"embedding_std": health.embedding_std(embedding), "rankme": health.rankme(embedding)}
-        if can_vote:
-            measured["knn_accuracy"] = knn_accuracy(features, labels, protocol, on="validation")
-        return measured
-
-    return measure
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.encoders import ImageEncoder
 from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.encoder import ImageEncoder
 
 DRAWS = 16
 NOISE = 0.15

@@ -7,39 +7,11 @@ import torch
 from torch import Tensor
 
 from unlabeled.config import Augmentation
-from unlabeled.encoders import Normalisation
 from unlabeled.images import augment
 from unlabeled.images.augment import cut_views, finish
+from unlabeled.images.encoder import Normalisation
 from unlabeled.storage.arrays import Rows
-
-
-def step_seed(seed: int, *counters: int) -> int:
-    """An independent seed for each (epoch or step): nothing has to be remembered to resume."""
-    return int(np.random.SeedSequence([seed, *counters]).generate_state(1, np.uint64)[0] >> 1)
-
-
-class Order:
-    """Which rows the batch of a step has: a permutation for each epoch that follows from the seed alone.
-
-    Args:
-        rows: To draw from, int64.
-        batch_size: B; the last, incomplete batch of an epoch is left out.
-    """
-
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, device: torch.device | str = "cpu"):
-        self.rows = torch.from_numpy(np.asarray(rows, np.int64))
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.steps_per_epoch = len(rows) // batch_size
-        self._epoch: tuple[int, Tensor] | None = None
-
-    def at(self, step: int) -> Tensor:
-        """int64 of shape (B,)."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))
-            shuffled = self.rows[torch.randperm(len(self.rows), generator=order)]
-            self._epoch = epoch, shuffled.to(self.device)
-        return self._epoch[1][position * self.batch_size : (position + 1) * self.batch_size]
+from unlabeled.training.batches import Order, step_seed
 
 
 class Views:

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from unlabeled.evaluation.probe import Labels, LinearProbe
+from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
 from unlabeled.evaluation.retrieval import Similarity, chance, recall
-from unlabeled.images.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.towers import PairEncoder
 

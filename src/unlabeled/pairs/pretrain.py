@@ -9,30 +9,22 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation import health
+from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
 from unlabeled.evaluation.retrieval import recall
-from unlabeled.images.pretrain import (
-    DIVISIBLE,
-    WATCHED,
-    as_config_error,
-    checked_views,
-    constants_of,
-    embedding_monitor,
-    fingerprint,
-    rows_to_train_on,
-    tentatively,
-)
-from unlabeled.images.views import Order, Views
-from unlabeled.method import Method
-from unlabeled.methods import load_method
+from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.pretrain import DIVISIBLE, checked_views, fingerprint
+from unlabeled.images.views import Views
+from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import Transformer
 from unlabeled.pairs.captions import Captions, Group, cutting, grouped
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.pairs.towers import PairEncoder, Towers
 from unlabeled.storage.arrays import Rows, spread
 from unlabeled.text.encoder import TextEncoder
+from unlabeled.training.batches import Order
 from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.setup import as_config_error, constants_of, rows_to_train_on, tentatively
 
 
 class CaptionedViews:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.config import in_words
+from unlabeled.evaluation.protocol import in_order
 from unlabeled.evaluation.significance import (
     EFFECTIVE,
     KNN_EFFECTIVE,
@@ -18,7 +19,6 @@ from unlabeled.evaluation.significance import (
     wilson_interval,
 )
 from unlabeled.evaluation.verdict import NAMES, curve, over_draws
-from unlabeled.images.evaluate import in_order
 from unlabeled.reports import charts
 from unlabeled.reports.page import Block, Link, Prose, Section, Table, render
 from unlabeled.runtime.counts import counted

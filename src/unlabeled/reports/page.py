@@ -235,7 +235,7 @@ def _address(image: Image.Image, lossless: bool) -> str:
 @cache
 def _template():
     environment = Environment(
-        loader=PackageLoader("unlabeled"),
+        loader=PackageLoader("unlabeled.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_legible,

@@ -9,8 +9,8 @@ import pandas as pd
 from unlabeled.config import Evaluation
 from unlabeled.encoders import untrained
 from unlabeled.evaluation.probe import LinearProbe
-from unlabeled.images.evaluate import measure_all
-from unlabeled.methods import load_method
+from unlabeled.evaluation.protocol import measure_all
+from unlabeled.method import load_method
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 

@@ -7,8 +7,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.images.views import step_seed
 from unlabeled.text.tokens import PAD, SEP, encode
+from unlabeled.training.batches import step_seed
 
 SMALL = 2**16
 """Vocabularies up to this size fit two bytes a token."""

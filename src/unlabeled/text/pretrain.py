@@ -10,15 +10,8 @@ from tokenizers import Tokenizer
 
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
-from unlabeled.images.pretrain import (
-    WATCHED,
-    as_config_error,
-    constants_of,
-    embedding_monitor,
-    fingerprint_of,
-    tentatively,
-)
-from unlabeled.methods import load_method
+from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.method import load_method
 from unlabeled.nn.transformer import SIZES, Transformer
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
@@ -26,6 +19,7 @@ from unlabeled.text.ingest import texts_of
 from unlabeled.text.method import TextMethod
 from unlabeled.text.packing import Sequences, pack
 from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, tentatively
 
 
 def pretrain_encoder(

@@ -9,8 +9,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled.evaluation.probe import nearest
-from unlabeled.images import report
-from unlabeled.images.report import Evidence
+from unlabeled.reports import evidence as shared
+from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import Section, Table, render
 
 EXCERPT = 240
@@ -35,18 +35,18 @@ class TextEvidence(Evidence):
 def build_report(evidence: TextEvidence) -> str:
     """The page as HTML."""
     with threadpool_limits(torch.get_num_threads()):
-        curves = report.curves_of(evidence)
+        curves = shared.curves_of(evidence)
         sections = [
-            report.label_efficiency(evidence, curves),
+            shared.label_efficiency(evidence, curves),
             _language(evidence),
             _texts(evidence.shown),
-            report.feature_findings(evidence, curves),
+            shared.feature_findings(evidence, curves),
             _neighbours(evidence),
-            *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
+            *(make(evidence, curves) for make in (shared.training, shared.data, shared.provenance)),
         ]
     title = f"{evidence.method} on {evidence.summary['source']}"
-    facts = report.facts(evidence)
-    return render(title, report.verdict_of(evidence, curves), facts, [section for section in sections if section])
+    facts = shared.facts(evidence)
+    return render(title, shared.verdict_of(evidence, curves), facts, [section for section in sections if section])
 
 
 def _language(evidence: Evidence) -> Section | None:

@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
-from unlabeled.images.views import step_seed
 from unlabeled.method import Method
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.storage import checkpoint
+from unlabeled.training.batches import step_seed
 from unlabeled.training.optimizers import build_optimizer, learning_rate, restore
 
 logger = logging.getLogger(__name__)

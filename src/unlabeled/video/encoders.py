@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.encoders import ImageEncoder, Saved, in_batches
+from unlabeled.encoders import Saved, in_batches
 from unlabeled.errors import DataError
+from unlabeled.images.encoder import ImageEncoder
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion

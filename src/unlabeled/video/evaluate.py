@@ -7,8 +7,8 @@ import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.evaluation.probe import Labels, LinearProbe, measure
+from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
 from unlabeled.evaluation.retrieval import chance, recall
-from unlabeled.images.evaluate import baselines_of, measure_all, pixels_of
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.sound import log_mel

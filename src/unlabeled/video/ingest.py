@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.images.decode import UndecodableError
-from unlabeled.images.ingest import channel_moments, settle, stop_if_damaged, sums_of
+from unlabeled.images.ingest import channel_moments, sums_of
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item
+from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import SplitRule
 from unlabeled.ingestion.walk import open_file
 from unlabeled.runtime.counts import counted

@@ -8,23 +8,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation import health
-from unlabeled.images.pretrain import (
-    WATCHED,
-    as_config_error,
-    constants_of,
-    embedding_monitor,
-    fingerprint,
-    rows_to_train_on,
-    tentatively,
-)
-from unlabeled.images.views import Order, step_seed
-from unlabeled.method import Method
-from unlabeled.methods import load_method
+from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.pretrain import fingerprint
+from unlabeled.method import Method, load_method
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.storage.arrays import Rows, spread
+from unlabeled.training.batches import Order, step_seed
 from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.setup import as_config_error, constants_of, rows_to_train_on, tentatively
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.encoders import FramesEncoder, SoundEncoder

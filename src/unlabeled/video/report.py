@@ -9,8 +9,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled.evaluation.retrieval import CUTS
-from unlabeled.images import report
-from unlabeled.images.report import Evidence
+from unlabeled.reports import evidence as shared
+from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import Section, Table, Tile, Tiles, percent, picture, render
 from unlabeled.video.config import Spectrograms
 from unlabeled.video.sound import log_mel
@@ -42,16 +42,16 @@ class VideoEvidence(Evidence):
 def build_report(evidence: VideoEvidence) -> str:
     """The page as HTML."""
     with threadpool_limits(torch.get_num_threads()):
-        curves = report.curves_of(evidence)
+        curves = shared.curves_of(evidence)
         sections = [
             _together(evidence),
-            report.label_efficiency(evidence, curves),
-            report.feature_findings(evidence, curves),
-            *(make(evidence, curves) for make in (report.training, report.data, report.provenance)),
+            shared.label_efficiency(evidence, curves),
+            shared.feature_findings(evidence, curves),
+            *(make(evidence, curves) for make in (shared.training, shared.data, shared.provenance)),
         ]
     title = f"{evidence.method} on {evidence.summary['source']}"
-    facts = report.facts(evidence)
-    return render(title, report.verdict_of(evidence, curves), facts, [section for section in sections if section])
+    facts = shared.facts(evidence)
+    return render(title, shared.verdict_of(evidence, curves), facts, [section for section in sections if section])
 
 
 def _together(evidence: VideoEvidence) -> Section | None:

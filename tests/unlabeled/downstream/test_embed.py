@@ -11,9 +11,10 @@ from PIL import Image
 
 from unlabeled.downstream import embed
 from unlabeled.downstream.embed import Model, embed_folder
-from unlabeled.encoders import ImageEncoder, Normalisation, weights_digest
+from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
 from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 CLASSES = ["cat", "dog", "owl"]
 STAMP = {"model": "unlabeled-photos", "version": "3"}

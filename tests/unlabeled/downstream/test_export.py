@@ -13,10 +13,11 @@ from torchvision import models
 from unlabeled.downstream import export
 from unlabeled.downstream.embed import Model
 from unlabeled.downstream.export import export_model, images_to_check, largest_difference, write_onnx
-from unlabeled.encoders import ImageEncoder, Normalisation, load_encoder
+from unlabeled.encoders import load_encoder
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.decode import decode
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore:::(?!unlabeled)")  # of the exporter, about itself

@@ -5,8 +5,8 @@ import torch
 
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.downstream.finetune import finetune
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import TrainingError
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 RECIPE = Augmentation(views="fresh", crop_scale=(0.9, 1.0), flip=0, jitter=0, gray=0, solarize=(0,))
 

@@ -7,8 +7,9 @@ from PIL import Image
 
 from unlabeled.downstream import search
 from unlabeled.downstream.search import Origin, embed_file, nearest_files, origin, similar_page
-from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
+from unlabeled.encoders import read_encoder
 from unlabeled.errors import DataError
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 SAID = {"model": "unlabeled-digits", "version": "2", "weights": "abc", "folder": "/photos"}
 

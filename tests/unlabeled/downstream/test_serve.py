@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from unlabeled.downstream.serve import check_request, load_served
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import DataError
 from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation.health import ROWS, alignment, embedding_std, rankme, uniformity
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.storage.arrays import spread
 
 

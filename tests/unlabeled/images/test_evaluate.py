@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from unlabeled.config import Evaluation
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation import health
 from unlabeled.evaluation.probe import Labels, measure
-from unlabeled.images.evaluate import baselines_of, evaluate, pixels_of, predict
+from unlabeled.evaluation.protocol import baselines_of, pixels_of, predict
+from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.evaluate import evaluate
 from unlabeled.nn.small_networks import SmallResNet
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)

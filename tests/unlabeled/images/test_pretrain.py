@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from unlabeled.catalogue import METHODS
 from unlabeled.config import Augmentation, Pretraining
 from unlabeled.encoders import read_encoder
 from unlabeled.errors import ConfigError, TrainingError
+from unlabeled.evaluation.monitor import embedding_monitor
 from unlabeled.images.crops import cache_views
-from unlabeled.images.pretrain import embedding_monitor, fingerprint, pretrain_encoder
+from unlabeled.images.pretrain import fingerprint, pretrain_encoder
 from unlabeled.method import Method
-from unlabeled.methods import METHODS
 from unlabeled.methods.byol import BYOL
 
 N = 128

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
-from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.evaluation.protocol import predict
 from unlabeled.images.crops import cache_views, open_views
-from unlabeled.images.evaluate import evaluate, predict
+from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.evaluate import evaluate
 from unlabeled.images.report import SECTIONS, ImageEvidence, build_report
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(), draws=2, regularisation=(0.1, 1.0), max_iterations=40)

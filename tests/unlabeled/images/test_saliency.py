@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluation.probe import LinearProbe
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.saliency import smooth_gradients
 
 GREY = Normalisation((0.5,), (0.25,))

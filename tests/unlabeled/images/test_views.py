@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from unlabeled.config import Augmentation
-from unlabeled.encoders import Normalisation
-from unlabeled.images.views import Views, step_seed
+from unlabeled.images.encoder import Normalisation
+from unlabeled.images.views import Views
+from unlabeled.training.batches import step_seed
 
 PLAIN = {"flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": (0.0,), "solarize": (0.0,)}
 N, K = 10, 6

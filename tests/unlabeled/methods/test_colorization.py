@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled.encoders import Normalisation
+from unlabeled.images.encoder import Normalisation
 from unlabeled.methods.colorization import Colorization, colour_bins, lab_to_rgb, rgb_to_lab
 from unlabeled.nn.small_networks import build_encoder
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.errors import ConfigError, DataError
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.text.config import TextIngestion, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import ingest, passages_of, texts_of

@@ -11,13 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import unlabeled.training.loop
+from unlabeled.catalogue import METHODS
 from unlabeled.config import Augmentation, Pretraining
-from unlabeled.encoders import Normalisation
 from unlabeled.errors import TrainingError
 from unlabeled.evaluation import health
+from unlabeled.images.encoder import Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import Method
-from unlabeled.methods import METHODS
 from unlabeled.storage import checkpoint
 from unlabeled.training.loop import choose_device, has_bf16, pretrain
 from unlabeled.training.optimizers import learning_rate

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from unlabeled.config import Evaluation
-from unlabeled.encoders import ImageEncoder, Normalisation, read_encoder
+from unlabeled.encoders import read_encoder
 from unlabeled.errors import ConfigError, DataError, TrainingError
+from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.nn.small_networks import build_encoder
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.video.config import Spectrograms, VideoPretraining

@@ -1,0 +1,53 @@
+"""The methods by name: all that is known of them without importing torch.
+
+A package of its own adds a method without touching this project, by an entry point of the group `unlabeled.methods`,
+`unlabeled.text_methods`, `unlabeled.pair_methods` or `unlabeled.video_methods`.
+"""
+
+from importlib.metadata import entry_points
+
+IMAGE_METHODS = {
+    "byol": "unlabeled.methods.byol:BYOL",
+    "simclr": "unlabeled.methods.simclr:SimCLR",
+    "moco": "unlabeled.methods.moco:MoCo",
+    "simsiam": "unlabeled.methods.simsiam:SimSiam",
+    "dino": "unlabeled.methods.dino:DINO",
+    "barlow_twins": "unlabeled.methods.barlow_twins:BarlowTwins",
+    "vicreg": "unlabeled.methods.vicreg:VICReg",
+    "rotation": "unlabeled.methods.rotation:Rotation",
+    "jigsaw": "unlabeled.methods.jigsaw:Jigsaw",
+    "colorization": "unlabeled.methods.colorization:Colorization",
+    "inpainting": "unlabeled.methods.inpainting:Inpainting",
+    "autoencoder": "unlabeled.methods.autoencoder:Autoencoder",
+    "vae": "unlabeled.methods.vae:VAE",
+    "mae": "unlabeled.methods.mae:MAE",
+    "supervised": "unlabeled.methods.supervised:Supervised",
+    "pca": "unlabeled.methods.pca:PCA",
+    "kmeans": "unlabeled.methods.kmeans:KMeans",
+    **{point.name: point.value for point in entry_points(group="unlabeled.methods")},
+}
+
+
+TEXT_METHODS = {
+    "bert": "unlabeled.methods.bert:BERT",
+    "gpt": "unlabeled.methods.gpt:GPT",
+    **{point.name: point.value for point in entry_points(group="unlabeled.text_methods")},
+}
+
+
+PAIR_METHODS = {
+    "clip": "unlabeled.methods.clip:CLIP",
+    **{point.name: point.value for point in entry_points(group="unlabeled.pair_methods")},
+}
+
+
+VIDEO_METHODS = {
+    "video_audio": "unlabeled.methods.video_audio:VideoAudio",
+    **{point.name: point.value for point in entry_points(group="unlabeled.video_methods")},
+}
+
+
+METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
+"""Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
+
+
