@@ -13,7 +13,8 @@ from pipelines.scan import lines_of_file, stop_if_secret
 def make_package(metadata: ProjectMetadata) -> None:
     """Leaves a wheel and the archive in dist/. Raises UnlabeledError where a file of the configuration has a secret."""
     files = configuration(metadata.project_path)
-    stop_if_secret(line for name, file in files.items() for line in lines_of_file(name, file.read_text()))
+    contents = {name: file.read_text(errors="replace") for name, file in files.items()}
+    stop_if_secret(line for name, content in contents.items() for line in lines_of_file(name, content))
     kedro_package.callback.__wrapped__(metadata)
     with tarfile.open(f"dist/conf-{metadata.package_name}.tar.gz", "w:gz") as archive:  # over Kedro's
         for name, file in files.items():

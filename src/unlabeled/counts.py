@@ -5,12 +5,12 @@ ENDINGS = {"ies": "y", "sses": "ss", "s": ""}
 
 
 def counted(count: int, plural: str) -> str:
-    """`2,000 images`, `1 image`, `no images`.
+    """`2,000 images`, `1 image`, `0 images`.
 
     Args:
         plural: What is counted, in the plural; its last word is the one that has a singular.
     """
-    return f"{f'{count:,}' if count else 'no'} {singular(plural) if count == 1 else plural}"
+    return f"{count:,} {singular(plural) if count == 1 else plural}"
 
 
 def singular(plural: str) -> str:

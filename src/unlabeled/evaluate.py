@@ -24,6 +24,7 @@ from unlabeled.networks import random_rotation
 from unlabeled.probe import Labels, LinearProbe, measure, why_untested
 from unlabeled.progress import bar
 from unlabeled.reuse import made_by
+from unlabeled.verdict import NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
 
 
 def _tell(metrics: dict[str, Any], config: Evaluation) -> None:
-    numbers = {"encoder": metrics, **metrics["baselines"]}
+    numbers = {NAMES.get(name, name): each for name, each in {"encoder": metrics, **metrics["baselines"]}.items()}
     candidates = config.regularisation
     ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
     if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:

@@ -117,7 +117,14 @@ def largest_difference(model: Model, images: np.ndarray, path: Path) -> float:
 
     embedding = model.encoder.embed(images)
     expected = [embedding] if model.probe is None else [embedding, model.probe.probabilities(embedding)]
-    answers = InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    try:
+        answers = InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    except Exception as error:  # onnxruntime raises its own kinds
+        reason = str(error).strip().splitlines()[0]
+        raise UnlabeledError(f"{path.name} cannot be run by onnxruntime ({reason}): export it again") from error
+    if [np.shape(answer) for answer in answers] != [wanted.shape for wanted in expected]:
+        shapes = [np.shape(answer) for answer in answers]
+        raise UnlabeledError(f"{path.name} answers {shapes}, where torch answers {[each.shape for each in expected]}")
     return max(
         float(np.abs(answer - wanted).max() / max(np.abs(wanted).max(), 1e-12))
         for answer, wanted in zip(answers, expected, strict=True)

@@ -355,7 +355,7 @@ def _tell(summary: dict[str, Any], rate: float) -> None:
         counted(summary["images"], "images"),
         summary["image_size"],
         summary["image_size"],
-        counted(len(summary["classes"]), "classes"),
+        counted(len(summary["classes"]), "classes") if summary["classes"] else "no classes",
         splits,
         summary["quarantined"],
         counted(summary["duplicates"], "copies"),

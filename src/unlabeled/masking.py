@@ -4,16 +4,16 @@ import re
 
 HIDDEN = "***"
 USER = re.compile(
-    r"""(?P<scheme>\b[a-z][\w+.-]*://)
+    r"""(?P<scheme>\b[a-z][\w+.-]{0,30}://)
     (?P<user>[^\s/@:"'<>`]*)
     (?P<password>:(?!\d{1,5}[/?#])[^\s"'<>`]+|[^\s/"'<>`]*)@""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What stands before the host of an address. A password may hold `@` and `/`, as for SQLAlchemy; `:5000/` is a port."""
 NAMED = re.compile(
-    r"""(?P<name>(?:[?&;][\w.%-]*(?:passw(?:or)?d|pwd|secret|token|signature|credential|api_?key|access_?key)[\w.-]*
+    r"""(?P<name>(?:[?&;][\w.%-]{0,60}(?:passw(?:or)?d|pwd|secret|token|signature|credential|api_?key|access_?key)[\w.-]{0,60}
     |[?&;](?:sig|key|auth|pass|code)
-    |(?<![\w-])[\w.-]*(?:password|passwd|pwd))=)
+    |(?<![\w-])[\w.-]{0,60}(?:password|passwd|pwd))=)
     (?P<value>[^\s&;,"'<>`)]+)""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -6,7 +6,7 @@ from unlabeled.counts import counted
 @pytest.mark.parametrize(
     "count, plural, said",
     [
-        (0, "classes", "no classes"),
+        (0, "classes", "0 classes"),
         (1, "images", "1 image"),
         (1, "classes", "1 class"),
         (1, "copies", "1 copy"),

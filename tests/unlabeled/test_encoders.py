@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -267,14 +268,37 @@ def test_a_failed_save_leaves_the_old_encoder(copied):
 
 
 @pytest.mark.parametrize(
-    "key, value",
-    [("mean", [float("nan")]), ("std", [0.0]), ("std", [float("inf")]), ("mean", "x"), ("std", [-1.0])]
-    + [("image_size", 10**9), ("channels", 10**9), ("image_size", -1)],
+    "key, value, words",
+    [
+        ("image_size", 10**9, "image_size: received 1000000000, expected a whole number from 1 to 4096"),
+        ("channels", 10**9, "channels: received 1000000000, expected a whole number from 1 to 1024"),
+        ("image_size", "8", "image_size: received '8'"),
+        ("mean", [float("nan")], "received mean [nan]"),
+        ("mean", [0.5, 0.5], "expected"),
+        ("std", [0.0], "std above 0"),
+        ("widths", [10**6] * 3, "a network of more than the"),
+        ("architecture", "linear", "not a saved encoder"),
+    ],
 )
-def test_an_encoder_of_impossible_numbers_is_refused(tmp_path, key, value):
-    encoder = ImageEncoder("small_resnet", 1, 8, Normalisation((0.3,), (0.3,)))
-    encoder.save(tmp_path / "encoder.safetensors")
-    spec = json.loads((tmp_path / "encoder.json").read_text())
-    (tmp_path / "encoder.json").write_text(json.dumps(spec | {key: value}))
-    with pytest.raises(DataError, match="encoder.safetensors and its .json are not a saved encoder .*: train it again"):
-        read_encoder(tmp_path / "encoder.safetensors")
+def test_a_json_that_no_encoder_has_is_a_sentence_that_names_the_file(copied, key, value, words):
+    spec = json.loads(copied.with_suffix(".json").read_text())
+    copied.with_suffix(".json").write_text(json.dumps(spec | {key: value}))
+    with pytest.raises(DataError, match=re.escape(words)) as refused:
+        read_encoder(copied)
+    assert str(copied) in str(refused.value)
+
+
+def test_a_large_linear_network_takes_no_memory_before_its_weights_are_known(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    ImageEncoder("linear", 1, 8, Normalisation((0.5,), (0.2,))).save(path)
+    spec = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(spec | {"image_size": 4096}))
+    with pytest.raises(DataError, match=r"a network of more than the [\d,]+ numbers that its weights may have"):
+        read_encoder(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", '{"a": ' * 50_000, ""])
+def test_a_json_of_another_shape_is_refused(copied, content):
+    copied.with_suffix(".json").write_text(content)
+    with pytest.raises(DataError, match="not a saved encoder"):
+        read_encoder(copied)

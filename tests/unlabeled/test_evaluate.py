@@ -202,7 +202,7 @@ def test_an_end_of_the_grid_is_told_where_it_was_chosen(data, caplog, grid, told
     with caplog.at_level(logging.INFO):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG.model_copy(update={"regularisation": grid}))
     assert metrics["regularisation"] in grid
-    assert ("an end of evaluation.regularisation was best for encoder, raw_input" in caplog.text) is told
+    assert ("an end of evaluation.regularisation was best for encoder, raw pixels" in caplog.text) is told
 
 
 def test_without_few_labels_there_is_nothing_to_tell(data, caplog):

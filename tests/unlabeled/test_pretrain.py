@@ -314,6 +314,16 @@ def test_another_network_by_the_same_name_has_another_fingerprint(data, monkeypa
     assert (fingerprint(*given) == before) is same
 
 
+@pytest.mark.parametrize("targets, votes", [([0, 0, 1, 1], True), ([0, 0, 0, 0], False), ([-1, 0, -1, -1], False)])
+def test_neighbours_vote_where_there_are_two_classes(targets, votes):
+    class Same:
+        def embed(self, rows):
+            return np.eye(len(rows), 4, dtype=np.float32) + 1
+
+    manifest = pd.DataFrame({"split": ["train", "validation"] * 2, "target": targets})
+    assert ("knn_accuracy" in embedding_monitor(Same(), lambda rows: rows, manifest, 8)()) is votes
+
+
 def test_an_embedding_that_is_no_number_is_told_with_what_to_try():
     class Ruined:
         def embed(self, rows):

@@ -76,8 +76,9 @@ def _texts(evidence: ImageEvidence, found: list[list[int]]) -> Tiles:
 
 
 def _text(evidence: ImageEvidence, row: int) -> str:
-    return evidence.manifest.text.iat[row]
+    return " ".join(evidence.manifest.text.iat[row].split())  # in one line
 
 
 def _mark(evidence: ImageEvidence, query: int, row: int) -> str:
-    return "right" if _text(evidence, query) == _text(evidence, row) else ""
+    texts = evidence.manifest.text
+    return "right" if texts.iat[query] == texts.iat[row] else ""

@@ -14,6 +14,8 @@ from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.text.network import Transformer
 
+LONGEST_CONTEXT = 2**16
+"""Tokens that a transformer reads at once."""
 BATCH = 64
 """Texts, or parts of long ones, that go through the network at a time."""
 
@@ -82,5 +84,7 @@ class TextEncoder(Saved):
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> "TextEncoder":
-        tokenizer = Tokenizer.from_str(json.dumps(spec["tokenizer"]))
-        return cls(spec["architecture"], tokenizer, spec["context"], spec["causal"])
+        tokenizer, context = Tokenizer.from_str(json.dumps(spec["tokenizer"])), spec["context"]
+        if not isinstance(context, int) or not 1 <= context <= LONGEST_CONTEXT:
+            raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {LONGEST_CONTEXT}")
+        return cls(spec["architecture"], tokenizer, context, spec["causal"])

@@ -73,7 +73,8 @@ def _number(name: str, value: float | None) -> Any:
 def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
     if not shown:
         return None
-    table = Table(["text", "the model"], [list(pair) for pair in shown], "Of test documents; ▁ is a masked token.")
+    rows = [[" ".join(text.split()) for text in pair] for pair in shown]  # in one line each
+    table = Table(["text", "the model"], rows, "Of test documents; ▁ is a masked token.")
     return Section("What it makes of texts", [table], layout="wide")
 
 

@@ -193,7 +193,7 @@ def _tell(summary: dict[str, Any], rate: float) -> None:
         "%s: %s in %s (%s); %d quarantined, %s; %s clips/s",
         summary["source"],
         counted(summary["clips"], "clips"),
-        counted(len(summary["classes"]), "classes"),
+        counted(len(summary["classes"]), "classes") if summary["classes"] else "no classes",
         ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items()),
         summary["quarantined"],
         counted(summary["duplicates"], "copies"),
