@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,7 +215,9 @@ def kill(command: Command, project: Project, step: str, after: float) -> str | N
     time.sleep(after)
     if not process.is_alive():
         return None
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has not come as far as to a group of its own
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
     if has_ended(command, project):  # and the next one is not the same
         return None

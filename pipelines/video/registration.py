@@ -49,10 +49,10 @@ def register(
         example = pd.DataFrame({"video": [_film(frames[0], sounds[0], summary)]})
         return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
 
-    frames = counted(summary["frames"], "frames")
+    stored = counted(summary["frames"], "frames")
     kind = Kind(
         "An encoder of videos and their sounds",
-        f"{counted(summary['clips'], 'clips')} of {summary['source']} ({frames} of {summary['image_size']}², "
+        f"{counted(summary['clips'], 'clips')} of {summary['source']} ({stored} of {summary['image_size']}², "
         f"{summary['seconds']:g} s of sound at {summary['rate']:,} Hz)",
         'pandas.DataFrame({"video": [file.read_bytes()]}))',
         "clips",

@@ -48,8 +48,9 @@ def load_served(folder: Path) -> Served:
     try:
         classes = json.loads((folder / "classes.json").read_text())
         probe = LinearProbe.load(file) if file.exists() else None
-        if probe is not None and probe.weight.shape != (len(classes), encoder.feature_dim):
-            raise ValueError(f"the probe is {probe.weight.shape}, expected {(len(classes), encoder.feature_dim)}")
+        shape = len(classes), encoder.feature_dim
+        if probe is not None and probe.weight.shape != shape:
+            raise ValueError(f"the probe has the shape {probe.weight.shape}, expected {shape}")
     except Exception as error:  # safetensors raises its own kinds, json others
         raise DataError(f"{folder} is not a saved model ({error}): register it again") from error
     return Served(encoder, probe, classes)
