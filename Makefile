@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CODE := src pipelines tests benchmarks scripts
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test lint benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
+.PHONY: help setup test lint format benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
 	@echo "make compare    every method on the same images, and a leaderboard"
 	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
 	@echo "make test       set up, then the tests"
+	@echo "make lint       ruff and the import contracts alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
 	@echo "make dag        BYOL's retraining as a DAG of Airflow   (make dag ARGS='--pipelines=simclr')"
@@ -26,9 +28,16 @@ compare $(METHODS): $(READY)
 retrain: $(READY)
 	@$(BIN)/kedro retrain $(ARGS) || { code=$$?; test $$code -eq 10 -o $$code -eq 11 || exit $$code; }
 
-test: $(READY)
-	@$(BIN)/ruff check src pipelines tests benchmarks scripts
+lint: $(READY)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE)
 	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix --quiet $(CODE)
+	@$(BIN)/ruff format --quiet $(CODE)
+
+test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
 
 benchmark: $(READY)

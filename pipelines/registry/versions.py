@@ -162,5 +162,3 @@ def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
         raise UnlabeledError(
             f"the files of {version.name} version {version.version} cannot be had now ({error})"
         ) from error
-
-

@@ -49,5 +49,3 @@ VIDEO_METHODS = {
 
 METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
 """Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
-
-

@@ -35,5 +35,3 @@ def evaluate(
     """
     baselines = baselines_of(encoder, images, lambda: pixels_of(images), manifest, config)
     return measure_all(encoder.embed(images), manifest, config, baselines, memory)
-
-
