@@ -24,7 +24,7 @@ SHARED = ("ingestion", "augmentation")
 RAW = "data/01_raw"
 ENCODERS = {
     **dict.fromkeys(TEXT_METHODS, ["unlabeled.text.encoder"]),
-    **dict.fromkeys(PAIR_METHODS, ["unlabeled.pairs.towers", "unlabeled.text.encoder"]),
+    **dict.fromkeys(PAIR_METHODS, ["unlabeled.pairs.towers", "unlabeled.images.encoder", "unlabeled.text.encoder"]),
     **dict.fromkeys(VIDEO_METHODS, ["unlabeled.pairs.towers", "unlabeled.video.encoders"]),
 }
 """Modules that `unlabeled.encoders` finds by the name of a kind."""

@@ -8,6 +8,24 @@ import sys
 import pytest
 import yaml
 
+from unlabeled.catalogue import METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
+
+OTHERS = {"text": TEXT_METHODS, "pairs": PAIR_METHODS, "video": VIDEO_METHODS}
+
+
+ANY = {"runtime", "storage", "ingestion", "config.py", "errors.py", "__init__.py"}
+ROOMS = {
+    "ingestion": ANY,
+    "augmentation": ANY | {"training"},
+    "pretraining": ANY | {"nn", "encoders.py", "training", "evaluation", "method.py", "methods"},
+    "evaluation": ANY | {"nn", "encoders.py", "training", "evaluation", "method.py", "methods"},
+    "registration": ANY | {"nn", "encoders.py", "evaluation", "downstream"},
+    "reporting": ANY | {"nn", "encoders.py", "training", "evaluation", "reports"},
+}
+"""Rooms of src/unlabeled that a stage may depend on, beside that of its kind of data."""
+KINDS = {"text": {"text"}, "pairs": {"pairs", "images", "text"}, "video": {"video", "images", "pairs"}}
+"""Rooms of kinds of data that the stages of another kind than images may depend on."""
+
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory, make_project):
@@ -40,14 +58,29 @@ def test_dvc_yaml_is_what_the_registry_and_the_catalog_say(request):
     "method, files",
     [
         ("gpt", {"src/unlabeled/text/encoder.py", "src/unlabeled/nn/transformer.py"}),
-        ("clip", {"src/unlabeled/pairs/towers.py", "src/unlabeled/text/encoder.py"}),
-        ("video_audio", {"src/unlabeled/pairs/towers.py", "src/unlabeled/video/encoders.py"}),
+        ("clip", {f"src/unlabeled/{name}.py" for name in ("pairs/towers", "images/encoder", "text/encoder")}),
+        ("video_audio", {f"src/unlabeled/{name}.py" for name in ("pairs/towers", "images/encoder", "video/encoders")}),
     ],
 )
 def test_what_reads_an_encoder_depends_on_its_code(request, method, files):
     stages = yaml.safe_load((request.config.rootpath / f"stages/{method}/dvc.yaml").read_text())["stages"]
     for stage in ("pretraining", "evaluation", "registration"):
         assert files <= set(stages[f"{stage}-{method}"]["deps"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stage_depends_on_no_room_that_it_has_no_use_for(request, method):
+    root = request.config.rootpath
+    kind = next((kind for kind, methods in OTHERS.items() if method in methods), "images")
+    stages = {}
+    for file in {root / "dvc.yaml", root / f"stages/{method}/dvc.yaml"}:
+        stages |= yaml.safe_load(file.read_text())["stages"] if file.exists() else {}
+    own = [name for name in stages if name.endswith(f"-{method}")]
+    assert len(own) >= 4
+    for name in own if kind != "images" else [*own, "ingestion", "augmentation"]:
+        deps = [dep.removeprefix("../../") for dep in stages[name]["deps"]]
+        rooms = {dep.split("/")[2] for dep in deps if dep.startswith("src/unlabeled/")}
+        assert rooms <= ROOMS[name.split("-")[0]] | KINDS.get(kind, {"images"}), name
 
 
 def test_a_dvc_yaml_that_is_out_of_date_is_noticed(project):
