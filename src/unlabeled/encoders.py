@@ -66,7 +66,7 @@ def in_batches(
 
 
 KINDS = {
-    "image": "unlabeled.encoders:ImageEncoder",
+    "image": "unlabeled.images.encoder:ImageEncoder",
     "text": "unlabeled.text.encoder:TextEncoder",
     "pair": "unlabeled.pairs.towers:PairEncoder",
     "frames": "unlabeled.video.encoders:FramesEncoder",
