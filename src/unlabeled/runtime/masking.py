@@ -6,7 +6,7 @@ HIDDEN = "***"
 USER = re.compile(
     r"""(?P<scheme>\b[a-z][\w+.-]{0,30}://)
     (?P<user>[^\s/@:"'<>`]*)
-    (?P<password>:(?!\d{1,5}[/?#])[^\s"'<>`]+|[^\s/"'<>`]*)@""",
+    (?P<password>:(?!\d{1,5}[/?#])[^\s"'<>`]{1,1024}|[^\s/"'<>`]*)@""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What stands before the host of an address. A password may hold `@` and `/`, as for SQLAlchemy; `:5000/` is a port."""
