@@ -6,7 +6,7 @@ HIDDEN = "***"
 USER = re.compile(
     r"""(?P<scheme>\b[a-z][\w+.-]{0,30}://)
     (?P<user>[^\s/@:"'<>`]*)
-    (?P<password>:(?!\d{1,5}[/?#])[^\s"'<>`]{1,1024}|[^\s/"'<>`]*)@""",
+    (?:(?P<password>:(?!\d{1,5}[/?#])(?:[^\s"'<>`@]{0,1024}+@)+)|(?P<token>[^\s/"'<>`]*)@)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What stands before the host of an address. A password may hold `@` and `/`, as for SQLAlchemy; `:5000/` is a port."""
@@ -30,7 +30,7 @@ def masked(text: str) -> str:
 
 
 def _without_password(match: re.Match) -> str:
-    if match["password"].startswith(":"):
+    if match["password"]:
         return f"{match['scheme']}{match['user']}:{HIDDEN}@"
-    is_token = match["password"] or match["scheme"].lower() in ("http://", "https://")
+    is_token = match["token"] or match["scheme"].lower() in ("http://", "https://")
     return f"{match['scheme']}{HIDDEN}@" if is_token else match[0]
