@@ -12,6 +12,7 @@ from unlabeled.encoders import ImageEncoder, Normalisation
 from unlabeled.evaluate import baselines_of, evaluate, pixels_of, predict
 from unlabeled.networks import SmallResNet
 from unlabeled.probe import Labels, measure
+from unlabeled.verdict import NAMES
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)
 PROTOCOL = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
@@ -193,7 +194,7 @@ def test_every_kind_of_features_is_told_of_in_one_line(data, caplog):
     with caplog.at_level(logging.INFO):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG)
     numbers = {"encoder": metrics, **metrics["baselines"]}
-    told = [f"{name} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
+    told = [f"{NAMES.get(name, name)} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
     assert caplog.records[-1].getMessage() == f"one label a class: {', '.join(told)}"
 
 
