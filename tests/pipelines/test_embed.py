@@ -22,7 +22,7 @@ def refusal(project, *arguments):
 def test_a_folder_is_embedded_by_the_champion(registered, photos):
     result = embedded(registered, photos)
     assert "20 images embedded by unlabeled-digits version 1" in result.output
-    assert "1 files are no images" in result.output
+    assert "1 file without an embedding" in result.output
     table = pd.read_parquet(registered.path / FILE)
     assert len(table) == 21 and table.path.is_monotonic_increasing
     good = table[table.reason.isna()]

@@ -23,9 +23,9 @@ def test_a_log_record_of_any_library_is_masked(caplog):
     assert "hunter2" not in caplog.text and caplog.text.count(SHOWN) == 3 and "ConnectionError" in caplog.text
 
 
-def test_a_log_record_without_a_password_keeps_its_arguments(caplog):
-    logging.getLogger("some.library").warning("%d of %s", 1, "two")
-    assert caplog.records[0].args == (1, "two")
+def test_a_log_record_without_a_password_keeps_its_arguments():
+    record = logging.getLogRecordFactory()("some.library", logging.WARNING, "", 0, "%d of %s", (1, "two"), None)
+    assert record.args == (1, "two")
 
 
 def test_a_traceback_that_nobody_has_foreseen_is_masked(capsys):
@@ -45,7 +45,7 @@ def test_a_retraining_leaves_no_password_wherever_it_reports(tmp_path, monkeypat
     with pytest.raises(MlflowException):
         retrain(tmp_path, None, "byol")
     left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len([text for text in left if "mlflow:***" in text]) == 2
+    assert len([text for text in left if r"mlflow:\*\*\*" in text]) == 2  # in Markdown
     assert not [text for text in left if "hunter2" in text]
 
 

@@ -37,7 +37,7 @@ def test_metrics_have_the_keys_that_others_read(trained):
     metrics = trained.json("data/08_reporting/byol/metrics.json")
     measured = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
     health = {"embedding_std", "untrained_embedding_std", "rankme", "uniformity", "alignment"}
-    origin = {"images_per_second", "seconds", "data_digest", "protocol", "seed"}
+    origin = {"images_per_second", "seconds", "data_digest", "protocol", "seed", "weights", "checksums"}
     assert metrics.keys() == measured | health | origin | {"baselines"}
     assert metrics["baselines"].keys() == {"raw_input", "random_encoder", "pca"}
     assert all(baseline.keys() == measured for baseline in metrics["baselines"].values())

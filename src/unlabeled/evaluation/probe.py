@@ -7,6 +7,7 @@ exp(similarity / temperature) as in arXiv:1805.01978. Few-label probes learn fro
 regularisation, over several draws.
 """
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from unlabeled.errors import DataError
 from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE, effective_count
 from unlabeled.storage.intact import DIGEST, digest_of_weights
 
+ABOUT = "about"
+"""The entry of a probe's file that says what it is, as JSON."""
 KNN_CELLS = 2**26
 """Of the matrix of similarities, in memory at a time."""
 SMALL_PROBLEM = 2**22
@@ -123,16 +126,17 @@ class LinearProbe:
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
         # safetensors writes memory as it lies there, whatever the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        header = {"regularisation": repr(self.regularisation), DIGEST: digest_of_weights(arrays)}
-        save_file(arrays, path, metadata=header)
+        about = {"regularisation": self.regularisation, DIGEST: digest_of_weights(arrays)}
+        save_file(arrays, path, metadata={ABOUT: json.dumps(about)})  # one entry: safetensors shuffles several
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":
         """Reads what `save` wrote. Raises DataError where it is damaged."""
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in ("weight", "bias", "classes")}
-            said = file.metadata()
-        if said.get(DIGEST) not in (None, digest_of_weights(arrays)):  # None: by an earlier release
+            header = file.metadata()
+        said = json.loads(header[ABOUT]) if ABOUT in header else header  # by an earlier release
+        if said.get(DIGEST) not in (None, digest_of_weights(arrays)):
             raise DataError(f"{path} is damaged: run the stage evaluation again, or restore the file")
         return cls(**arrays, regularisation=float(said["regularisation"]))
 

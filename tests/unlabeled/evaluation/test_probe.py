@@ -508,3 +508,12 @@ def test_the_answers_of_neighbours_have_an_effective_count_of_their_own():
     metrics = measure(features, labels, Evaluation(draws=1, shots=(1,), fractions=()))[0]
     assert metrics[KNN_EFFECTIVE] == effective_count(right, groups) < metrics[EFFECTIVE]
     assert metrics["knn_accuracy"] == right.mean()
+
+
+def test_a_probe_is_saved_to_the_same_bytes_each_time(tmp_path):
+    probe = LinearProbe(np.ones((2, 3), np.float32), np.zeros(2, np.float32), np.arange(2), regularisation=0.1)
+    files = [tmp_path / f"{i}.safetensors" for i in range(20)]
+    for file in files:
+        probe.save(file)
+    assert len({file.read_bytes() for file in files}) == 1
+    assert LinearProbe.load(files[0]).regularisation == 0.1

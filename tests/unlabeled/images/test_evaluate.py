@@ -7,12 +7,20 @@ import pytest
 import torch
 
 from unlabeled.config import Evaluation
+<<<<<<< HEAD:tests/unlabeled/images/test_evaluate.py
 from unlabeled.evaluation import health
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.evaluation.protocol import baselines_of, pixels_of, predict
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.evaluate import evaluate
 from unlabeled.nn.small_networks import SmallResNet
+=======
+from unlabeled.encoders import ImageEncoder, Normalisation
+from unlabeled.evaluate import baselines_of, evaluate, pixels_of, predict
+from unlabeled.networks import SmallResNet
+from unlabeled.probe import Labels, measure
+from unlabeled.verdict import NAMES
+>>>>>>> d2757e6d863734e39ac88af7e78b1b270c41ab1f:tests/unlabeled/test_evaluate.py
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)
 PROTOCOL = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
@@ -194,7 +202,7 @@ def test_every_kind_of_features_is_told_of_in_one_line(data, caplog):
     with caplog.at_level(logging.INFO):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG)
     numbers = {"encoder": metrics, **metrics["baselines"]}
-    told = [f"{name} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
+    told = [f"{NAMES.get(name, name)} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
     assert caplog.records[-1].getMessage() == f"one label a class: {', '.join(told)}"
 
 
