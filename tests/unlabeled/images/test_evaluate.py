@@ -7,20 +7,13 @@ import pytest
 import torch
 
 from unlabeled.config import Evaluation
-<<<<<<< HEAD:tests/unlabeled/images/test_evaluate.py
 from unlabeled.evaluation import health
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.evaluation.protocol import baselines_of, pixels_of, predict
+from unlabeled.evaluation.verdict import NAMES
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.evaluate import evaluate
 from unlabeled.nn.small_networks import SmallResNet
-=======
-from unlabeled.encoders import ImageEncoder, Normalisation
-from unlabeled.evaluate import baselines_of, evaluate, pixels_of, predict
-from unlabeled.networks import SmallResNet
-from unlabeled.probe import Labels, measure
-from unlabeled.verdict import NAMES
->>>>>>> d2757e6d863734e39ac88af7e78b1b270c41ab1f:tests/unlabeled/test_evaluate.py
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(0.1,), draws=2, regularisation=(0.1, 1.0), max_iterations=40, seed=3)
 PROTOCOL = {"linear_probe_accuracy", "regularisation", "knn_accuracy", "few_label"}
