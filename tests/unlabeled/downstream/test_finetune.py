@@ -55,7 +55,7 @@ def test_without_labels_there_is_nothing_to_learn(data):
 
 def test_images_of_other_channels_are_refused(data):
     images, manifest = data
-    with pytest.raises(TrainingError, match="is of images with 1 channels, and today's have 3: run the pipeline byol"):
+    with pytest.raises(TrainingError, match="is of images with 1 channel, and today's have 3: run the pipeline byol"):
         finetune(encoder_of(), images.repeat(3, 1), manifest, Finetuning(), RECIPE)
 
 
