@@ -114,7 +114,7 @@ def test_what_is_of_another_kind_is_refused(clips, trained):
     ):
         encoder.shared("second", clips[1][:5].astype(np.float32))
     assert encoder.misfit(clips[0]) is None
-    assert encoder.misfit(clips[0].repeat(3, 2)) == "is of clips with 1 channels, and today's have 3"
+    assert encoder.misfit(clips[0].repeat(3, 2)) == "is of clips with 1 channel, and today's have 3"
     assert encoder.misfit(["a text"]) == "is of clips, and today's data are none"
 
 
