@@ -285,7 +285,7 @@ def _saved(ending: str) -> dict[str, bytes]:
 
 
 def _read_encoder(folder: Path, file: str) -> None:
-    import unlabeled.torchvision_networks  # noqa: F401 - seconds, which are no input's
+    import unlabeled.nn.torchvision_networks  # noqa: F401 - seconds, which are no input's
 
     from unlabeled.encoders import read_encoder
 
