@@ -286,7 +286,6 @@ def _saved(ending: str) -> dict[str, bytes]:
 
 def _read_encoder(folder: Path, file: str) -> None:
     import unlabeled.nn.torchvision_networks  # noqa: F401 - seconds, which are no input's
-
     from unlabeled.encoders import read_encoder
 
     encoder = read_encoder((folder / file).with_suffix(".safetensors"))
