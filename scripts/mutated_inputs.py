@@ -270,9 +270,13 @@ def _read_video(folder: Path, file: str) -> None:
 
 
 def _encoder(architecture: str = "small_resnet") -> Any:
+    import torch
+
     from unlabeled.images.encoder import ImageEncoder, Normalisation
 
-    return ImageEncoder(architecture, 3, 8, Normalisation((0.5,) * 3, (0.2,) * 3))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)  # the two files of an encoder are made one by one, and know each other's digest
+        return ImageEncoder(architecture, 3, 8, Normalisation((0.5,) * 3, (0.2,) * 3))
 
 
 def _saved(ending: str) -> dict[str, bytes]:
