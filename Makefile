@@ -8,13 +8,14 @@ READY := $(VENV)/.ready
 CODE := src pipelines tests benchmarks scripts
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test lint format benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
+.PHONY: help setup test test-all lint format benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
 	@echo "make compare    every method on the same images, and a leaderboard"
 	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
 	@echo "make test       set up, then the tests"
+	@echo "make test-all   the tests, and three runs killed at random moments"
 	@echo "make lint       ruff and the import contracts alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
@@ -39,6 +40,9 @@ format: $(READY)
 
 test: lint
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
+
+test-all: test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m scripts.kill_points --points=3 --commands=run
 
 benchmark: $(READY)
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)

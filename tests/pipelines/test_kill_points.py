@@ -1,7 +1,7 @@
-"""The README's proof that killed commands are completed, on few points."""
+"""The proof that killed commands are completed, on one point; `make test-all` has three, and by hand there are many."""
 
 from scripts.kill_points import kill_points
 
 
-def test_killed_runs_are_completed(tmp_path):
-    assert kill_points(tmp_path, points=3, names="run")["completed"] == 3
+def test_a_killed_run_is_completed(tmp_path):
+    assert kill_points(tmp_path, points=1, names="run")["completed"] == 1
