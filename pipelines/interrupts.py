@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""Of a command that SIGTERM has ended, as shells count."""
+"""Exit code of a command that SIGTERM has ended, as shells have it: 128 and the number of the signal."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -30,7 +30,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: Any) -> None:
-    import psutil  # which comes with DVC
+    import psutil  # only where it is needed: a command's start waits for every import
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for process in psutil.Process().children(recursive=True):

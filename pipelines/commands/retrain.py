@@ -35,7 +35,7 @@ REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json
 HERE = "data/.here.json"
 """Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
 UNREPORTED = "data/.unreported-{}.json"
-"""Of a method: its version and the champion before a retraining that has not left its report yet."""
+"""File of a method that has the version and the champion from before a retraining, until its report is left."""
 ENVIRONMENT = "data/.environment"
 """Which environment's parameters the last retraining used."""
 UNFINISHED = "unfinished"

@@ -69,7 +69,7 @@ def _reigns_of(model: RegisteredModel) -> list[str]:
 def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
     """Makes a version the champion, and notes down that it is the latest to have become so.
 
-    Of two that are crowned at once, whoever has the alias in the end has read what the other noted before.
+    Where two processes do so at once, the one that has the alias in the end has read what the other noted before.
 
     Args:
         before: The numbers of the champions before it; None: all so far.

@@ -1,4 +1,4 @@
-"""The registered model of clips: films in; their frames' and sounds' places in one space out.
+"""The registered model of clips: videos in; their frames' and sounds' places in one space out.
 
 MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class VideoEncoderModel(PythonModel):
-    """`predict` takes rows with a `video`, the bytes of a film with its sound.
+    """`predict` takes rows with a `video`, the bytes of a video with its sound.
 
     It gives unit vectors, float32 (N, P): `frames_embedding` and `sound_embedding`; `similarity`, float32 (N,) in
     [−1, 1], of the one to the other; and, where there was a probe, `probability` (N, classes) of the frames.
@@ -37,23 +37,23 @@ class VideoEncoderModel(PythonModel):
             answer["probability"] = self.served.answer(frames)["probability"]
         return answer
 
-    def _read(self, films: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, videos: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         from unlabeled.downstream.serve import DECODING, check_request
         from unlabeled.errors import DataError
         from unlabeled.video.clips import read_clip
         from unlabeled.video.encoders import reading_for
 
-        if films.empty:
+        if videos.empty:
             raise MlflowException.invalid_parameter_value("received no rows, expected some with a video")
         try:
-            check_request(films, "videos")
+            check_request(videos, "videos")
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         config, clips = reading_for(self.served.encoder.first, self.served.encoder.second), []
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "film")
-            for number, film in enumerate(films):
-                path.write_bytes(film)
+            path = Path(folder, "video")
+            for number, video in enumerate(videos):
+                path.write_bytes(video)
                 try:
                     with DECODING:
                         clips.append(read_clip(path, config))

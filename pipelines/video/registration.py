@@ -1,4 +1,4 @@
-"""Stage 5 of clips: a version that takes films, before the same gate."""
+"""Stage 5 of clips: a version that takes videos, before the same gate."""
 
 import tempfile
 from pathlib import Path

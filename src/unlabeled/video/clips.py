@@ -38,7 +38,7 @@ MAX_RATE = 1000
 SIZELESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
 """The bytes that a WAV states where it was written to who knows not how long."""
 FPS = 25
-"""Frames a second of a film that does not say how many it has."""
+"""Frames a second of a video that does not say how many it has."""
 ROUNDING = 0.001
 """Seconds that containers round the moment of a frame by."""
 GAP = 0.01
@@ -69,7 +69,7 @@ class Clip:
 
 
 def read_clip(path: Path, config: VideoIngestion) -> Clip:
-    """Reads a film with its sound, or a folder that holds images, its frames in the order of their names, and one WAV.
+    """Reads a video with its sound, or a folder that holds images, its frames in the order of their names, and one WAV.
 
     Args:
         config: Its `channels` are 3 where it has none.
@@ -102,7 +102,7 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
 
 
 def parts_of(path: Path) -> tuple[list[Path], Path]:
-    """The images of a clip, none of them if it is a film, and the file that holds its sound.
+    """The images of a clip, none of them if it is a video, and the file that holds its sound.
 
     Raises:
         UndecodableError: A folder without images, or not with one WAV.

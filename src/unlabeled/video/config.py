@@ -12,7 +12,7 @@ class VideoIngestion(Block):
 
     block: ClassVar[str] = "ingestion"
     source: Literal["moving_digits", "video"] = "moving_digits"
-    """`moving_digits`: synthetic clips, always there; `video`: a folder of films, or of folders of frames and a WAV."""
+    """`moving_digits`: synthetic clips; `video`: a folder of videos, or of folders of frames and a WAV."""
     path: Location = None
     """The folder of the source `video`. The first folder below it that a clip is in is its label."""
     label: LabelColumn = None

@@ -161,7 +161,7 @@ def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str
 
 
 def _digest(path: Path) -> str:
-    """Of a film's bytes; of frames and their sound, of the digests of the files one after another."""
+    """Of a video's bytes; of frames and their sound, of the digests of the files one after another."""
     images, sound = parts_of(path)
     digests = []
     for part in [*images, sound]:

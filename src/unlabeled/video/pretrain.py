@@ -27,7 +27,7 @@ class Clips:
     """Batches of frames and the spectrograms of their sounds; batch `step` is a pure function of (seed, step).
 
     A spectrogram is moved in time and has a band of it hidden (arXiv:1904.08779), as a recording may begin earlier and
-    sound duller; frames are as they are: a film moves by itself.
+    sound duller; frames are as they are: a video moves by itself.
     """
 
     unit = "clips"
