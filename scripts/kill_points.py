@@ -24,6 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from rich.progress import track
 
@@ -156,8 +157,10 @@ def start(project: Project, arguments: list[str]) -> multiprocessing.process.Bas
     """Starts a command in a process group of its own, forked from a process that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.cli", "pipelines.hooks", "torch", "sklearn.linear_model"])
-    process = context.Process(target=_execute, args=(project.path, project.environment(), arguments))
-    process.start()
+    environment = project.environment()
+    process = context.Process(target=_execute, args=(project.path, environment, arguments))
+    with patch.dict(os.environ, environment, clear=True):  # the first start begins the server, whose imports read it
+        process.start()
     return process
 
 
