@@ -51,6 +51,4 @@ def finetune(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("images", "manifest", "summary", "models_folder")
-    others = {"config": "params:finetune", "recipe": "params:augmentation"}
-    return stage("finetune", finetune, inputs, "finetune_metrics", **others)
+    return stage("finetune", finetune, "finetune_metrics")
