@@ -69,7 +69,7 @@ class Summary(TypedDict):
     left_out: NotRequired[dict[str, LeftOut]]
     warnings: NotRequired[list[str]]
     groups: NotRequired[Groups]
-    checksums: NotRequired[dict[str, str]]
+    checksums: NotRequired[dict[str, int]]
     images: NotRequired[int]
     documents: NotRequired[int]
     passages: NotRequired[int]
@@ -116,7 +116,7 @@ class Metrics(TypedDict):
     seconds: float
     seed: NotRequired[int]
     weights: NotRequired[str]
-    checksums: NotRequired[dict[str, str]]
+    checksums: NotRequired[dict[str, int]]
     regularisation: NotRequired[float]
     uniformity: NotRequired[float]
     alignment: NotRequired[float]
