@@ -14,7 +14,6 @@ from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
-from unlabeled.storage.intact import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,8 @@ def finetune(
     run = read_json(record) if record.exists() else {}
     stop_if_trained_on_others(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
-    check_weights(folder / "encoder.safetensors", run.get(WEIGHTS), remedy)
-    results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
+    encoder = load_encoder(folder, run.get(WEIGHTS), remedy)
+    results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():
             mlflow.log_metric(f"{start}.{setting}", each["mean"])

@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
+from unlabeled.storage.freshness import difference
 from unlabeled.storage.reuse import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
@@ -33,7 +34,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.images.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
-        if not recipe.spectrograms_of(summary["data_digest"], order_of(manifest)).items() <= spectrograms_of.items():
+        if difference(recipe.spectrograms_of(summary["data_digest"], order_of(manifest)), spectrograms_of):
             raise ConfigError(
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"

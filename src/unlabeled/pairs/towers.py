@@ -1,6 +1,6 @@
 """Two encoders of different kinds of data, and the space that both share."""
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from unlabeled.encoders import Saved, encoder_of
 
 Side = Literal["first", "second"]
+First = TypeVar("First", bound=Saved)
+Second = TypeVar("Second", bound=Saved)
 
 
 class Towers(nn.Module):
@@ -28,19 +30,15 @@ class Towers(nn.Module):
         self.feature_dim = first.feature_dim
 
 
-class PairEncoder(Saved):
+class PairEncoder(Saved, Generic[First, Second]):
     """Two encoders, each with what it needs to be used, and their map into a space where what belongs together is near.
 
     Its own features, which are probed and monitored, are those of the first.
     """
 
-    def __init__(self, first: Any, second: Any, width: int):
+    def __init__(self, first: First, second: Second, width: int):
         self.first, self.second, self.width = first, second, width
         self.network = Towers(first.network, second.network, width)
-
-    @property
-    def feature_dim(self) -> int:
-        return self.first.feature_dim
 
     def embed(self, data: Any) -> np.ndarray:
         """Features of the first kind of data, float32 (N, D)."""
@@ -48,7 +46,7 @@ class PairEncoder(Saved):
 
     def shared(self, side: Side, data: Any) -> np.ndarray:
         """Unit vectors in the shared space, float32 (N, P), of data of the first kind or the second."""
-        return self.projected(side, getattr(self, side).embed(data))
+        return self.projected(side, (self.first if side == "first" else self.second).embed(data))
 
     @torch.no_grad()
     def projected(self, side: Side, features: np.ndarray) -> np.ndarray:
@@ -65,7 +63,7 @@ class PairEncoder(Saved):
         return {"kind": "pair", "first": self.first.spec(), "second": self.second.spec(), "width": self.width}
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "PairEncoder":
+    def of(cls, spec: dict[str, Any]) -> Self:
         return cls(encoder_of(spec["first"]), encoder_of(spec["second"]), spec["width"])
 
 
