@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 import numpy as np
@@ -27,7 +27,8 @@ def finetune(
     recipe: Augmentation,
 ) -> dict[str, Any]:
     from unlabeled.downstream.finetune import finetune
-    from unlabeled.encoders import load_encoder  # imports torch
+    from unlabeled.encoders import load_encoder
+    from unlabeled.images.encoder import ImageEncoder  # imports torch
 
     folder = models_folder / config.method
     if not (folder / "encoder.safetensors").exists():
@@ -39,7 +40,7 @@ def finetune(
     run = read_json(record) if record.exists() else {}
     stop_if_trained_on_others(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
-    encoder = load_encoder(folder, run.get(WEIGHTS), remedy)
+    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # as `finetune.method` is of images
     results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():
@@ -51,5 +52,5 @@ def finetune(
 
 def create_pipeline() -> Pipeline:
     inputs = ("images", "manifest", "summary", "models_folder")
-    others = {"config": "params:finetune", "recipe": "params:augmentation"}
-    return stage("finetune", finetune, inputs, "finetune_metrics", **others)
+    recipe = "params:augmentation"
+    return stage("finetune", finetune, inputs, "finetune_metrics", config="params:finetune", recipe=recipe)

@@ -13,7 +13,7 @@ from pipelines.stages.freshness import stop_if_stale
 from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:

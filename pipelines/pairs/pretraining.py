@@ -15,8 +15,7 @@ from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
-from unlabeled.storage.freshness import difference
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import difference, order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.errors import ConfigError
-from unlabeled.storage.freshness import Parts, difference, is_other
+from unlabeled.storage.freshness import Parts, contents_of, difference, is_other
 from unlabeled.storage.intact import check_array, check_rows, check_weights
-from unlabeled.storage.reuse import checksum, contents_of
+from unlabeled.storage.reuse import checksum
 
 TRAINED_ON, WEIGHTS = "trained_on", "weights"
 """In a training's record: the digest of its train split, and that of the weights that it left."""

@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import with_checksums
 from pipelines.stages.stage import stage
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import order_of
 from unlabeled.video.config import Spectrograms
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from kedro.pipeline import Pipeline
 from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
-from unlabeled.storage.freshness import difference
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import difference, order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
 

@@ -135,13 +135,13 @@ class _Bounded(TorchFunctionMode):
         super().__init__()
         self.most = self.left = most
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if function in MADE:
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func in MADE:
             shape = args[0] if args and isinstance(args[0], list | tuple) else args
-            self.left -= math.prod(shape) ** (2 if function is torch.eye else 1)
+            self.left -= math.prod(shape) ** (2 if func is torch.eye else 1)
             if self.left < 0:
                 raise ValueError(f"a network of more than the {self.most:,} numbers that its weights may have")
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def read_encoder(path: Path) -> Saved:

@@ -56,7 +56,7 @@ class ImageEncoder(Saved):
         self.architecture, self.channels, self.image_size = architecture, channels, image_size
         self.normalisation = normalisation
         self.network = network if network is not None else build_encoder(architecture, channels, image_size)
-        self.network.normalisation = normalisation
+        vars(self.network)["normalisation"] = normalisation  # for methods whose loss is in pixels
 
     @property
     def pixel_format(self) -> PixelFormat:

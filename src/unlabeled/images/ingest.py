@@ -28,7 +28,8 @@ from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
 from unlabeled.storage.arrays import ArrayWriter, open_array
-from unlabeled.storage.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
+from unlabeled.storage.freshness import MADE_BY, made_by
+from unlabeled.storage.reuse import EarlierRows, Stamps, checksum, earlier_rows
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
 
 
 def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
-    return open_array(folder / "images.npy"), pd.read_parquet(folder / "manifest.parquet")
+    images = np.asarray(open_array(folder / "images.npy"))  # rows of a memmap are slow to make
+    return images, pd.read_parquet(folder / "manifest.parquet")
 
 
 @dataclass(frozen=True)

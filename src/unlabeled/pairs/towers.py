@@ -1,6 +1,6 @@
 """Two encoders of different kinds of data, and the space that both share."""
 
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ class Towers(nn.Module):
     def __init__(self, first: nn.Module, second: nn.Module, width: int):
         super().__init__()
         self.first, self.second = first, second
-        self.first_projection = nn.Linear(first.feature_dim, width, bias=False)
-        self.second_projection = nn.Linear(second.feature_dim, width, bias=False)
-        self.feature_dim = first.feature_dim
+        self.feature_dim = cast(int, first.feature_dim)
+        self.first_projection = nn.Linear(self.feature_dim, width, bias=False)
+        self.second_projection = nn.Linear(cast(int, second.feature_dim), width, bias=False)
 
 
 class PairEncoder(Saved, Generic[First, Second]):
@@ -64,7 +64,8 @@ class PairEncoder(Saved, Generic[First, Second]):
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> Self:
-        return cls(encoder_of(spec["first"]), encoder_of(spec["second"]), spec["width"])
+        first, second = cast(First, encoder_of(spec["first"])), cast(Second, encoder_of(spec["second"]))
+        return cls(first, second, spec["width"])
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:

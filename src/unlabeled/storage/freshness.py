@@ -1,12 +1,23 @@
-"""Is what lies here still of this? What decides a result is named parts, and these are compared one by one."""
+"""Is what lies here still of this? What decides a result is named parts, and these are compared one by one.
+
+A part is a digest, or the value itself. Whether the bytes of a file are those that were written is another question:
+`intact` answers it, and `reuse` row by row.
+"""
 
 import hashlib
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
+import pandas as pd
+
 Parts = Mapping[str, object]
-"""What decides a result, by name: digests, or the values themselves as JSON has them."""
+"""What decides a result, by name, as JSON values."""
+MADE_BY = "made_by"
+"""The attribute of an index that says how its rows were made."""
 
 
 class Difference(NamedTuple):
@@ -34,3 +45,21 @@ def is_other(today: object, recorded: object) -> bool:
 def digest_of(parts: Parts) -> str:
     """SHA-256 of all parts by their names, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def made_by(modules: Iterable[ModuleType], **how: object) -> str:
+    """A digest of code and parameters: rows made by others are not the same."""
+    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    for module in modules:
+        digest.update(Path(inspect.getfile(module)).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def order_of(manifest: pd.DataFrame) -> str:
+    """A digest of which content is in which row."""
+    return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
+
+
+def contents_of(manifest: pd.DataFrame, split: str) -> str:
+    """A digest of what a split holds, in whatever order."""
+    return hashlib.sha256("".join(sorted(manifest.sha256[manifest.split == split])).encode()).hexdigest()[:16]

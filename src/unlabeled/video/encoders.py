@@ -113,10 +113,12 @@ class SoundEncoder(Saved):
 
 def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
     """How clips are read that two towers are to embed."""
-    return VideoIngestion(
-        seconds=second.samples / second.rate,
-        rate=second.rate,
-        frames=first.frames,
-        image_size=first.image.image_size,
-        channels=first.image.channels,
+    return VideoIngestion.model_validate(
+        {
+            "seconds": second.samples / second.rate,
+            "rate": second.rate,
+            "frames": first.frames,
+            "image_size": first.image.image_size,
+            "channels": first.image.channels,
+        }
     )
