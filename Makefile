@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src pipelines tests benchmarks scripts
+PROSE := docs conf README.md CONTRIBUTING.md CHANGELOG.md
 METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
 .PHONY: help setup test test-all lint format benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
@@ -16,7 +17,7 @@ help:
 	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
 	@echo "make test       set up, then the tests"
 	@echo "make test-all   the tests, and three runs killed at random moments"
-	@echo "make lint       ruff and the import contracts alone; make format mends what ruff can"
+	@echo "make lint       ruff, codespell and the import contracts alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
 	@echo "make dag        BYOL's retraining as a DAG of Airflow   (make dag ARGS='--pipelines=simclr')"
@@ -32,6 +33,7 @@ retrain: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check --quiet $(CODE)
+	@$(BIN)/codespell $(CODE) $(PROSE)
 	@$(BIN)/lint-imports
 
 format: $(READY)

@@ -13,11 +13,12 @@ import time
 import numpy as np
 import pandas as pd
 
-from unlabeled.config import Augmentation, Evaluation, Pretraining
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.evaluation.protocol import predict
 from unlabeled.images.encoder import ImageEncoder, Normalisation
-from unlabeled.images.report import ImageEvidence, build_report
+from unlabeled.images.evidence import ImageEvidence
+from unlabeled.images.report import build_report
 
 CLASSES = 10
 DIMS = 512
@@ -60,7 +61,15 @@ def made_up(n: int, size: int) -> ImageEvidence:
     metrics |= {"embedding_std": 0.6, "rankme": 100.0, "images_per_second": 500.0, "seconds": 100.0}
     epochs = np.arange(1, 201)
     return ImageEvidence(
-        method="byol",
+        run={"run_id": "0", "method": "byol", "seed": 0},
+        version={
+            "name": "noise",
+            "version": "1",
+            "champion": False,
+            "verdict": "",
+            "reason": "none",
+            "selection": "",
+        },
         images=random.integers(0, 256, (n, 3, size, size), dtype=np.uint8),
         manifest=manifest,
         summary={
@@ -78,12 +87,12 @@ def made_up(n: int, size: int) -> ImageEvidence:
         predictions=predict(probe, features, manifest),
         history=pd.DataFrame({"epoch": epochs, "loss": 1 / epochs, "knn_accuracy": 1 - 0.5 / epochs}),
         examples={},
-        recipe=Augmentation(views="fresh"),
+        ingestion=Ingestion(),
+        augmentation=Augmentation(views="fresh"),
+        registration=Registration(),
         pretraining=Pretraining(),
         evaluation=Evaluation(),
-        finetuned={},
         provenance={"command": "kedro run --pipeline=byol"},
-        parameters={},
     )
 
 

@@ -55,9 +55,10 @@ def main() -> None:
 def register(folder: Path, architecture: str, size: int) -> str:
     """The address of a model with random weights, in a registry in this folder."""
     import mlflow
+    from mlflow.models import ModelSignature
 
-    from pipelines.images.registration import log_model
-    from pipelines.stages.registration import create_version
+    from pipelines.images import registration
+    from pipelines.stages.registration import Served, create_version, log_model, outputs_of
     from unlabeled.evaluation.probe import LinearProbe
     from unlabeled.images.encoder import ImageEncoder, Normalisation
 
@@ -67,8 +68,10 @@ def register(folder: Path, architecture: str, size: int) -> str:
     weights = np.random.default_rng(0).normal(size=(CLASSES, encoder.feature_dim)).astype(np.float32)
     probe = LinearProbe(weights, np.zeros(CLASSES, np.float32), np.arange(CLASSES), 1.0)
     with mlflow.start_run(experiment_id=experiment):
-        classes = {"classes": [str(number) for number in range(CLASSES)]}
-        model_id = log_model(encoder, probe, np.zeros((2, 3, size, size), np.uint8), classes, {})
+        signature = ModelSignature(None, outputs_of(encoder, probe), registration.FILES)
+        example, code = np.zeros((2, 3, size, size), np.uint8), registration.model.__file__
+        served = Served(code, signature, example, registration.REQUIREMENTS)
+        model_id = log_model(encoder, probe, [str(number) for number in range(CLASSES)], {}, served)
         client = mlflow.MlflowClient()
         client.set_registered_model_alias("made-up", "champion", create_version(client, "made-up", model_id, {}))
     return "models:/made-up@champion"

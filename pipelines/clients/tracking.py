@@ -4,12 +4,21 @@ import logging
 import time
 from typing import Any
 
+import mlflow
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 
 logger = logging.getLogger(__name__)
+
+
+def active_run_id() -> str:
+    """The id of the run that is active in this thread."""
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("no run of MLflow is active")
+    return run.info.run_id
 
 
 class LiveMetrics:

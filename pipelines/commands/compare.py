@@ -149,7 +149,6 @@ def _measured(board: pd.DataFrame) -> list[str]:
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("parameters", "session", "manifest", "summary", "views_of", "models_folder", "reporting_folder")
     outputs = ("leaderboard", "leaderboard_figure")
-    last = stage("compare", compare, inputs, outputs, spinner=False, config="params:compare")
+    last = stage("compare", compare, outputs, spinner=False)
     return ingestion.create_pipeline() + augmentation.create_pipeline() + last

@@ -40,5 +40,4 @@ def embed(config: Embedding, registration: Registration, ingestion: EarlierInges
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("params:registration", "params:ingestion")
-    return stage("embed", embed, inputs, "embedded", config="params:embed", folder="output_folder")
+    return stage("embed", embed, "embedded", folder="output_folder")

@@ -38,5 +38,4 @@ def export(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("params:registration", "params:ingestion", "ingestion_folder")
-    return stage("export", export, inputs, "exported", config="params:export", folder="output_folder")
+    return stage("export", export, "exported", folder="output_folder")

@@ -51,6 +51,4 @@ def finetune(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("images", "manifest", "summary", "models_folder")
-    recipe = "params:augmentation"
-    return stage("finetune", finetune, inputs, "finetune_metrics", config="params:finetune", recipe=recipe)
+    return stage("finetune", finetune, "finetune_metrics")

@@ -96,4 +96,4 @@ def _link(run: Run, folder: Path) -> str:
 
 
 def create_pipeline() -> Pipeline:
-    return stage("leaderboard", leaderboard, (), "leaderboard_page", folder="reporting_folder")
+    return stage("leaderboard", leaderboard, "leaderboard_page", folder="reporting_folder")

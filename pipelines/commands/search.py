@@ -48,5 +48,4 @@ def _place(image: Path, folder: str) -> str | None:
 
 
 def create_pipeline() -> Pipeline:
-    inputs, outputs = ("params:ingestion", "reporting_folder"), ("similar", "similar_page")
-    return stage("search", search, inputs, outputs, config="params:search", folder="output_folder")
+    return stage("search", search, ("similar", "similar_page"), folder="output_folder")

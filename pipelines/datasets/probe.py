@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.datasets.files import FileDataset
 
 NO_PROBE: list = []
-"""Stands for a probe where there were no labels: Kedro saves no None."""
+"""Stands for a probe where there were no labels: Kedro saves no None. It is read as None."""
 
 
 class ProbeDataset(FileDataset):
@@ -15,7 +15,7 @@ class ProbeDataset(FileDataset):
     def read(self, path: Path) -> Any:
         from unlabeled.evaluation.probe import LinearProbe  # imports torch
 
-        return LinearProbe.load(path) if path.stat().st_size else NO_PROBE
+        return LinearProbe.load(path) if path.stat().st_size else None
 
     def write(self, data: Any, path: Path) -> None:
         data.save(path) if data else path.touch()

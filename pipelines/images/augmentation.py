@@ -10,13 +10,14 @@ from kedro.pipeline import Pipeline
 
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import order_of
 
 logger = logging.getLogger(__name__)
 
 
 def cache_views(
-    images: np.ndarray, manifest: pd.DataFrame, summary: dict[str, Any], recipe: Augmentation, folder: Path
+    images: np.ndarray, manifest: pd.DataFrame, summary: Summary, recipe: Augmentation, folder: Path
 ) -> dict[str, Any]:
     from unlabeled.images.crops import cache_views  # imports torch
 
@@ -26,5 +27,4 @@ def cache_views(
 
 
 def create_pipeline() -> Pipeline:
-    others = {"recipe": "params:augmentation", "folder": "augmentation_folder"}
-    return stage("augmentation", cache_views, ("images", "manifest", "summary"), ("views", "views_of"), **others)
+    return stage("augmentation", cache_views, ("views", "views_of"), folder="augmentation_folder")

@@ -11,15 +11,16 @@ from pipelines.stages.evaluation import completed
 from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
+from unlabeled.records import RunRecord, Summary
 
 
 def evaluate(
     encoder: Any,
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     history: pd.DataFrame,
-    run: dict[str, Any],
+    run: RunRecord,
     folder: Path,
     config: Evaluation,
 ) -> dict[str, Any]:
@@ -30,6 +31,5 @@ def evaluate(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("encoder", "images", "manifest", "summary", "history", "run")
     outputs = ("metrics", "features", "probe", "predictions")
-    return stage("evaluation", evaluate, inputs, outputs, folder="baselines_folder", config="params:evaluation")
+    return stage("evaluation", evaluate, outputs, folder="baselines_folder")

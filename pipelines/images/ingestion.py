@@ -17,4 +17,4 @@ def ingest(config: Ingestion, folder: Path) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("images", "manifest", "quarantine", "summary")
-    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")
+    return stage("ingestion", ingest, outputs, folder="ingestion_folder")

@@ -10,9 +10,10 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import stop_if_stale
-from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Ingestion, Pretraining
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import order_of
 
 
@@ -23,7 +24,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         images: np.ndarray,
         views: np.ndarray,
         manifest: pd.DataFrame,
-        summary: dict[str, Any],
+        summary: Summary,
         views_of: dict[str, Any],
         config: Pretraining,
         recipe: Augmentation,
@@ -52,6 +53,5 @@ def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingest
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = ("images", "views", "manifest", "summary", "views_of")
     outputs = ("encoder", "run", "history", "examples")
-    return stage("pretraining", pretrain_with(method), inputs, outputs, **GIVEN)
+    return stage("pretraining", pretrain_with(method), outputs, folder="model_folder")

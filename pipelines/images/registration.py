@@ -1,26 +1,16 @@
 """Stage 5: a version in the registry, and the question whether it is the new champion."""
 
-import logging
-from functools import partial
-from typing import Any
-
 import numpy as np
-import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec
 
 from pipelines.images import model
 from pipelines.registry.card import Kind
-from pipelines.registry.provenance import (
-    Provenance,
-)
-from pipelines.stages.registration import EXAMPLES, GIVEN, enter, log_files, outputs_of
+from pipelines.stages.registration import EXAMPLES, Candidate, Served, outputs_of, register_version
 from pipelines.stages.stage import stage
-from unlabeled.config import Evaluation, Pretraining, Registration
+from unlabeled.records import Summary, Version
 from unlabeled.runtime.counts import counted
-
-logger = logging.getLogger(__name__)
 
 REQUIREMENTS = (
     "mlflow",
@@ -39,45 +29,20 @@ FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,)
 """Image files as base64, to be answered instead of arrays."""
 
 
-def register(
-    encoder: Any,
-    probe: Any,
-    metrics: dict[str, Any],
-    predictions: pd.DataFrame,
-    images: np.ndarray,
-    manifest: pd.DataFrame,
-    summary: dict[str, Any],
-    run: dict[str, Any],
-    provenance: Provenance,
-    pretraining: Pretraining,
-    evaluation: Evaluation,
-    config: Registration,
-) -> dict[str, Any]:
-    """Adds a version with the alias `challenger`, and `champion` where it has earned it.
-
-    Args:
-        run: Of the training.
-        provenance: Of the run that registers.
-    """
-    size, channels = summary["image_size"], summary["channels"]
-    colours = counted(channels, "channels")
-    kind = Kind(
-        "An image encoder",
-        f"{counted(summary['images'], 'images')} of {summary['source']} ({size}×{size}, {colours})",
-        f"images)  # uint8 (N, {channels}, H, W)",
-    )
-    log = partial(log_model, encoder, probe, images, summary)
-    blocks = (pretraining, evaluation, config)
-    return enter(encoder, log, kind, metrics, predictions, images, manifest, summary, run, provenance, *blocks)
-
-
-def log_model(encoder: Any, probe: Any, images: np.ndarray, summary: dict[str, Any], record: dict[str, Any]) -> str:
-    """Logs a model of images that loads without this project, with its record, and returns its id."""
+def register(candidate: Candidate, images: np.ndarray) -> Version:
     # Without a schema of inputs: a server would cast fractions to uint8 by it, and black images would be answered.
-    signature = ModelSignature(None, outputs_of(encoder, probe), FILES)
-    example = np.array(images[:EXAMPLES])
-    return log_files(encoder, probe, summary, record, model.__file__, signature, example, REQUIREMENTS)
+    signature = ModelSignature(None, outputs_of(candidate.encoder, candidate.probe), FILES)
+    served = Served(model.__file__, signature, np.array(images[:EXAMPLES]), REQUIREMENTS)
+    example = f"images)  # uint8 (N, {candidate.summary['channels']}, H, W)"
+    kind = Kind("An image encoder", stored_images(candidate.summary, "images"), example)
+    return register_version(candidate, served, kind, images)
+
+
+def stored_images(summary: Summary, unit: str) -> str:
+    """What there is of images, in words; `unit` is what they are called, in the plural."""
+    size, colours = summary["image_size"], counted(summary["channels"], "channels")
+    return f"{counted(summary['images'], unit)} of {summary['source']} ({size}×{size}, {colours})"
 
 
 def create_pipeline() -> Pipeline:
-    return stage("registration", register, ("images", *GIVEN), "version", config="params:registration")
+    return stage("registration", register, "version")

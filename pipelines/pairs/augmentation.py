@@ -13,6 +13,7 @@ from pipelines.images.augmentation import cache_views
 from pipelines.stages.freshness import with_checksums
 from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairAugmentation
+from unlabeled.records import Summary
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 def cache(
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     tokenizer: dict[str, Any],
     recipe: PairAugmentation,
     folder: Path,
@@ -38,7 +39,5 @@ def cache(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("images", "manifest", "summary", "tokenizer")
     outputs = ("views", "caption_tokens", "caption_starts", "views_of")  # what vouches for all comes last
-    others = {"recipe": "params:augmentation", "folder": "augmentation_folder"}
-    return stage("augmentation", cache, inputs, outputs, **others)
+    return stage("augmentation", cache, outputs, folder="augmentation_folder")

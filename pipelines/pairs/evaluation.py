@@ -10,15 +10,16 @@ from pipelines.stages.evaluation import completed
 from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairEvaluation
+from unlabeled.records import RunRecord, Summary
 
 
 def evaluate(
     encoder: Any,
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     history: pd.DataFrame,
-    run: dict[str, Any],
+    run: RunRecord,
     config: PairEvaluation,
 ) -> dict[str, Any]:
     from unlabeled.pairs.evaluate import evaluate  # imports torch
@@ -29,6 +30,5 @@ def evaluate(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("encoder", "images", "manifest", "summary", "history", "run")
     outputs = ("metrics", "features", "probe", "predictions", "shown")
-    return stage("evaluation", evaluate, inputs, outputs, config="params:evaluation")
+    return stage("evaluation", evaluate, outputs)

@@ -19,4 +19,4 @@ def ingest(config: PairsIngestion, folder: Path) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("images", "manifest", "quarantine", "summary", "tokenizer")
-    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")
+    return stage("ingestion", ingest, outputs, folder="ingestion_folder")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,32 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import stop_if_stale
-from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import difference, order_of
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images, their cached crops, and their captions as tokens."""
+
+    images: np.ndarray
+    views: np.ndarray
+    caption_tokens: np.ndarray
+    caption_starts: np.ndarray
+    manifest: pd.DataFrame
+    tokenizer: dict[str, Any]
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     """The node function of a method."""
 
     def pretrain(
-        images: np.ndarray,
-        views: np.ndarray,
-        caption_tokens: np.ndarray,
-        caption_starts: np.ndarray,
-        manifest: pd.DataFrame,
-        tokenizer: dict[str, Any],
-        summary: dict[str, Any],
+        pairs: Pairs,
+        summary: Summary,
         views_of: dict[str, Any],
         config: PairPretraining,
         recipe: PairAugmentation,
@@ -40,18 +49,19 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pairs.captions import Captions
         from unlabeled.pairs.pretrain import pretrain_encoder  # imports torch
 
-        made_of = summary["data_digest"], order_of(manifest)
+        made_of = summary["data_digest"], order_of(pairs.manifest)
         if difference(recipe.captions_of(*made_of), views_of):
             raise ConfigError(
                 "the cached captions are of other data, or cut to another augmentation.caption_length than "
                 f"{recipe.caption_length}: run the stage augmentation again"
             )
         stop_if_stale(views_of, recipe.crops_of(*made_of))
-        captions, words = Captions(caption_tokens, caption_starts), Tokenizer.from_str(json.dumps(tokenizer))
-        data = images, views, captions, manifest, words, summary
+        captions = Captions(pairs.caption_tokens, pairs.caption_starts)
+        words = Tokenizer.from_str(json.dumps(pairs.tokenizer))
+        data = pairs.images, pairs.views, captions, pairs.manifest, words, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        decides = fingerprint(method, manifest, summary, config, recipe)
-        return tracked(train, method, manifest, summary, config, recipe, decides)
+        decides = fingerprint(method, pairs.manifest, summary, config, recipe)
+        return tracked(train, method, pairs.manifest, summary, config, recipe, decides)
 
     return pretrain
 
@@ -64,5 +74,4 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = ("images", "views", "caption_tokens", "caption_starts", "manifest", "tokenizer", "summary", "views_of")
-    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)
+    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")

@@ -8,25 +8,21 @@ import pandas as pd
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from pipelines.clients.tracking import LiveMetrics
-from pipelines.registry.provenance import CODE, TRAINED_BY, hardware
-from pipelines.stages.freshness import TRAINED_ON, WEIGHTS
+from pipelines.clients.tracking import LiveMetrics, active_run_id
+from pipelines.registry.provenance import CODE, hardware
 from unlabeled.config import Block, Pretraining
+from unlabeled.records import RunRecord, Summary
 from unlabeled.storage.freshness import contents_of
 
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
 
 
-GIVEN = {"config": "params:pretraining", "recipe": "params:augmentation", "folder": "model_folder"}
-"""Inputs of the stage for every kind of data; each kind adds its own."""
-
-
 def tracked(
     train: Callable[..., tuple],
     method: str,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     config: Pretraining,
     recipe: Block,
     fingerprint: str,
@@ -39,29 +35,36 @@ def tracked(
     from unlabeled.encoders import weights_digest  # imports torch
 
     _log_data(summary)
-    with LiveMetrics(mlflow.active_run().info.run_id) as report:
+    with LiveMetrics(active_run_id()) as report:
         made = dict(zip(("encoder", "history", "examples"), train(report=report), strict=False))
-    record = _record(method, manifest, config, recipe, fingerprint) | {WEIGHTS: weights_digest(made["encoder"])}
+    weights = weights_digest(made["encoder"])
+    record = _record(method, manifest, config, recipe, fingerprint, weights)
     return made | {"history": pd.DataFrame(made["history"]), "run": record}
 
 
-def _log_data(summary: dict[str, Any]) -> None:
+def _log_data(summary: Summary) -> None:
     """Tells the active run what data it is of."""
     source = CodeDatasetSource({"source": summary["source"]})
     mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
 
 
 def _record(
-    method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str
-) -> dict[str, Any]:
+    method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str, weights: str
+) -> RunRecord:
     """What is kept beside an encoder of the training that made it."""
     from unlabeled.training.loop import choose_device  # imports torch
 
-    run_id = mlflow.active_run().info.run_id
+    run_id = active_run_id()
     code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told
-    made = {"run_id": run_id, "method": method, "seed": config.seed, "fingerprint": fingerprint}
-    made |= {
-        TRAINED_ON: contents_of(manifest, "train"),
-        TRAINED_BY: {block.block: block.model_dump(mode="json", exclude_unset=True) for block in (config, recipe)},
+    blocks = {block.block: block.model_dump(mode="json", exclude_unset=True) for block in (config, recipe)}
+    return {
+        "run_id": run_id,
+        "method": method,
+        "seed": config.seed,
+        "fingerprint": fingerprint,
+        "trained_on": contents_of(manifest, "train"),
+        "weights": weights,
+        "parameters": blocks,
+        "code": code,
+        "hardware": hardware(choose_device(config.device).type),
     }
-    return {**made, CODE: code, "hardware": hardware(choose_device(config.device).type)}

@@ -4,10 +4,10 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -39,6 +39,7 @@ from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.evaluation.drift import sentence_of
 from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE
 from unlabeled.evaluation.verdict import selection, worth
+from unlabeled.records import Metrics, RunRecord, Summary, Version
 from unlabeled.storage.intact import digest_of_file
 
 logger = logging.getLogger(__name__)
@@ -50,75 +51,77 @@ SAME = ("weights", "data_digest", "protocol", CODE)
 EXAMPLES = 2
 
 
-GIVEN = ("encoder", "probe", "metrics", "predictions", "manifest", "summary", "run", "provenance")
-GIVEN += ("params:pretraining", "params:evaluation")
-"""Inputs of the stage for every kind of data; each kind adds its own."""
-
-
 LONGEST_CARD = 5000
 """Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
 
 
-def enter(
-    encoder: Any,
-    log: Callable[[dict[str, Any]], str],
-    kind: Kind,
-    metrics: dict[str, Any],
-    predictions: pd.DataFrame,
-    data: Any,
-    manifest: pd.DataFrame,
-    summary: dict[str, Any],
-    run: dict[str, Any],
-    provenance: Provenance,
-    pretraining: Pretraining,
-    evaluation: Evaluation,
-    config: Registration,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is registered, of any kind of data.
+
+    Attributes:
+        encoder: As `encoders.Saved` has it.
+        probe: A linear probe; None without labels.
+        predictions: Answers of the probe, as `evaluation.protocol.predict` returns them.
+        provenance: Of the run that registers.
+    """
+
+    encoder: Any
+    probe: Any
+    metrics: Metrics
+    predictions: pd.DataFrame
+    manifest: pd.DataFrame
+    summary: Summary
+    run: RunRecord
+    provenance: Provenance
+    pretraining: Pretraining
+    evaluation: Evaluation
+    registration: Registration
+
+
+class Served(NamedTuple):
+    """How MLflow serves a kind of data.
+
+    Attributes:
+        code: The file that MLflow runs to load a model.
+        signature: Inputs, outputs and parameters.
+        example: An input.
+        requirements: The packages that the model needs, without versions.
+    """
+
+    code: str
+    signature: ModelSignature
+    example: Any
+    requirements: tuple[str, ...]
+
+
+def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any) -> Version:
     """Makes an encoder of any kind of data a version, and asks the gate.
 
     Args:
-        log: Logs the model with its record, tables, dicts and bytes by the names of their files, and returns its id.
         data: What the encoder embeds: images or texts, row by row of the manifest.
     """
-    from unlabeled.encoders import weights_digest  # imports torch
-
-    stop_if_of_others(metrics, summary, evaluation, run)
-    client, name = MlflowClient(), model_name(config, summary["source"])
-    tags = {
-        "method": run["method"],
-        "weights": weights_digest(encoder),
-        "data_digest": summary["data_digest"],
-        "protocol": evaluation.digest(),
-        "seed": run["seed"],
-        "training_run": run["run_id"],
-        "hardware": json.dumps(run.get("hardware")),
-        "unlabeled": unlabeled.__version__,
-        "images": len(manifest),
-        "test_images": len(predictions),
-        TEST_SAMPLE: sample_of(predictions),
-        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
-        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
-        **provenance.tags,
-    }
-    if run.get(CODE) not in (None, tags.get(CODE)):
-        tags[TRAINED_WITH] = run[CODE]
-    alone = worth(metrics, manifest, pretraining, kind.unit)
-    number = begun(client, name, tags)
+    metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
+    stop_if_of_others(metrics, candidate.summary, candidate.evaluation, run)
+    client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
+    tags = _tags(candidate)
+    alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
+    number = find_interrupted(client, name, tags)
     if number is None:
-        files = with_parameters(provenance.files, run["method"], run.get(TRAINED_BY, {}))
-        record = {ANSWERS: predictions, MANIFEST: manifest, METRICS: metrics, **files}
-        number = create_version(client, name, log(record), tags)
+        classes = candidate.summary["classes"]
+        model_id = log_model(candidate.encoder, candidate.probe, classes, _record(candidate), served)
+        number = create_version(client, name, model_id, tags)
 
     others = [each for each in client.search_model_versions(f"name='{name}'") if str(each.version) != number]
     before = judged_on(others, tags[TEST_SAMPLE])
 
-    def judged(champion: ModelVersion | None) -> Decision:
+    def decide(champion: ModelVersion | None) -> Decision:
         if champion is not None and str(champion.version) == number:  # by a run that was killed after that
             return Decision(True, champion.tags.get("decision", "").removeprefix(f"{alone.words}; "))
-        compared = (predictions, data, manifest, summary["classes"], tags)
-        return judge(champion, alone, before, *compared, evaluation, config)
+        compared = candidate.predictions, data, candidate.manifest, candidate.summary["classes"], tags
+        return judge(champion, alone, before, *compared, candidate.evaluation, registration)
 
-    def noted(decision: Decision) -> None:
+    def record_decision(decision: Decision) -> None:
         changed = {"drift": sentence_of(decision.drift)} if decision.drift else {}
         told = f"{alone.words}; {decision.reason}"
         for key, value in {"decision": told, **decision.numbers, **changed}.items():
@@ -128,16 +131,56 @@ def enter(
         client.update_model_version(name, number, card[:LONGEST_CARD])
         client.set_registered_model_alias(name, "challenger", number)
 
-    promoted, reason, numbers, drift = contest(client, name, number, judged, noted)
+    promoted, reason, numbers, drift = contest(client, name, number, decide, record_decision)
     standing = "is the new champion" if promoted else "is a challenger"
     logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
     if drift:
         logger.info("since the champion's data: %s", sentence_of(drift))
-    version = {"name": name, "version": number, "champion": promoted, "verdict": alone.words, "reason": reason}
-    return {**version, "selection": selection(before + (JUDGED in numbers)), "drift": drift}
+    return {
+        "name": name,
+        "version": number,
+        "champion": promoted,
+        "verdict": alone.words,
+        "reason": reason,
+        "selection": selection(before + (JUDGED in numbers)),
+        "drift": drift,
+    }
 
 
-def begun(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
+def _tags(candidate: Candidate) -> dict[str, Any]:
+    """The tags of a version."""
+    from unlabeled.encoders import weights_digest  # imports torch
+
+    run, metrics = candidate.run, candidate.metrics
+    tags = {
+        "method": run["method"],
+        "weights": weights_digest(candidate.encoder),
+        "data_digest": candidate.summary["data_digest"],
+        "protocol": candidate.evaluation.digest(),
+        "seed": run["seed"],
+        "training_run": run["run_id"],
+        "hardware": json.dumps(run.get("hardware")),
+        "unlabeled": unlabeled.__version__,
+        "images": len(candidate.manifest),
+        "test_images": len(candidate.predictions),
+        TEST_SAMPLE: sample_of(candidate.predictions),
+        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
+        **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
+        **candidate.provenance.tags,
+    }
+    if run.get(CODE) not in (None, tags.get(CODE)):
+        tags[TRAINED_WITH] = run[CODE]
+    return tags
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    """What is kept beside a version's model, by the names of the files."""
+    run = candidate.run
+    files = with_parameters(candidate.provenance.files, run["method"], run.get(TRAINED_BY, {}))
+    return {ANSWERS: candidate.predictions, MANIFEST: candidate.manifest, METRICS: candidate.metrics, **files}
+
+
+def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
     """The number of a version that has these tags, of this training or of a run that was killed; None: there is none.
 
     A version is registered before it is judged, and judged before its number is written down: whoever is killed in
@@ -181,33 +224,34 @@ def outputs_of(encoder: Any, probe: Any) -> Schema:
     return Schema(outputs)
 
 
-def log_files(
-    encoder: Any,
-    probe: Any,
-    summary: dict[str, Any],
-    record: dict[str, Any],
-    code_file: str,
-    signature: ModelSignature,
-    example: Any,
-    requirements: tuple[str, ...],
-) -> str:
-    """Logs a model of any kind of data; `code_file` is what MLflow runs to load it."""
+def embeddings(encoder: Any, *kinds: str) -> list[TensorSpec]:
+    """The outputs of an encoder with two towers: an embedding of each kind of data."""
+    return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
+
+
+def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, Any], served: Served) -> str:
+    """Logs a model that loads without this project, and returns its id.
+
+    Args:
+        classes: Names of all classes; those of the probe are kept.
+        record: Tables, dicts and bytes by the names of their files.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        files, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
-        encoder.save(files / "encoder.safetensors")
+        model, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
+        encoder.save(model / "encoder.safetensors")
         if probe:
-            probe.save(files / "probe.safetensors")
-        classes = [summary["classes"][target] for target in probe.classes] if probe else []
-        (files / "classes.json").write_text(json.dumps(classes))
+            probe.save(model / "probe.safetensors")
+        known = [classes[target] for target in probe.classes] if probe else []
+        (model / "classes.json").write_text(json.dumps(known))
         shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
         info = mlflow.pyfunc.log_model(
             name="encoder",
-            python_model=code_file,
-            artifacts={MODEL: str(files), RECORD: str(_written(record, Path(folder, RECORD)))},
+            python_model=served.code,
+            artifacts={MODEL: str(model), RECORD: str(_written(record, Path(folder, RECORD)))},
             code_paths=[str(code)],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{package}=={installed(package)}" for package in requirements],
+            signature=served.signature,
+            input_example=served.example,
+            pip_requirements=[f"{package}=={installed(package)}" for package in served.requirements],
             tags={DIGESTS: json.dumps(_digests(Path(folder), MODEL, RECORD))},
         )
     return info.model_id

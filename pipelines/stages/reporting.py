@@ -3,6 +3,8 @@
 import logging
 import os
 import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ from mlflow.tracking import MlflowClient
 
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.clients.store import database_uri
+from pipelines.clients.tracking import active_run_id
+from pipelines.stages.freshness import stop_if_of_others
 from unlabeled.config import in_words
+from unlabeled.records import Metrics, RunRecord, Version
+from unlabeled.reports.evidence import Evidence
 
 logger = logging.getLogger(__name__)
 
@@ -24,36 +30,33 @@ TAGS = {
 """What a page tells of its MLflow run, and the tag that holds it."""
 
 
-GIVEN = ("manifest", "summary", "quarantine", "features", "probe", "metrics", "predictions", "history", "run")
-GIVEN += ("version", "params:ingestion", "params:augmentation", "params:pretraining")
-GIVEN += ("params:evaluation", "params:registration")
-"""Inputs of the stage for every kind of data; each kind adds its own."""
+def page_of(evidence: Evidence, build: Callable[[Any], str], folder: Path) -> str:
+    """The page of a run of any kind of data; says on the terminal what the encoder is worth, and where the page is."""
+    stop_if_of_others(evidence.metrics, evidence.summary, evidence.evaluation, evidence.run)
+    page = build(replace(evidence, provenance=_provenance(evidence.run, evidence.version)))
+    _tell(evidence, folder)
+    return page
 
 
-def provenance_of(run: dict[str, Any], version: dict[str, Any]) -> dict[str, str]:
+def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
     """What is needed to repeat a run, by name."""
-    tags = MlflowClient().get_run(mlflow.active_run().info.run_id).data.tags
+    tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
 
 
-def standing_of(version: dict[str, Any]) -> str:
-    """What the gate made of a run, in sentences."""
-    became = "It became the champion" if version["champion"] else "It is a challenger"
-    return " ".join(filter(None, [f"{became}: {version['reason']}.", version["selection"]]))
-
-
-def tell(method: str, summary: dict[str, Any], metrics: dict[str, Any], version: dict[str, Any], folder: Path) -> None:
+def _tell(evidence: Evidence, folder: Path) -> None:
     """What the encoder is worth, the numbers that matter, and where to read on."""
+    method, version = evidence.run["method"], evidence.version
     standing = "the champion" if version["champion"] else "a challenger"
-    start = f"{method} on {summary['source']}, {standing}: {version['verdict']}"
-    logger.info("%s; %s", start, _numbers(metrics))
+    start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
+    logger.info("%s; %s", start, _numbers(evidence.metrics))
     logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
     logger.info("all runs: %s", _where_runs_are())
 
 
-def _numbers(metrics: dict[str, Any]) -> str:
+def _numbers(metrics: Metrics) -> str:
     """The three numbers that matter."""
     if metrics["linear_probe_accuracy"] is None:
         return f"embedding std {metrics['embedding_std']:.2f}, RankMe {metrics['rankme']:.2f}"

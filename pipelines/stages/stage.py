@@ -1,43 +1,74 @@
-"""A stage of the chain: one node of Kedro, under the stage's name, wired by the names of its arguments."""
+"""A stage of the chain: one node of Kedro, under the stage's name, wired by the names and types of its arguments."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from inspect import signature
-from typing import Any
+from inspect import Parameter, Signature, signature
+from typing import Any, get_type_hints
 
 from kedro.pipeline import Pipeline, node
 
+from unlabeled.config import Block
 from unlabeled.runtime.progress import waiting
 
 
 def stage(
-    name: str,
-    function: Callable,
-    inputs: Iterable[str],
-    outputs: str | Iterable[str],
-    *,
-    spinner: bool = True,
-    **others: str,
+    name: str, function: Callable, outputs: str | Iterable[str], *, spinner: bool = True, **others: str
 ) -> Pipeline:
     """The pipeline of one node, which has the stage's name for a tag as well.
 
+    An argument is given the data set of its name, or the parameters of its type, which is a `Block`. A dataclass stands
+    for its fields that have no default: each is given in the same way.
+
     Args:
-        inputs: Data sets, and blocks of parameters as `params:…`, for the arguments of their names.
         outputs: The data set that the function returns; or those that it returns in a dict, saved in this order.
         spinner: Whether one turns while the node runs; not where other processes write to the terminal.
-        others: What other arguments are given.
+        others: The data sets of arguments that have another name.
     """
-    given = {each.removeprefix("params:"): each for each in inputs} | others
+    hints = get_type_hints(function)
+    arguments = {each: hints.get(each, Any) for each in signature(function).parameters}
+    given = {each: others.get(each) or _source(each, kind) for each, kind in _leaves(arguments).items()}
     made = outputs if isinstance(outputs, str) else {each: each for each in outputs}
-    function = _with_spinner(name, function) if spinner else function
-    return Pipeline([node(function, inputs=given, outputs=made, name=name, tags=name)])
+    run = _flat(function, arguments, name if spinner else None)
+    return Pipeline([node(run, inputs=given, outputs=made, name=name, tags=name)])
 
 
-def _with_spinner(name: str, function: Callable) -> Callable:
+def _flat(function: Callable, arguments: dict[str, Any], waited_for: str | None) -> Callable:
+    """The function with the fields of its records as arguments, as Kedro sees it."""
+
     @wraps(function)
-    def run(*arguments: Any, **named: Any) -> Any:
-        with waiting(name):
-            return function(*arguments, **named)
+    def run(**given: Any) -> Any:
+        with waiting(waited_for) if waited_for else nullcontext():
+            return function(**{name: _built(name, kind, given) for name, kind in arguments.items()})
 
-    run.__signature__ = signature(function)  # Kedro looks no further than the outermost function
+    leaves = _leaves(arguments)
+    run.__annotations__ = leaves
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in leaves.items()]
+    run.__signature__ = Signature(parameters)  # ty: ignore[unresolved-attribute]
     return run
+
+
+def _leaves(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Names and types, with the fields of a dataclass in its place."""
+    leaves = {}
+    for name, kind in arguments.items():
+        leaves |= _leaves(_fields(kind)) if is_dataclass(kind) else {name: kind}
+    return leaves
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """Names and types of the fields that have no default."""
+    hints = get_type_hints(record)
+    wanted = (each for each in fields(record) if each.default is MISSING and each.default_factory is MISSING)
+    return {each.name: hints[each.name] for each in wanted}
+
+
+def _built(name: str, kind: Any, given: dict[str, Any]) -> Any:
+    if not is_dataclass(kind):
+        return given[name]
+    return kind(**{each: _built(each, of, given) for each, of in _fields(kind).items()})
+
+
+def _source(name: str, kind: Any) -> str:
+    return f"params:{kind.block}" if isinstance(kind, type) and issubclass(kind, Block) else name

@@ -9,13 +9,14 @@ from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import with_checksums
 from pipelines.stages.stage import stage
+from unlabeled.records import Summary
 from unlabeled.text.config import Packing
 
 logger = logging.getLogger(__name__)
 
 
 def pack_sequences(
-    manifest: pd.DataFrame, tokenizer: dict[str, Any], summary: dict[str, Any], recipe: Packing
+    manifest: pd.DataFrame, tokenizer: dict[str, Any], summary: Summary, recipe: Packing
 ) -> dict[str, Any]:
     from tokenizers import Tokenizer
 
@@ -30,5 +31,5 @@ def pack_sequences(
 
 
 def create_pipeline() -> Pipeline:
-    inputs, outputs = ("manifest", "tokenizer", "summary"), ("sequences", "sequences_of")
-    return stage("augmentation", pack_sequences, inputs, outputs, recipe="params:augmentation")
+    outputs = ("sequences", "sequences_of")
+    return stage("augmentation", pack_sequences, outputs)

@@ -9,14 +9,15 @@ from pipelines.stages.evaluation import completed
 from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
+from unlabeled.records import RunRecord, Summary
 
 
 def evaluate(
     encoder: Any,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     history: pd.DataFrame,
-    run: dict[str, Any],
+    run: RunRecord,
     config: Evaluation,
 ) -> dict[str, Any]:
     from unlabeled.text.evaluate import evaluate  # imports torch
@@ -27,6 +28,5 @@ def evaluate(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("encoder", "manifest", "summary", "history", "run")
     outputs = ("metrics", "features", "probe", "predictions", "shown")
-    return stage("evaluation", evaluate, inputs, outputs, config="params:evaluation")
+    return stage("evaluation", evaluate, outputs)

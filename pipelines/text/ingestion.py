@@ -18,4 +18,4 @@ def ingest(config: TextIngestion) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("manifest", "quarantine", "summary", "tokenizer")
-    return stage("ingestion", ingest, (), outputs, config="params:ingestion")
+    return stage("ingestion", ingest, outputs)

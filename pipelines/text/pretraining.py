@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import difference
 from unlabeled.text.config import Packing, TextPretraining
 
@@ -24,7 +25,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         sequences: np.ndarray,
         manifest: pd.DataFrame,
         tokenizer: dict[str, Any],
-        summary: dict[str, Any],
+        summary: Summary,
         sequences_of: dict[str, Any],
         config: TextPretraining,
         recipe: Packing,
@@ -54,5 +55,4 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = ("sequences", "manifest", "tokenizer", "summary", "sequences_of")
-    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)
+    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")

@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import with_checksums
 from pipelines.stages.stage import stage
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import order_of
 from unlabeled.video.config import Spectrograms
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache(
-    sounds: np.ndarray, manifest: pd.DataFrame, summary: dict[str, Any], recipe: Spectrograms, folder: Path
+    sounds: np.ndarray, manifest: pd.DataFrame, summary: Summary, recipe: Spectrograms, folder: Path
 ) -> dict[str, Any]:
     from unlabeled.video.sound import cache_spectrograms  # imports torch
 
@@ -28,6 +29,5 @@ def cache(
 
 
 def create_pipeline() -> Pipeline:
-    inputs, outputs = ("sounds", "manifest", "summary"), ("spectrograms", "spectrograms_of")
-    others = {"recipe": "params:augmentation", "folder": "spectrograms_folder"}
-    return stage("augmentation", cache, inputs, outputs, **others)
+    outputs = ("spectrograms", "spectrograms_of")
+    return stage("augmentation", cache, outputs, folder="spectrograms_folder")

@@ -10,6 +10,7 @@ from pipelines.stages.evaluation import completed
 from pipelines.stages.freshness import stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
+from unlabeled.records import RunRecord, Summary
 
 
 def evaluate(
@@ -17,9 +18,9 @@ def evaluate(
     frames: np.ndarray,
     sounds: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     history: pd.DataFrame,
-    run: dict[str, Any],
+    run: RunRecord,
     config: Evaluation,
 ) -> dict[str, Any]:
     from unlabeled.video.evaluate import evaluate  # imports torch
@@ -30,6 +31,5 @@ def evaluate(
 
 
 def create_pipeline() -> Pipeline:
-    inputs = ("encoder", "frames", "sounds", "manifest", "summary", "history", "run")
     outputs = ("metrics", "features", "probe", "predictions", "shown")
-    return stage("evaluation", evaluate, inputs, outputs, config="params:evaluation")
+    return stage("evaluation", evaluate, outputs)

@@ -19,4 +19,4 @@ def ingest(config: VideoIngestion, folder: Path) -> dict[str, Any]:
 
 def create_pipeline() -> Pipeline:
     outputs = ("frames", "sounds", "manifest", "quarantine", "summary")
-    return stage("ingestion", ingest, (), outputs, config="params:ingestion", folder="ingestion_folder")
+    return stage("ingestion", ingest, outputs, folder="ingestion_folder")

@@ -1,6 +1,7 @@
 """Stage 3 of clips: two towers without labels, by the loop that images have."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,30 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, GIVEN, tracked
+from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import difference, order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Frames and sounds, and the sounds' spectrograms."""
+
+    frames: np.ndarray
+    sounds: np.ndarray
+    spectrograms: np.ndarray
+    manifest: pd.DataFrame
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     """The node function of a method."""
 
     def pretrain(
-        frames: np.ndarray,
-        sounds: np.ndarray,
-        spectrograms: np.ndarray,
-        manifest: pd.DataFrame,
-        summary: dict[str, Any],
+        clips: Clips,
+        summary: Summary,
         spectrograms_of: dict[str, Any],
         config: VideoPretraining,
         recipe: Spectrograms,
@@ -33,15 +42,16 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.images.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
-        if difference(recipe.spectrograms_of(summary["data_digest"], order_of(manifest)), spectrograms_of):
+        asked = recipe.spectrograms_of(summary["data_digest"], order_of(clips.manifest))
+        if difference(asked, spectrograms_of):
             raise ConfigError(
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"
             )
-        data = frames, sounds, spectrograms, manifest, summary
+        data = clips.frames, clips.sounds, clips.spectrograms, clips.manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        decides = fingerprint(method, manifest, summary, config, recipe)
-        return tracked(train, method, manifest, summary, config, recipe, decides)
+        decides = fingerprint(method, clips.manifest, summary, config, recipe)
+        return tracked(train, method, clips.manifest, summary, config, recipe, decides)
 
     return pretrain
 
@@ -54,5 +64,4 @@ def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    inputs = ("frames", "sounds", "spectrograms", "manifest", "summary", "spectrograms_of")
-    return stage("pretraining", pretrain_with(method), inputs, ("encoder", "run", "history"), **GIVEN)
+    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")

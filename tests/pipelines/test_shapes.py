@@ -5,12 +5,12 @@ import pytest
 from kedro.io import DatasetError
 
 from pipelines.datasets.files import JsonDataset, ParquetDataset, read_json
-from pipelines.shapes import COLUMNS, KEYS, check_shape
+from pipelines.shapes import COLUMNS, RECORDS, check_shape
 from unlabeled.errors import DataError
 
 
 @pytest.mark.parametrize("held", [[], {}, "text", None, 3])
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", RECORDS)
 def test_json_of_another_shape_is_named_with_what_to_do(tmp_path, name, held):
     (tmp_path / name).write_text(json.dumps(held))
     with pytest.raises(DataError, match=f"/{name} is none that this project writes .*: run the stage that writes it"):

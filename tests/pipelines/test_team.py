@@ -120,7 +120,7 @@ def s3(folder):
 
 @contextmanager
 def mlflow_server(folder, database, storage):
-    """The address of MLflow's server, started as docs/team.md says."""
+    """The address of MLflow's server, started as docs/operating.md says."""
     port = free_port()
     command = ("mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", "s3://mlflow")
     variables = {"MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_S3_ENDPOINT_URL": storage, **AWS}

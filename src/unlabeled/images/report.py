@@ -1,35 +1,19 @@
 """The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from unlabeled.config import Augmentation
 from unlabeled.evaluation import diagnosis
 from unlabeled.evaluation.diagnosis import Finding
 from unlabeled.evaluation.probe import nearest
-from unlabeled.images.encoder import ImageEncoder
+from unlabeled.images.evidence import ImageEvidence
 from unlabeled.images.saliency import smooth_gradients
 from unlabeled.images.views import Views
 from unlabeled.reports import charts
-from unlabeled.reports.evidence import (
-    Curves,
-    Evidence,
-    Rules,
-    _look_out,
-    _of_features,
-    curves_of,
-    data,
-    facts,
-    label_efficiency,
-    provenance,
-    training,
-    verdict_of,
-)
 from unlabeled.reports.page import (
     Block,
     Map,
@@ -39,6 +23,19 @@ from unlabeled.reports.page import (
     picture,
     render,
     sprite,
+)
+from unlabeled.reports.sections import (
+    Curves,
+    Rules,
+    curves_of,
+    data,
+    facts,
+    findings_section,
+    label_efficiency,
+    provenance,
+    rules_of_features,
+    training,
+    verdict_of,
 )
 from unlabeled.runtime.counts import counted
 from unlabeled.storage.arrays import spread
@@ -59,27 +56,11 @@ LOOKED_AT = 10
 """Images of which is shown where the encoder looks."""
 
 
-@dataclass(frozen=True)
-class ImageEvidence(Evidence):
-    """And of images.
-
-    Attributes:
-        images: uint8 (N, C, H, W).
-        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
-        examples: As `Method.illustrate` made them, in uint8.
-    """
-
-    unit = "images"
-    images: np.ndarray
-    views: np.ndarray
-    encoder: ImageEncoder
-    examples: dict[str, np.ndarray]
-    recipe: Augmentation
-
-    def tile(self, row: int, caption: str | None = None, mark: str = "") -> Tile:
-        name = self.name_of(row)
-        alt = f"image {row}, {self.manifest.split.iat[row]}{', ' if name else ''}{name}"
-        return Tile(picture(self.images[row]), alt, name if caption is None else caption, mark)
+def tile(evidence: ImageEvidence, row: int, caption: str | None = None, mark: str = "") -> Tile:
+    """An image with its class, or another caption, below it."""
+    name = evidence.name_of(row)
+    alt = f"image {row}, {evidence.manifest.split.iat[row]}{', ' if name else ''}{name}"
+    return Tile(picture(evidence.images[row]), alt, name if caption is None else caption, mark)
 
 
 def build_report(evidence: ImageEvidence, first: Sequence[Section] = ()) -> str:
@@ -87,16 +68,15 @@ def build_report(evidence: ImageEvidence, first: Sequence[Section] = ()) -> str:
     with threadpool_limits(torch.get_num_threads()):
         curves = curves_of(evidence)
         sections = [*first, *(section for make in SECTIONS if (section := make(evidence, curves)))]
-    title = f"{evidence.method} on {evidence.summary['source']}"
-    return render(title, verdict_of(evidence, curves), facts(evidence), sections)
+    return render(evidence.title, verdict_of(evidence, curves), facts(evidence), sections)
 
 
 def _findings(evidence: ImageEvidence, curves: Curves) -> Section:
-    return _look_out(_of_images(evidence, curves), partial(_pictures_of, evidence))
+    return findings_section(_of_images(evidence, curves), partial(_pictures_of, evidence))
 
 
 def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
-    said = dict(_of_features(evidence, curves))
+    said = dict(rules_of_features(evidence, curves))
     yield from said.items()
     yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
     if evidence.probe is not None and said["no gain"] is None:  # neighbours that know no more than pixels judge nobody
@@ -108,14 +88,14 @@ def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
         return None
     lines = []
     for rows, words in finding.rows:
-        lines.append(("", [evidence.tile(row, words if i == 0 else "") for i, row in enumerate(rows)]))
+        lines.append(("", [tile(evidence, row, words if i == 0 else "") for i, row in enumerate(rows)]))
     return Tiles(lines)
 
 
 def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
     rows = spread(evidence.rows_of("train"), SEEN)
-    fresh = evidence.recipe.views == "fresh"
+    fresh = evidence.augmentation.views == "fresh"
     if len(rows) < 2:
         return None
     store = evidence.images if fresh else evidence.views
@@ -124,7 +104,7 @@ def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     for i, row in enumerate(rows):
         crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :VIEWS]]
         views = [Tile(picture(view), "a finished view") for view in finished[i]]
-        lines.append(("", [evidence.tile(row, mark="asked"), *crops, *views]))
+        lines.append(("", [tile(evidence, row, mark="asked"), *crops, *views]))
     cached = "" if fresh else "some of its cached crops, and "
     count = len(finished[0])
     caption = f"An image, {cached}{count} views as the network gets them: cropped, moved and coloured at random."
@@ -136,7 +116,7 @@ def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> l
     supply = Views(
         store,
         rows,
-        evidence.recipe,
+        evidence.augmentation,
         normalisation,
         count=count,
         batch_size=len(rows),
@@ -178,7 +158,7 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
         if wrong[target, said]:
             these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(CONFUSED, "confidence")
             sure = zip(these.row, these.confidence, strict=True)
-            tiles = [evidence.tile(row, f"{confidence:.0%} sure") for row, confidence in sure]
+            tiles = [tile(evidence, row, f"{confidence:.0%} sure") for row, confidence in sure]
             times = "once" if wrong[target, said] == 1 else f"{wrong[target, said]} times"
             lines.append((f"{names[target]} taken for {names[said]}, {times}", tiles))
     if lines:
@@ -210,10 +190,10 @@ def _neighbour_rows(
     similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
     lines = []
     for i, (query, rows, near) in enumerate(zip(queries, found, similarities, strict=True)):
-        name, tiles = evidence.name_of(query), [evidence.tile(query, mark="asked")]
+        name, tiles = evidence.name_of(query), [tile(evidence, query, mark="asked")]
         for row, similarity in zip(rows, near, strict=True):
             mark = ("right" if evidence.name_of(row) == name else "wrong") if name and evidence.name_of(row) else ""
-            tiles.append(evidence.tile(row, f"{evidence.name_of(row)} {similarity:.2f}".strip(), mark))
+            tiles.append(tile(evidence, row, f"{evidence.name_of(row)} {similarity:.2f}".strip(), mark))
         lines.append((f"taken for {said[i]}" if said else "", tiles))
     return Tiles(lines, caption)
 
@@ -268,7 +248,7 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
     for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
         members = np.flatnonzero(fitted.labels_ == cluster)
         central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL]
-        lines.append((counted(len(members), "images"), [evidence.tile(rows[i], "") for i in central]))
+        lines.append((counted(len(members), "images"), [tile(evidence, rows[i], "") for i in central]))
     caption = (
         f"k-means with {counted(len(lines), 'clusters')} of {counted(len(rows), 'training images')}; in each, the most "
         f"central ones first."
@@ -281,7 +261,7 @@ def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
     images = evidence.images[np.sort(rows)]
     maps = smooth_gradients(evidence.encoder, images, evidence.probe)
     looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
-    lines = [("", [evidence.tile(row), look]) for row, look in zip(np.sort(rows), looks, strict=True)]
+    lines = [("", [tile(evidence, row), look]) for row, look in zip(np.sort(rows), looks, strict=True)]
     of = "the class that the linear probe says" if evidence.probe is not None else "the length of the feature vector"
     caption = f"Bright beside an image: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
     return Section("Where it looks", [Tiles(lines, caption)], layout="wide")

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from unlabeled.evaluation.retrieval import CUTS
-from unlabeled.images.report import ImageEvidence
+from unlabeled.images import report as of_images
+from unlabeled.images.report import tile
+from unlabeled.pairs.evidence import PairEvidence
 from unlabeled.reports.page import Section, Table, Tiles, percent
 
 NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
@@ -15,7 +17,13 @@ TEXTS = 3
 KINDS = {"chance": "by chance", "bag_of_words": "by words and pixels"}
 
 
-def retrieval(evidence: ImageEvidence, shown: dict[str, list[list[int]]]) -> Section | None:
+def build_report(evidence: PairEvidence) -> str:
+    """The page as HTML."""
+    found = retrieval(evidence)
+    return of_images.build_report(evidence, [found] if found else [])
+
+
+def retrieval(evidence: PairEvidence) -> Section | None:
     """Recall beside its baselines, and grids of what is found for some of the test split."""
     found = evidence.metrics["retrieval"]
     if not found:
@@ -27,6 +35,7 @@ def retrieval(evidence: ImageEvidence, shown: dict[str, list[list[int]]]) -> Sec
     if least >= 0.005:
         told.append(f"As images of a batch share captions, no encoder brings the loss of training below {least:.2f}.")
     lead = " ".join(told)
+    shown = evidence.shown
     blocks = [_recalls(found), _images(evidence, shown["text_to_image"]), _texts(evidence, shown["image_to_text"])]
     return Section("What it finds", blocks, lead, layout="wide")
 
@@ -58,27 +67,27 @@ def _recalls(found: dict[str, Any]) -> Table:
     return Table(["finding", *(f"among the first {k}" for k in CUTS)], rows, caption, True)
 
 
-def _images(evidence: ImageEvidence, found: list[list[int]]) -> Tiles:
+def _images(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
     lines = [
-        (_text(evidence, query), [evidence.tile(row, "", _mark(evidence, query, row)) for row in rows])
+        (_text(evidence, query), [tile(evidence, row, "", _mark(evidence, query, row)) for row in rows])
         for query, *rows in found
     ]
     return Tiles(lines, "For each caption the images found for it, the nearest first; those that have it are marked.")
 
 
-def _texts(evidence: ImageEvidence, found: list[list[int]]) -> Tiles:
+def _texts(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
     tiles = []
     for query, *rows in found:
         texts = " · ".join(_text(evidence, row) for row in rows[:TEXTS])
-        tiles.append(evidence.tile(query, texts, _mark(evidence, query, rows[0])))
+        tiles.append(tile(evidence, query, texts, _mark(evidence, query, rows[0])))
     caption = "For each image the captions found for it, the nearest first; marked where that is its own."
     return Tiles([("", tiles)], caption, large=True)
 
 
-def _text(evidence: ImageEvidence, row: int) -> str:
+def _text(evidence: PairEvidence, row: int) -> str:
     return " ".join(evidence.manifest.text.iat[row].split())  # in one line
 
 
-def _mark(evidence: ImageEvidence, query: int, row: int) -> str:
+def _mark(evidence: PairEvidence, query: int, row: int) -> str:
     texts = evidence.manifest.text
     return "right" if texts.iat[query] == texts.iat[row] else ""

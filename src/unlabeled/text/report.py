@@ -1,7 +1,6 @@
 """The page of a run on text: the sections of every page, and in place of pictures what can be read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled.evaluation.probe import nearest
-from unlabeled.reports import evidence as shared
+from unlabeled.reports import sections as shared
 from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import Section, Table, render
+from unlabeled.text.evidence import TextEvidence
 
 EXCERPT = 240
 """Characters of a passage that are shown."""
@@ -22,14 +22,6 @@ WORDS = {
     "perplexity": "perplexity",
     "next_sentence_accuracy": "accuracy of next sentences, %",
 }
-
-
-@dataclass(frozen=True)
-class TextEvidence(Evidence):
-    """And of texts; `shown` are some of them, and what the model makes of each."""
-
-    unit = "passages"
-    shown: Sequence[Sequence[str]]
 
 
 def build_report(evidence: TextEvidence) -> str:
@@ -44,9 +36,8 @@ def build_report(evidence: TextEvidence) -> str:
             _neighbours(evidence),
             *(make(evidence, curves) for make in (shared.training, shared.data, shared.provenance)),
         ]
-    title = f"{evidence.method} on {evidence.summary['source']}"
-    facts = shared.facts(evidence)
-    return render(title, shared.verdict_of(evidence, curves), facts, [section for section in sections if section])
+    verdict, facts = shared.verdict_of(evidence, curves), shared.facts(evidence)
+    return render(evidence.title, verdict, facts, [section for section in sections if section])
 
 
 def _language(evidence: Evidence) -> Section | None:

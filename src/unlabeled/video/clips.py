@@ -1,6 +1,7 @@
 """One clip from its files and back: by PyAV, which brings FFmpeg with it."""
 
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -183,6 +184,15 @@ def _limited(frames: Iterable[Frame], seconds: float) -> Iterator[Frame]:
         if number > most:
             raise UndecodableError(f"more than {MAX_RATE:,} frames a second")
         yield frame
+
+
+def clip_file(frames: np.ndarray, wave: np.ndarray, seconds: float, rate: int) -> bytes:
+    """The bytes of an mp4 of frames uint8 (T, C, H, W), an odd row or column left out, and of a wave int16 (S,)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "clip.mp4")
+        even = frames[:, :, : frames.shape[2] // 2 * 2, : frames.shape[3] // 2 * 2]
+        write_clip(file, even, max(1, round(len(frames) / seconds)), wave, rate)
+        return file.read_bytes()
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int, wave: np.ndarray, rate: int) -> None:

@@ -1,7 +1,5 @@
 """The page of a run on clips: the sections of every page, and clips with the sounds that are found for them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,10 +7,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from unlabeled.evaluation.retrieval import CUTS
-from unlabeled.reports import evidence as shared
-from unlabeled.reports.evidence import Evidence
+from unlabeled.reports import sections as shared
 from unlabeled.reports.page import Section, Table, Tile, Tiles, percent, picture, render
-from unlabeled.video.config import Spectrograms
+from unlabeled.video.evidence import VideoEvidence
 from unlabeled.video.sound import log_mel
 
 DIRECTIONS = {"video_to_sound": "a sound for a video", "sound_to_video": "a video for a sound", "chance": "by chance"}
@@ -20,23 +17,6 @@ FRAMES = 4
 """Of a clip that are shown."""
 DEVIATIONS = 3.0
 """Of a spectrogram that are between black and white."""
-
-
-@dataclass(frozen=True)
-class VideoEvidence(Evidence):
-    """And of clips.
-
-    Attributes:
-        frames: uint8 (N, T, C, H, W).
-        sounds: int16 (N, S).
-        shown: Rows, each with those of the sounds found for it.
-    """
-
-    unit = "clips"
-    frames: np.ndarray
-    sounds: np.ndarray
-    recipe: Spectrograms
-    shown: Sequence[Sequence[int]]
 
 
 def build_report(evidence: VideoEvidence) -> str:
@@ -49,9 +29,8 @@ def build_report(evidence: VideoEvidence) -> str:
             shared.feature_findings(evidence, curves),
             *(make(evidence, curves) for make in (shared.training, shared.data, shared.provenance)),
         ]
-    title = f"{evidence.method} on {evidence.summary['source']}"
-    facts = shared.facts(evidence)
-    return render(title, shared.verdict_of(evidence, curves), facts, [section for section in sections if section])
+    verdict, facts = shared.verdict_of(evidence, curves), shared.facts(evidence)
+    return render(evidence.title, verdict, facts, [section for section in sections if section])
 
 
 def _together(evidence: VideoEvidence) -> Section | None:
@@ -106,6 +85,6 @@ def _clips(evidence: VideoEvidence) -> Tiles:
 
 
 def _spectrogram(evidence: VideoEvidence, row: int, mark: str) -> Tile:
-    (bands,) = log_mel(evidence.sounds[row : row + 1], evidence.summary["rate"], evidence.recipe)
+    (bands,) = log_mel(evidence.sounds[row : row + 1], evidence.summary["rate"], evidence.augmentation)
     grey = (127.5 * (bands[None, ::-1] / DEVIATIONS + 1)).clip(0, 255).astype(np.uint8)
     return Tile(picture(grey), f"the sound of clip {row}", evidence.name_of(row), mark)

@@ -6,14 +6,23 @@ import pandas as pd
 import pytest
 import torch
 
-from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining
+from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.evaluation.protocol import predict
 from unlabeled.images.crops import cache_views, open_views
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.evaluate import evaluate
-from unlabeled.images.report import SECTIONS, ImageEvidence, build_report
+from unlabeled.images.evidence import ImageEvidence
+from unlabeled.images.report import SECTIONS, build_report
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(), draws=2, regularisation=(0.1, 1.0), max_iterations=40)
+VERSION = {
+    "name": "unlabeled-digits",
+    "version": "1",
+    "champion": False,
+    "verdict": "",
+    "reason": "for a reason",
+    "selection": "",
+}
 TITLES = [
     "How many labels it saves",
     "Where it fails",
@@ -41,14 +50,15 @@ def manifest_of(targets):
 def evidence_of(images, targets, classes, folder, recipe=None):
     """Of a network that has learned nothing, all that a page is made of."""
     torch.manual_seed(0)
-    channels, size, recipe = images.shape[1], images.shape[-1], recipe or Augmentation(views=4)
+    channels, size, recipe = images.shape[1], images.shape[-1], recipe or Augmentation(views=4, crop_scale=(0.5, 1.0))
     cache_views(images, [f"{i:064x}" for i in range(len(images))], recipe, folder)
     normalisation = Normalisation((0.3,) * channels, (0.4,) * channels)
     encoder, manifest = ImageEncoder("small_resnet", channels, size, normalisation), manifest_of(targets)
     metrics, features, probe = evaluate(encoder, images, manifest, CONFIG)
     epochs = np.arange(1, 7)
     return ImageEvidence(
-        method="byol",
+        run={"run_id": "0", "method": "byol", "seed": 0},
+        version=VERSION,
         images=images,
         manifest=manifest,
         summary={
@@ -68,12 +78,12 @@ def evidence_of(images, targets, classes, folder, recipe=None):
         predictions=predict(probe, features, manifest),
         history=pd.DataFrame({"epoch": epochs, "loss": 3.0 / epochs, "knn_accuracy": 0.5 + epochs / 20}),
         examples={"image": images[:3], "rebuilt": images[3:6]},
-        recipe=recipe,
-        pretraining=Pretraining(),
+        ingestion=Ingestion(),
+        augmentation=recipe,
+        pretraining=Pretraining(method={"momentum": 0.97}),
+        registration=Registration(),
         evaluation=CONFIG,
-        finetuned={},
         provenance={"git commit": "c0ffee", "command": "kedro run --pipeline=byol"},
-        parameters=(Ingestion(), Augmentation(crop_scale=(0.5, 1.0)), Pretraining(method={"momentum": 0.97})),
     )
 
 
@@ -209,6 +219,7 @@ def test_a_page_tells_how_to_repeat_the_run(page):
 def test_parameters_at_their_defaults_are_folded_away(page):
     changed, folded = page.html.split("How to repeat it</h2>")[1].split("<details>")
     assert re.findall(r'<td data-value="(?:pretraining|augmentation|ingestion)[^"]*">', changed) == [
+        '<td data-value="augmentation.views">',
         '<td data-value="augmentation.crop_scale">',
         '<td data-value="pretraining.method.momentum">',
     ]
@@ -287,7 +298,7 @@ def test_without_labels_dots_are_images_without_a_label(page_without_labels):
 
 
 def test_views_may_be_fresh(evidence, section):
-    fresh = replace(evidence, recipe=Augmentation(views="fresh"), views=np.empty((120, 0, 1, 8, 8), np.uint8))
+    fresh = replace(evidence, augmentation=Augmentation(views="fresh"), views=np.empty((120, 0, 1, 8, 8), np.uint8))
     said = section(fresh, "What the network sees")
     assert "An image, 5 views as the network gets them" in said and "cached" not in said
 
@@ -329,7 +340,7 @@ def test_a_collapsed_encoder_without_labels_has_a_page_that_says_so(unlabelled, 
 
 
 def test_the_page_begins_with_what_the_encoder_is_worth_and_what_the_gate_made_of_it(evidence, read_page):
-    page = read_page(build_report(replace(evidence, standing="It is a challenger: for a reason.")))
+    page = read_page(build_report(evidence))
     start = page.text.index("Not clearly better than the baselines with any number of labels")
     rest = page.text[start : page.text.index("How many labels it saves", start)]
     assert "With one label a class the encoder gets" in rest and "It is a challenger: for a reason." in rest

@@ -1,0 +1,33 @@
+"""All that the page of a run on images is made of."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unlabeled.config import Augmentation, Ingestion
+from unlabeled.reports.evidence import Evidence
+
+if TYPE_CHECKING:
+    from unlabeled.images.encoder import ImageEncoder
+else:
+    ImageEncoder = Any  # it imports torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEvidence(Evidence):
+    """What the page of a run on images is made of.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
+        examples: As `Method.illustrate` returns them, uint8.
+    """
+
+    unit = "images"
+    images: np.ndarray
+    views: np.ndarray
+    encoder: ImageEncoder
+    ingestion: Ingestion
+    augmentation: Augmentation
+    examples: dict[str, np.ndarray] = field(default_factory=dict)
