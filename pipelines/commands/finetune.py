@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import mlflow
 import numpy as np
@@ -14,6 +14,7 @@ from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
+from unlabeled.records import Finetuned, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +22,11 @@ logger = logging.getLogger(__name__)
 def finetune(
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     models_folder: Path,
     config: Finetuning,
     recipe: Augmentation,
-) -> dict[str, Any]:
+) -> Finetuned:
     from unlabeled.downstream.finetune import finetune
     from unlabeled.encoders import load_encoder
     from unlabeled.images.encoder import ImageEncoder  # imports torch
