@@ -1,7 +1,7 @@
 """The values of `--params`, which arrive as they were written."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -56,7 +56,7 @@ def parse_params(written: str) -> dict[str, Any]:
         except (OmegaConfBaseException, YAMLError) as error:
             what = " ".join(str(error).split())
             raise ConfigError(f"--params: {key}: received {value!r}, which cannot be read ({what})") from error
-    return OmegaConf.to_container(given)
+    return cast(dict[str, Any], OmegaConf.to_container(given))
 
 
 def _as_yaml(key: str, value: str) -> Any:

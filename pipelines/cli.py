@@ -9,10 +9,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import mlflow
@@ -68,6 +68,12 @@ class Sentence(click.ClickException):
         say(f"Error: {masked(self.message)}", fg="red", err=True)
 
 
+class Ended(Sentence):
+    """The sentence of a program that was ended by SIGTERM."""
+
+    exit_code = EXIT_CODE
+
+
 @click.group(name="unlabeled")
 def cli() -> None:
     """Commands of this project."""
@@ -101,7 +107,7 @@ def run(quiet: bool, **options) -> None:
         received = "--async" if options["is_async"] else f"--runner={options['runner']}"
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
-        kedro_run.callback(pipeline=None, **options)
+        kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has one
 
 
 @cli.command(help=kedro_package.help)
@@ -112,15 +118,14 @@ def package(metadata: ProjectMetadata) -> None:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[None]:
+def _errors_as_sentences() -> Generator[None]:
     try:
         with sigterm_as_interrupt():
             yield
     except KeyboardInterrupt as stop:
         end_as_killed()
-        told = Sentence("stopped; run the command again, and a training goes on from its last checkpoint")
-        told.exit_code = EXIT_CODE if isinstance(stop, Terminated) else 1
-        raise told from None
+        told = Ended if isinstance(stop, Terminated) else Sentence
+        raise told("stopped; run the command again, and a training goes on from its last checkpoint") from None
     except Exception as error:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
@@ -130,13 +135,13 @@ def _errors_as_sentences() -> Iterator[None]:
 
 
 @contextmanager
-def _registry(env: str | None, name: str | None) -> Iterator[tuple[Path, MlflowClient, str]]:
+def _registry(env: str | None, name: str | None) -> Generator[tuple[Path, MlflowClient, str]]:
     """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
     from kedro.framework.session import KedroSession
 
     project = find_kedro_project(Path.cwd()) or Path.cwd()  # installed: `python -m pipelines`
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
-        context = session.load_context()
+        context = cast(KedroSession, session).load_context()
         parameters = context.config_loader["parameters"]
         registration = Registration.model_validate(parameters["registration"])
         source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # its path need not be known

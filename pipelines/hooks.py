@@ -79,7 +79,7 @@ class ProjectHook(MlflowHook):
         self._project, self._parameters = Path(context.project_path), context.config_loader["parameters"]
 
     @hook_impl
-    def after_catalog_created(self, catalog: Any) -> None:
+    def after_catalog_created(self, catalog: Any) -> None:  # ty: ignore[incompatible-method-override]  # pluggy allows it
         self._catalog = catalog
         self._intact: set[str] = set()  # data that this run has written, or looked at
 
@@ -127,7 +127,7 @@ class ProjectHook(MlflowHook):
             raise
 
     @hook_impl
-    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any], is_async: bool) -> dict[str, Any]:
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:  # ty: ignore[incompatible-method-override]
         """Logs a node's parameters as they were written, and gives it those with absolute paths."""
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
             say_plan(self._to_plan, catalog)
@@ -166,7 +166,8 @@ class ProjectHook(MlflowHook):
     def on_pipeline_error(self, error: Exception, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
         try:
             mlflow.set_tag("error", legible(masked(str(error)))[:500])
-            sweep_models(MlflowClient(), mlflow.active_run())
+            if run := mlflow.active_run():
+                sweep_models(MlflowClient(), run)
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
             logger.warning("MLflow did not take note of the failure: %s", unreachable)

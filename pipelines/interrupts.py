@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Generator[None]:
     """Raises Terminated on SIGTERM, once, after sending it on to all processes that this one has started."""
     if threading.current_thread() is not threading.main_thread():  # which alone receives signals
         yield

@@ -26,7 +26,7 @@ def mask_logs() -> None:
             record.msg, record.args, record.exc_info = f"{record.getMessage()}\n{trace}", (), None
         return record
 
-    factory.masks = True
+    factory.masks = True  # ty: ignore[missing-attribute]
     logging.setLogRecordFactory(factory)
 
 

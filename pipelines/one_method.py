@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
@@ -33,7 +33,7 @@ def main() -> None:
         be_quiet()
     try:
         with KedroSession.create(project, env=order["env"], runtime_params=order["runtime_params"]) as session:
-            session.run(pipeline_names=[method], from_nodes=[f"{method}.pretraining"])
+            cast(KedroSession, session).run(pipeline_names=[method], from_nodes=[f"{method}.pretraining"])
     except Exception as error:
         message = sentence(error)
         Path(order["answer"]).write_text(masked(message or f"{type(error).__name__}: {error}"))

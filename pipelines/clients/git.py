@@ -116,11 +116,11 @@ def patch(project: Path, names: list[str]) -> bytes:
     if sum(file.stat().st_size for file in files if file.is_file()) > LARGEST_DIFF:
         raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
     with tempfile.TemporaryDirectory() as folder:  # an index of its own: the user's stays as it is
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git(project, "read-tree", "HEAD", **index)
+        index = Path(folder, "index")
+        git(project, "read-tree", "HEAD", index=index)
         given = b"".join(os.fsencode(name) + b"\0" for name in names)
-        git(project, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", given=given, **index)
-        return git(project, "diff-index", "--cached", "--patch", "--binary", "--full-index", "HEAD", **index)
+        git(project, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", given=given, index=index)
+        return git(project, "diff-index", "--cached", "--patch", "--binary", "--full-index", "HEAD", index=index)
 
 
 def named(files: list[str]) -> str:
@@ -141,11 +141,16 @@ def other_than_code(folder: str, names: list[str]) -> set[str]:
     }
 
 
-def git(project: Path, *arguments: str, given: bytes = b"", **variables: str) -> bytes:
-    """What a git command prints, which reads `given`. Raises UnlabeledError with what git says on failing."""
+def git(project: Path, *arguments: str, given: bytes = b"", index: Path | None = None) -> bytes:
+    """The output of a git command, which reads `given`; `index`: another file than the project's own index.
+
+    Raises:
+        UnlabeledError: It failed; with what git says.
+    """
+    environment = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
     command = ["git", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, env={**os.environ, **variables})
+        done = subprocess.run(command, input=given, capture_output=True, env=environment)
     except OSError as error:
         raise UnlabeledError(f"git cannot be run ({error})") from error
     if done.returncode:

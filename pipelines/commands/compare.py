@@ -13,6 +13,7 @@ import mlflow
 import pandas as pd
 from kedro.pipeline import Pipeline
 
+from pipelines.clients.tracking import active_run_id
 from pipelines.datasets.files import read_json
 from pipelines.images import augmentation, ingestion
 from pipelines.stages.freshness import WEIGHTS
@@ -110,7 +111,7 @@ def _train(method: str, session: dict[str, Any]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer")
         order = {**session, "method": method, "answer": str(answer)}
-        environment = {**os.environ, PARENT_RUN: mlflow.active_run().info.run_id}
+        environment = {**os.environ, PARENT_RUN: active_run_id()}
         process = subprocess.run(
             [sys.executable, "-m", "pipelines.one_method"],
             input=json.dumps(order),

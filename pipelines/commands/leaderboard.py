@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from pipelines.clients.tracking import active_run_id
 from pipelines.datasets.files import ParquetDataset, read_json
 from pipelines.stages.stage import stage
 from unlabeled.catalogue import METHODS
@@ -32,7 +33,7 @@ def leaderboard(folder: Path) -> str:
     from unlabeled.reports.leaderboard import build_leaderboard  # imports matplotlib
 
     client = MlflowClient()
-    experiment = client.get_experiment(mlflow.active_run().info.experiment_id)
+    experiment = client.get_experiment(client.get_run(active_run_id()).info.experiment_id)
     sources: dict[str, list[Any]] = {}
     for run in _latest(client, experiment.experiment_id):
         entry = _entry(client, run, folder)

@@ -1,5 +1,6 @@
 """`kedro package`, with an archive of the configuration that holds neither keys nor conf/local."""
 
+import inspect
 import tarfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def make_package(metadata: ProjectMetadata) -> None:
     files = configuration(metadata.project_path)
     contents = {name: file.read_text(errors="replace") for name, file in files.items()}
     stop_if_secret(line for name, content in contents.items() for line in lines_of_file(name, content))
-    kedro_package.callback.__wrapped__(metadata)
+    inspect.unwrap(kedro_package.callback)(metadata)  # ty: ignore[invalid-argument-type]  # it has one
     with tarfile.open(f"dist/conf-{metadata.package_name}.tar.gz", "w:gz") as archive:  # over Kedro's
         for name, file in files.items():
             archive.add(file, name)

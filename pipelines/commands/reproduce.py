@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,7 +111,7 @@ def _check_commit(project: Path, commit: str) -> None:
 
 
 @contextmanager
-def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Iterator[Path]:
+def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Generator[Path]:
     """The recorded commit, checked out beside the project."""
     commit = version.tags[COMMIT]
     tree = project.with_name(f"{project.name}-{version.name}-{version.version}")

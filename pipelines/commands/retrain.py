@@ -303,7 +303,7 @@ def _report(project: Path, client: MlflowClient, method: str, version: dict[str,
         for what, changes in review.differences(project, champion, found).items():
             listed = (f"- {escaped(line)}" for line in changes)
             lines.append("\n".join([f"**{what}**{'' if changes else ': the same'}", "", *listed]))
-    lines += ["## Its model card", found.description.replace("\n#", "\n##").partition("\n\n")[2]]
+    lines += ["## Its model card", (found.description or "").replace("\n#", "\n##").partition("\n\n")[2]]
     return "\n\n".join(lines) + "\n"
 
 

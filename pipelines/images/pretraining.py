@@ -49,7 +49,7 @@ def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingest
     """
     from unlabeled.images.pretrain import check  # imports torch
 
-    check(method, config, recipe.crop_size or (source and source.known_size))
+    check(method, config, recipe.crop_size or (source.known_size if source else None))
 
 
 def create_pipeline(method: str) -> Pipeline:

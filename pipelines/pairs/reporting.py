@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kedro.pipeline import Pipeline
 
@@ -13,7 +14,8 @@ from unlabeled.pairs.evidence import PairEvidence
 def report(evidence: PairEvidence, folder: Path) -> str:
     from unlabeled.pairs.report import build_report  # imports torch and matplotlib
 
-    return page_of(replace(evidence, encoder=evidence.encoder.first), build_report, folder)
+    towers: Any = evidence.encoder
+    return page_of(replace(evidence, encoder=towers.first), build_report, folder)
 
 
 def create_pipeline() -> Pipeline:

@@ -8,6 +8,7 @@ from pipelines.registry.markdown import code, escaped
 from pipelines.registry.provenance import TRAINED_WITH
 from unlabeled.config import in_words
 from unlabeled.evaluation.verdict import NAMES
+from unlabeled.records import Metrics
 from unlabeled.runtime.legible import legible
 
 
@@ -31,7 +32,7 @@ def model_card(
     name: str,
     number: str,
     tags: dict[str, Any],
-    metrics: dict[str, Any],
+    metrics: Metrics,
     kind: Kind,
     promoted: bool,
     reason: str,
@@ -68,13 +69,14 @@ ORIGIN = {
 """What a card says of a version's origin, and the tag that holds it."""
 
 
-def _table(metrics: dict[str, Any]) -> list[str]:
+def _table(metrics: Metrics) -> list[str]:
     if metrics["linear_probe_accuracy"] is None:
         return [f"Embedding std {metrics['embedding_std']:.2f}, RankMe {metrics['rankme']:.1f}."]
     settings = list(metrics["few_label"])
     header = ["accuracy on test, %", "linear probe", "kNN", *map(in_words, settings)]
     rows = [header, ["---"] * len(header)]
-    for name, numbers in {"this encoder": metrics, **metrics["baselines"]}.items():
+    measured: dict[str, Any] = {"this encoder": metrics, **metrics["baselines"]}
+    for name, numbers in measured.items():
         few = [numbers["few_label"][setting] for setting in settings]
         whole = [f"{100 * numbers[key]:.1f}" for key in ("linear_probe_accuracy", "knn_accuracy")]
         rows.append([NAMES.get(name, name), *whole, *(f"{100 * e['mean']:.1f} ± {100 * e['std']:.1f}" for e in few)])

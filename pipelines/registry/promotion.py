@@ -169,7 +169,7 @@ def _weigh(
     new, old, groups = challenger.right.to_numpy(), in_order(champion).right.to_numpy(), challenger.group.to_numpy()
     gain, level = paired_difference(new, old, groups), level_left(config.level, judged)
     fewest = fewest_wins(level)
-    numbers = {
+    numbers: dict[str, float | str] = {
         "gate.difference": gain.mean,
         "gate.low": gain.low,
         "gate.high": gain.high,

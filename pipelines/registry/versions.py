@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -152,7 +152,7 @@ def _uri(version: ModelVersion, *path: str) -> str:
 
 
 @contextmanager
-def _outage_as_sentence(version: ModelVersion) -> Iterator[None]:
+def _outage_as_sentence(version: ModelVersion) -> Generator[None]:
     """Each kind of store, a folder or S3 or a server, raises errors of its own, and all but one mean: not now."""
     try:
         yield

@@ -10,6 +10,7 @@ from pipelines.datasets.probe import NO_PROBE
 from pipelines.parameters import flatten
 from pipelines.stages.freshness import WEIGHTS, with_checksums
 from unlabeled.config import Evaluation
+from unlabeled.records import RunRecord, Summary
 
 MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
 MEASURED_WHILE_TRAINING += tuple(f"{unit}_per_second" for unit in ("images", "sequences", "pairs", "clips"))
@@ -20,9 +21,9 @@ def completed(
     features: np.ndarray,
     probe: Any,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     history: pd.DataFrame,
-    run: dict[str, Any],
+    run: RunRecord,
     config: Evaluation,
 ) -> dict[str, Any]:
     """The outputs of the stage: metrics with those of the training and what they are of, and the probe's answers."""

@@ -45,7 +45,8 @@ def tracked(
 def _log_data(summary: Summary) -> None:
     """Tells the active run what data it is of."""
     source = CodeDatasetSource({"source": summary["source"]})
-    mlflow.log_input(MetaDataset(source, summary["source"], summary["data_digest"]), context="pretraining")
+    data = MetaDataset(source, summary["source"], summary["data_digest"])  # ty: ignore[abstract-class-instantiation]
+    mlflow.log_input(data, context="pretraining")
 
 
 def _record(

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
 
 import unlabeled
 from pipelines.clients.git import other_than_code
@@ -195,7 +195,7 @@ def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> s
 
 def _was_killed(client: MlflowClient, version: ModelVersion) -> bool:
     try:
-        return client.get_run(version.run_id).info.status in ("KILLED", "FAILED")
+        return client.get_run(version.run_id or "").info.status in ("KILLED", "FAILED")
     except MlflowException:  # nobody knows that run any more
         return False
 
@@ -224,7 +224,7 @@ def outputs_of(encoder: Any, probe: Any) -> Schema:
     return Schema(outputs)
 
 
-def embeddings(encoder: Any, *kinds: str) -> list[TensorSpec]:
+def embeddings(encoder: Any, *kinds: str) -> list[ColSpec | TensorSpec]:
     """The outputs of an encoder with two towers: an embedding of each kind of data."""
     return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
 

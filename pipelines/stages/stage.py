@@ -45,7 +45,7 @@ def _flat(function: Callable, arguments: dict[str, Any], waited_for: str | None)
     leaves = _leaves(arguments)
     run.__annotations__ = leaves
     parameters = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in leaves.items()]
-    run.__signature__ = Signature(parameters)  # ty: ignore[unresolved-attribute]
+    run.__signature__ = Signature(parameters)  # ty: ignore[missing-attribute]
     return run
 
 
