@@ -63,6 +63,9 @@ def without_leaks(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(LEAKS)}
 
 
+sys.modules.setdefault("ibis", None)  # not installed, and looked for anew at each parameter of each run
+
+
 for leak in os.environ.keys() - without_leaks(os.environ).keys():
     del os.environ[leak]
 
@@ -182,8 +185,8 @@ def settings_of_the_user(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server():
-    """The server of preloaded libraries."""
-    if not hasattr(os, "pidfd_open"):
+    """The server of preloaded libraries, on Linux and with one thread: a fork has no others."""
+    if not hasattr(os, "pidfd_open") or os.environ.get("OMP_NUM_THREADS") != "1":
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:  # a short name, as a socket's has to be

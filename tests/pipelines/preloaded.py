@@ -3,10 +3,10 @@
 A server imports the libraries once and forks for each command. The folder `bin` holds executables named `kedro`, `dvc`
 and `python`, which belong before all others on the PATH: each hands its arguments, environment, folder, standard
 streams and signals to a fork, and ends as that ends; if it is killed, the fork is killed too. The fork runs what the
-real executable would: the same script or module from its first line to the interpreter's exit. Kedro, DVC and this
+real executable would: the same script or module, from its first line to the interpreter's exit. Kedro, DVC and this
 project are imported anew each time, from the command's own PYTHONPATH and with its own environment; already there are
-only libraries that read neither. Whatever a server cannot stand in for (other modules, other thread counts) is executed
-as it is. Where a test is about signals or a start, it takes the real executables: `Project.start`.
+only libraries that read neither. Other modules, and commands for more than one thread, are executed as they are. Where
+a test is about signals or a start, it takes the real executables: `Project.start`.
 """
 
 import os
@@ -28,7 +28,7 @@ LIBRARIES = (
 """What is imported once, with all that it imports."""
 SILENT = ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY")
 EXECUTABLE = """#!/bin/sh
-exec "{python}" -IS "{script}" "{folder}" "{threads}" "{real}" "$@"
+exec "{python}" -IS "{script}" "{folder}" "{real}" "$@"
 """
 """A shell, since the path of an interpreter may have spaces; `-IS`, since the client needs no more than sockets."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -44,7 +44,6 @@ class Server:
         self.bin, binaries = folder / "bin", Path(sys.executable).parent
         self.bin.mkdir(parents=True)
         known = {"script": __file__, "folder": folder, "python": sys.executable}
-        known["threads"] = os.environ.get("OMP_NUM_THREADS", "")
         for name, real in {"kedro": binaries / "kedro", "dvc": binaries / "dvc", "python": sys.executable}.items():
             (self.bin / name).write_text(EXECUTABLE.format(**known, real=real))
             (self.bin / name).chmod(0o755)
@@ -63,12 +62,12 @@ class Server:
         self.process.wait()
 
 
-def ask(folder, threads, real, *arguments):
+def ask(folder, real, *arguments):
     """The executables: has a command run by a fork, and ends as it does."""
     import json
 
     module = arguments[1] if arguments[:1] == ("-m",) and arguments[1:2] and arguments[1] in MODULES else None
-    if os.environ.get("OMP_NUM_THREADS", "") != threads or (real.endswith("/python") and not module):
+    if os.environ.get("OMP_NUM_THREADS") != "1" or (real == sys.executable and not module):
         os.execv(real, [real, *arguments])
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(f"{folder}/socket")

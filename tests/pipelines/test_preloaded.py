@@ -29,6 +29,12 @@ time.sleep(600)
 """
 
 
+@pytest.fixture(autouse=True)
+def served(server):
+    if server is None:
+        pytest.skip("commands are served on Linux, with OMP_NUM_THREADS=1")
+
+
 @pytest.fixture
 def start(tmp_path, project):
     """Starts a program of our own under the name of one that is served: `python -m pipelines.one_method`."""
