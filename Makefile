@@ -15,8 +15,8 @@ help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
 	@echo "make compare    every method on the same images, and a leaderboard"
 	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
-	@echo "make test       set up, then the tests"
-	@echo "make test-all   the tests, and three runs killed at random moments"
+	@echo "make test       set up, then all tests that take less than a minute each"
+	@echo "make test-all   all tests, and three runs killed at random moments: what CI runs"
 	@echo "make lint       ruff, codespell and the import contracts alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
@@ -40,10 +40,14 @@ format: $(READY)
 	@$(BIN)/ruff check --fix --quiet $(CODE)
 	@$(BIN)/ruff format --quiet $(CODE)
 
-test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
+# A file goes to one worker, and those of tests/pipelines, which take longest, come first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-test-all: test
+test: lint
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: lint
+	@$(PYTEST) $(ARGS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m scripts.kill_points --points=3 --commands=run
 
 benchmark: $(READY)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +27,7 @@ from sklearn.datasets import load_digits
 
 from pipelines.cli import cli
 from pipelines.clients.store import database_uri
+from tests.pipelines import preloaded
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own classes, on import
@@ -61,6 +63,9 @@ def without_leaks(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(LEAKS)}
 
 
+sys.modules.setdefault("ibis", None)  # not installed, and looked for anew at each parameter of each run
+
+
 for leak in os.environ.keys() - without_leaks(os.environ).keys():
     del os.environ[leak]
 
@@ -70,6 +75,8 @@ class Project:
 
     root = ROOT
     """Of the repository that is tested."""
+    server: preloaded.Server | None = None
+    """What starts `kedro` and `dvc` without importing torch and MLflow again, where there is one."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -80,13 +87,16 @@ class Project:
 
     def command(self, *arguments: str):
         """The result of another of the project's commands."""
-        before = Path.cwd()
+        before, python = Path.cwd(), sys.executable
         os.chdir(self.path)
+        if self.server:
+            sys.executable = str(self.server.bin / "python")  # by which commands start dvc, and methods to compare
         try:
             bootstrap_project(self.path)
             return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(before)
+            sys.executable = python
             while mlflow.active_run():
                 mlflow.end_run()
 
@@ -94,11 +104,17 @@ class Project:
         return subprocess.run(command, cwd=self.path, env=self.environment(**variables), capture_output=True, text=True)
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
-        """Starts a command without waiting for its end."""
+        """Starts a command without waiting for its end: the real executables, which know what a signal is."""
         silent = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.path, env=self.environment(**variables), **silent)
+        return subprocess.Popen(command, cwd=self.path, env=self.real_environment(**variables), **silent)
 
     def environment(self, **variables: str) -> dict[str, str]:
+        """That of `real_environment`, with the executables of the server before all others."""
+        real = self.real_environment()
+        path = f"{self.server.bin}{os.pathsep}{real['PATH']}" if self.server else real["PATH"]
+        return {**real, "PATH": path, **variables}
+
+    def real_environment(self, **variables: str) -> dict[str, str]:
         """Of another process: without what MLflow has left in this one's."""
         inherited = without_leaks(os.environ)
         binaries = Path(sys.executable).parent
@@ -168,6 +184,19 @@ def settings_of_the_user(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def server():
+    """The server of preloaded libraries, on Linux and with one thread: a fork has no others."""
+    if not hasattr(os, "pidfd_open") or os.environ.get("OMP_NUM_THREADS") != "1":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:  # a short name, as a socket's has to be
+        Project.server = preloaded.Server(Path(folder))
+        yield Project.server
+        Project.server.stop()
+        Project.server = None
+
+
+@pytest.fixture(scope="session")
 def database(tmp_path_factory):
     """An empty MLflow database: migrating a new one takes seconds."""
     return empty_database(tmp_path_factory.mktemp("mlflow"))
@@ -181,7 +210,7 @@ def empty_database(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_project(database):
+def make_project(database, server):
     """A function that makes a project of quick parameters, in which nothing has run."""
     return lambda path: new_project(path, database)
 

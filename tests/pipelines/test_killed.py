@@ -79,7 +79,7 @@ def test_a_signal_ends_a_run_in_a_sentence_and_marks_it(project, sent, code):
     project.set(pretraining={"epochs": 200})
     command = ["python", "-c", HEARD, "kedro", "run", "--pipeline=byol"]
     silent = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, cwd=project.path, env=project.environment(), **silent)
+    process = subprocess.Popen(command, cwd=project.path, env=project.real_environment(), **silent)
     wait_for((project.path / "data/06_models/byol/resume.safetensors").exists, process)
     process.send_signal(sent)
     output, _ = process.communicate()

@@ -178,7 +178,7 @@ def test_a_remote_that_is_away_costs_nothing_and_is_told(retrained):
 
 
 def test_a_version_whose_retraining_was_killed_before_its_report_is_reported_by_the_next(retrained):
-    before, environment = registered(retrained), retrained.environment(OMP_NUM_THREADS="1")
+    before, environment = registered(retrained), retrained.real_environment(OMP_NUM_THREADS="1")
     retrained.set(evaluation={"draws": 4})
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     process = subprocess.Popen(["kedro", "retrain"], cwd=retrained.path, env=environment, **silent)
