@@ -7,6 +7,8 @@ methods share and the default method; each other one has a file in a folder of i
 
 import argparse
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,13 @@ import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from unlabeled.catalogue import IMAGE_METHODS, METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
+from unlabeled.catalogue import ENCODERS, IMAGE_METHODS, METHODS, PAIR_METHODS
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
 RAW = "data/01_raw"
-ENCODERS = {
-    **dict.fromkeys(TEXT_METHODS, ["unlabeled.text.encoder"]),
-    **dict.fromkeys(PAIR_METHODS, ["unlabeled.pairs.towers", "unlabeled.images.encoder", "unlabeled.text.encoder"]),
-    **dict.fromkeys(VIDEO_METHODS, ["unlabeled.pairs.towers", "unlabeled.video.encoders"]),
-}
-"""Modules that `unlabeled.encoders` finds by the name of a kind."""
-TEMPLATES = {"unlabeled.reports.page": ["src/unlabeled/reports/templates/page.html.j2"]}
-"""What a module reads of the package that is no module."""
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
 
@@ -56,12 +50,13 @@ def dvc_yamls() -> dict[Path, dict[str, Any]]:
     with KedroSession.create(PROJECT) as session:
         catalog = session.load_context().catalog  # made anew each time that it is asked for
         for number, method in enumerate(METHODS):
+            code = Code(imports, method, pipelines[method])
             stages = {}
             shared = SHARED if method in IMAGE_METHODS else ()
             for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
                 name = stage if stage in shared else f"{stage}-{method}"
                 nodes = pipelines[method].only_nodes_with_tags(stage)
-                stages[name] = _stage(stage, method, nodes, catalog, imports)
+                stages[name] = _stage(stage, method, nodes, catalog, code)
             if number:
                 stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
             files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {
@@ -70,7 +65,7 @@ def dvc_yamls() -> dict[Path, dict[str, Any]]:
     return files
 
 
-def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> dict[str, Any]:
+def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> dict[str, Any]:
     inputs = [name for name in nodes.inputs() if not name.startswith("params:")]
     read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
     outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
@@ -80,7 +75,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, imports: Any) -> d
     lasting = stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS
     description = {
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
-        "deps": sorted(read) + _code([nodes.nodes[0].func.__module__, *datasets], method, imports),
+        "deps": sorted(read) + code.files([_module(nodes), *datasets]),
         "params": _parameters(nodes),
         "outs": [{file: {"persist": True}} if lasting else file for file in sorted(plain)],
     }
@@ -98,24 +93,36 @@ def _files(catalog: Any, name: str) -> list[str]:
     return [Path(file).relative_to(PROJECT).as_posix() for file in files]
 
 
-def _code(modules: list[str], method: str, imports: Any) -> list[str]:
-    """The files that modules are made of, imported directly or not.
+class Code:
+    """The files that the stages of a method are made of.
 
-    Names in tables are no imports: those of the method, where one is loaded, and of its kind of encoder are added.
+    Names in tables are no imports. The module of the method is added where a method is loaded, and those of encoders
+    where one is read: the ones that the method's own training imports.
     """
-    used = _imported(modules, imports)
-    if "unlabeled.method" in used:
-        used |= _imported([METHODS[method].partition(":")[0]], imports)
-    if "unlabeled.encoders" in used:
-        used |= _imported(ENCODERS.get(method, ["unlabeled.images.encoder"]), imports)
-    used.discard("unlabeled.catalogue")  # a table of names: adding one to it reruns nothing
-    templates = [file for name in used for file in TEMPLATES.get(name, [])]
-    return sorted([*map(_source, used), *templates])
+
+    def __init__(self, imports: grimp.ImportGraph, method: str, pipeline: Any):
+        self._imports, self._method = imports, METHODS[method].partition(":")[0]
+        trained = self._imported([_module(pipeline.only_nodes_with_tags("pretraining"))])
+        self._encoders = trained & {place.partition(":")[0] for place in ENCODERS.values()}
+
+    def files(self, modules: list[str]) -> list[str]:
+        """Those of modules, of what they import, directly or not, and of the templates in their rooms."""
+        used = self._imported(modules)
+        if "unlabeled.method" in used:
+            used |= self._imported([self._method])
+        if "unlabeled.encoders" in used:
+            used |= self._imported(self._encoders)
+        used.discard("unlabeled.catalogue")  # a table of names: adding one to it reruns nothing
+        sources = {_source(name) for name in used}
+        templates = (file for source in sources for file in (PROJECT / source).parent.glob("templates/*.j2"))
+        return sorted({*sources, *(file.relative_to(PROJECT).as_posix() for file in templates)})
+
+    def _imported(self, modules: Iterable[str]) -> set[str]:
+        return {*modules, *(name for module in modules for name in self._imports.find_upstream_modules(module))}
 
 
-def _imported(modules: list[str], imports: Any) -> set[str]:
-    """The modules, and those that they import, directly or not."""
-    return {*modules, *(name for module in modules for name in imports.find_upstream_modules(module))}
+def _module(nodes: Any) -> str:
+    return nodes.nodes[0].func.__module__
 
 
 def _source(module: str) -> str:
@@ -139,13 +146,17 @@ def _parameters(nodes: Any) -> list[dict[str, list[str]]]:
 
 
 def _has(file: str, name: str) -> bool:
-    path = PROJECT / "conf/base" / file
-    node: Any = yaml.safe_load(path.read_text()) if path.exists() else {}
+    node: Any = _read(PROJECT / "conf/base" / file)
     for key in name.split("."):
         if not isinstance(node, dict) or key not in node:
             return False
         node = node[key]
     return True
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
 if __name__ == "__main__":

@@ -49,3 +49,13 @@ VIDEO_METHODS = {
 
 METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
 """Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
+
+
+ENCODERS = {
+    "image": "unlabeled.images.encoder:ImageEncoder",
+    "text": "unlabeled.text.encoder:TextEncoder",
+    "pair": "unlabeled.pairs.towers:PairEncoder",
+    "frames": "unlabeled.video.encoders:FramesEncoder",
+    "sound": "unlabeled.video.encoders:SoundEncoder",
+}
+"""Where the class of an encoder is, by the `kind` in its .json; a file without one holds an encoder of images."""

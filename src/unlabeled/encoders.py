@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from unlabeled.catalogue import ENCODERS
 from unlabeled.errors import DataError
 from unlabeled.ingestion.walk import read_file
 from unlabeled.storage.arrays import replace_file
@@ -54,7 +55,7 @@ class Saved:
         raise NotImplementedError
 
     def spec(self) -> dict[str, Any]:
-        """What `of` needs, as JSON values; its `kind` is among KINDS."""
+        """What `of` needs, as JSON values; its `kind` is in `catalogue.ENCODERS`."""
         raise NotImplementedError
 
     @classmethod
@@ -92,19 +93,9 @@ def evaluating(network: nn.Module) -> Generator[None]:
         network.train(was_training)
 
 
-KINDS = {
-    "image": "unlabeled.images.encoder:ImageEncoder",
-    "text": "unlabeled.text.encoder:TextEncoder",
-    "pair": "unlabeled.pairs.towers:PairEncoder",
-    "frames": "unlabeled.video.encoders:FramesEncoder",
-    "sound": "unlabeled.video.encoders:SoundEncoder",
-}
-"""By the `kind` in an encoder's .json; without one it is of images."""
-
-
 def encoder_of(spec: dict[str, Any]) -> Saved:
     """An encoder of whatever kind, with weights drawn anew."""
-    module, _, name = KINDS[spec.get("kind", "image")].partition(":")
+    module, _, name = ENCODERS[spec.get("kind", "image")].partition(":")
     return getattr(import_module(module), name).of(spec)
 
 
