@@ -14,8 +14,8 @@ from typing import Any
 
 import grimp
 import yaml
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
 
 from unlabeled.catalogue import ENCODERS, IMAGE_METHODS, METHODS, PAIR_METHODS
 
@@ -43,25 +43,24 @@ def main() -> None:
 def dvc_yamls() -> dict[Path, dict[str, Any]]:
     """The content of each file."""
     bootstrap_project(PROJECT)
-    from kedro.framework.project import pipelines
+    from kedro.framework.project import pipelines, settings
 
     imports = grimp.build_graph("unlabeled", "pipelines")
     files: dict[Path, dict[str, Any]] = {}
-    with KedroSession.create(PROJECT) as session:
-        catalog = session.load_context().catalog  # made anew each time that it is asked for
-        for number, method in enumerate(METHODS):
-            code = Code(imports, method, pipelines[method])
-            stages = {}
-            shared = SHARED if method in IMAGE_METHODS else ()
-            for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
-                name = stage if stage in shared else f"{stage}-{method}"
-                nodes = pipelines[method].only_nodes_with_tags(stage)
-                stages[name] = _stage(stage, method, nodes, catalog, code)
-            if number:
-                stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
-            files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {
-                "stages": stages
-            }
+    catalog = DataCatalog.from_config(
+        settings.CONFIG_LOADER_CLASS(str(PROJECT / "conf"), **settings.CONFIG_LOADER_ARGS)["catalog"]
+    )
+    for number, method in enumerate(METHODS):
+        code = Code(imports, method, pipelines[method])
+        stages = {}
+        shared = SHARED if method in IMAGE_METHODS else ()
+        for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
+            name = stage if stage in shared else f"{stage}-{method}"
+            nodes = pipelines[method].only_nodes_with_tags(stage)
+            stages[name] = _stage(stage, method, nodes, catalog, code)
+        if number:
+            stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
+        files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {"stages": stages}
     return files
 
 
@@ -90,7 +89,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> d
 def _files(catalog: Any, name: str) -> list[str]:
     """The files of a dataset, relative to the project; none for a folder to work in, or what the run itself gives."""
     files = getattr(catalog.get(name), "files", [])
-    return [Path(file).relative_to(PROJECT).as_posix() for file in files]
+    return [Path(file).as_posix() for file in files]
 
 
 class Code:
