@@ -28,7 +28,7 @@ from unlabeled.images.encoder import Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import build_encoder
-from unlabeled.training.loop import choose_device, has_bf16
+from unlabeled.training.devices import choose_device, has_bf16
 
 CONF = Path(__file__).resolve().parents[1] / "conf/cifar10"
 NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)

@@ -43,7 +43,7 @@ from unlabeled.images.pretrain import pretrain_encoder
 from unlabeled.images.views import Views
 from unlabeled.nn.small_networks import build_encoder
 from unlabeled.runtime.progress import be_quiet
-from unlabeled.training.loop import choose_device, has_bf16
+from unlabeled.training.devices import choose_device, has_bf16
 
 MOMENTUM, RATE, DECAY = 0.99, 0.06 / 128, 5e-4
 """lightly's; the rate is for one image of a batch."""

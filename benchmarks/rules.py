@@ -24,7 +24,7 @@ from unlabeled.evaluation.drift import LEVEL, summarise
 from unlabeled.evaluation.probe import Labels
 from unlabeled.evaluation.significance import wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
-from unlabeled.training.loop import stop_if_collapsed
+from unlabeled.training.collapse import stop_if_collapsed
 
 Generator = np.random.Generator
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}

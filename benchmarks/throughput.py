@@ -45,7 +45,8 @@ from unlabeled.images.views import Views
 from unlabeled.method import Method
 from unlabeled.methods.byol import BYOL
 from unlabeled.nn.small_networks import build_encoder
-from unlabeled.training.loop import choose_device, has_bf16, pretrain
+from unlabeled.training.devices import choose_device, has_bf16
+from unlabeled.training.loop import pretrain
 from unlabeled.training.optimizers import build_optimizer
 
 HIDDEN, PROJECTION = 1024, 256  # lightly's

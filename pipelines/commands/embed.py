@@ -21,7 +21,7 @@ FILE = "embeddings.parquet"
 
 def embed(config: Embedding, registration: Registration, ingestion: EarlierIngestion, folder: Path) -> dict[str, Any]:
     from unlabeled.downstream.embed import embed_folder  # imports torch
-    from unlabeled.training.loop import choose_device
+    from unlabeled.training.devices import choose_device
 
     if not config.path:
         raise ConfigError(

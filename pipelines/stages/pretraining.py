@@ -53,7 +53,7 @@ def _record(
     method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str, weights: str
 ) -> RunRecord:
     """What is kept beside an encoder of the training that made it."""
-    from unlabeled.training.loop import choose_device  # imports torch
+    from unlabeled.training.devices import choose_device  # imports torch
 
     run_id = active_run_id()
     code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told

@@ -14,7 +14,8 @@ from unlabeled.evaluation.probe import Labels, draw_labels, mean_and_std
 from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.views import Views
 from unlabeled.methods.supervised import Supervised
-from unlabeled.training.loop import choose_device, pretrain
+from unlabeled.training.devices import choose_device
+from unlabeled.training.loop import pretrain
 
 
 def finetune(

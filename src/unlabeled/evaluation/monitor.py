@@ -12,7 +12,7 @@ from unlabeled.errors import TrainingError
 from unlabeled.evaluation import health
 from unlabeled.evaluation.probe import Labels, knn_accuracy
 from unlabeled.storage.arrays import spread
-from unlabeled.training.loop import REMEDY
+from unlabeled.training.collapse import REMEDY
 
 WATCHED = 2048
 """Images at most of each split that the monitor embeds."""

@@ -16,7 +16,7 @@ from unlabeled.images.encoder import Normalisation
 from unlabeled.images.pretrain import build_method, fingerprint
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, load_method
-from unlabeled.training.loop import choose_device
+from unlabeled.training.devices import choose_device
 from unlabeled.training.plan import (
     LONG,
     MANY,

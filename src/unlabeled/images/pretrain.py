@@ -21,7 +21,9 @@ from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import WIDTHS
 from unlabeled.storage.arrays import spread
 from unlabeled.storage.freshness import order_of
-from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.devices import choose_device
+from unlabeled.training.history import Monitor, Report, tell
+from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
 
 DIVISIBLE = 840

@@ -23,7 +23,9 @@ from unlabeled.pairs.towers import PairEncoder, Towers
 from unlabeled.storage.arrays import Rows, spread
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.training.batches import Order
-from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.devices import choose_device
+from unlabeled.training.history import Monitor, Report, tell
+from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, rows_to_train_on, tentatively
 
 

@@ -18,7 +18,9 @@ from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 from unlabeled.text.method import TextMethod
 from unlabeled.text.packing import Sequences, pack
-from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.devices import choose_device
+from unlabeled.training.history import Monitor, Report, tell
+from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, tentatively
 
 

@@ -1,8 +1,27 @@
-"""The order in which a training sees its data, and the seeds of what it draws."""
+"""The batches that a training sees: what the loop knows of them, their order, and the seeds of what is drawn."""
+
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Supply(Protocol):
+    """What the loop knows of its data.
+
+    Attributes:
+        unit: What the batches are counted in, in the plural.
+    """
+
+    unit: str
+    device: torch.device
+    steps_per_epoch: int
+    batch_size: int
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """The arguments of the method at a step, on the device: a pure function of the step."""
+        ...
 
 
 def step_seed(seed: int, *counters: int) -> int:

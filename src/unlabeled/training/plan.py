@@ -18,7 +18,8 @@ from unlabeled.config import Pretraining
 from unlabeled.errors import UnlabeledError
 from unlabeled.method import Method
 from unlabeled.storage import checkpoint
-from unlabeled.training.loop import Supply, pretrain
+from unlabeled.training.batches import Supply
+from unlabeled.training.loop import pretrain
 
 SILENT = 60
 """Seconds up to which a plan is not worth a word."""

@@ -16,7 +16,9 @@ from unlabeled.method import Method, load_method
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.storage.arrays import Rows, spread
 from unlabeled.training.batches import Order, step_seed
-from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
+from unlabeled.training.devices import choose_device
+from unlabeled.training.history import Monitor, Report, tell
+from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, rows_to_train_on, tentatively
 from unlabeled.video.config import Spectrograms, VideoPretraining
 from unlabeled.video.correspondence import correspondence

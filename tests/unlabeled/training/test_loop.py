@@ -19,7 +19,8 @@ from unlabeled.images.encoder import Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import Method
 from unlabeled.storage import checkpoint
-from unlabeled.training.loop import choose_device, has_bf16, pretrain
+from unlabeled.training.devices import choose_device, has_bf16
+from unlabeled.training.loop import pretrain
 from unlabeled.training.optimizers import learning_rate
 
 
