@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.encoders import Saved, encoder_of
+from unlabeled.nn.network import Network
 
 Side = Literal["first", "second"]
 
 
-class Towers(nn.Module):
+class Towers(Network):
     """Two networks, each with a linear map to P dimensions.
 
     Args:
-        first, second: With a `feature_dim`.
         width: P.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module, width: int):
+    def __init__(self, first: Network, second: Network, width: int):
         super().__init__()
         self.first, self.second = first, second
         self.first_projection = nn.Linear(first.feature_dim, width, bias=False)
@@ -33,6 +33,8 @@ class PairEncoder(Saved):
 
     Its own features, which are probed and monitored, are those of the first.
     """
+
+    network: Towers
 
     def __init__(self, first: Any, second: Any, width: int):
         self.first, self.second, self.width = first, second, width

@@ -36,7 +36,7 @@ class Supply(Protocol):
     steps_per_epoch: int
     batch_size: int
 
-    def batch(self, step: int) -> tuple[torch.Tensor, ...]:
+    def batch(self, step: int) -> tuple[object, ...]:
         """What the method eats at a step, on the device: a pure function of the step."""
 
 
@@ -99,7 +99,7 @@ def pretrain(
     spacing = config.checkpoint_seconds
     look_every = 1 if device.type == "cpu" else 50  # looking at a loss waits for a GPU
 
-    method.to(device, memory_format=torch.channels_last).train()
+    method.to(device, memory_format=torch.channels_last).train()  # ty: ignore[no-matching-overload]: torch's stubs lack it
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method
     state = _resumed(resume, fingerprint, method, optimizer)
@@ -108,8 +108,9 @@ def pretrain(
         untrained = {f"untrained_{name}": value for name, value in _spreads(monitor(method)).items()}
     step, history, losses, pending, timed = state["step"], state["history"], state["losses"], [], 0
     started -= max(state["seconds"], history[-1]["seconds"] if history else 0.0)  # an earlier release: of the epoch
-    for row in history if report else []:
-        report(_measured(row), row["epoch"])
+    if report:
+        for row in history:
+            report(_measured(row), row["epoch"])
     note = summary_of(history[-1], supply.unit) if history else ""
 
     with (
@@ -147,7 +148,7 @@ def pretrain(
                 row |= method.gauges()
                 note = summary_of(row, supply.unit)
                 if monitor and (epoch % config.monitor_every == 0 or epoch == config.epochs):
-                    row |= monitor(method) | untrained
+                    row |= monitor(method) | (untrained or {})
                     looks = [earlier for earlier in history if earlier["epoch"] * per_epoch > warmup]
                     stop_if_collapsed(row, looks, step, rate, config)
                     row["seconds"] = time.perf_counter() - started

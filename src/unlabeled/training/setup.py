@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from unlabeled.config import Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import load_method
+from unlabeled.records import Summary
 
 LOOP = 2
 """Raised where the code makes other weights of the same parameters, so that nothing is resumed across it."""
@@ -44,7 +45,7 @@ def rows_to_train_on(
 
 
 @contextmanager
-def tentatively() -> Iterator[None]:
+def tentatively() -> Generator[None]:
     """For what is built only to see whether it can be: on meta tensors, which have shapes and no numbers."""
     with torch.device("meta"), torch.random.fork_rng([]), torch.no_grad():
         yield
@@ -68,7 +69,7 @@ def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
 
 
 @contextmanager
-def as_config_error() -> Iterator[None]:
+def as_config_error() -> Generator[None]:
     """What a method or a network says of its constants, with the key to change."""
     try:
         yield
@@ -78,7 +79,7 @@ def as_config_error() -> Iterator[None]:
         raise ConfigError(f"{place}{error}") from error
 
 
-def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:
+def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: Block, **more: Any) -> str:
     """Of what decides the weights for every kind of data, and of what more does for one of them."""
     what = {
         "method": method,

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.encoders import Saved, in_batches
 from unlabeled.errors import DataError
 from unlabeled.images.encoder import ImageEncoder
+from unlabeled.nn.network import ImageNetwork, Network
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion
@@ -18,10 +19,10 @@ BATCH = 64
 """Clips that go through a network at a time."""
 
 
-class FrameNetwork(nn.Module):
+class FrameNetwork(Network):
     """The mean over a clip's frames of what a network makes of each: (B, T, C, H, W) to (B, D)."""
 
-    def __init__(self, frame: nn.Module):
+    def __init__(self, frame: ImageNetwork):
         super().__init__()
         self.frame, self.feature_dim = frame, frame.feature_dim
 
@@ -80,8 +81,10 @@ class SoundEncoder(Saved):
         network: None: one with weights drawn anew.
     """
 
+    network: ImageNetwork
+
     def __init__(
-        self, architecture: str, rate: int, samples: int, recipe: Spectrograms, network: nn.Module | None = None
+        self, architecture: str, rate: int, samples: int, recipe: Spectrograms, network: ImageNetwork | None = None
     ):
         self.architecture, self.rate, self.samples, self.recipe = architecture, rate, samples, recipe
         self.network = network if network is not None else build_encoder(architecture, 1, recipe.mels)
@@ -124,8 +127,8 @@ def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
     """How clips are read that two towers are to embed."""
     return VideoIngestion(
         seconds=second.samples / second.rate,
-        rate=second.rate,
+        rate=second.rate,  # ty: ignore[invalid-argument-type]: the block itself checks it
         frames=first.frames,
         image_size=first.image.image_size,
-        channels=first.image.channels,
+        channels=first.image.channels,  # ty: ignore[invalid-argument-type]: and this
     )
