@@ -60,7 +60,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
         logger.warning("damaged crops are cut again: those of %s", counted(len(earlier.damaged), "images"))
         earlier = _earlier(images, recipe, folder)
     grows = earlier is not None and _can_grow(earlier, len(wanted))
-    parts = earlier.array.parts if grows else []
+    parts = _parts_of(earlier) if earlier and grows else []
     added = [content for content in wanted if content not in intact] if grows else wanted
     checksums: list[int] = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
                     progress.advance(len(views))
     for part in [] if grows else _parts(folder)[1:]:
         part.unlink()
-    found = {content: (earlier.about(content, "place"), intact[content]) for content in intact}
+    found = {content: (earlier.about(content, "place"), check) for content, check in intact.items()} if earlier else {}
     first = sum(map(len, parts))
     found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
     places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T
@@ -154,8 +154,12 @@ def _parts(folder: Path) -> list[Path]:
     return [_part(folder, number) for number in range(max(1, len(list(folder.glob("views*.npy")))))]
 
 
+def _parts_of(earlier: EarlierRows) -> list[np.ndarray]:
+    return earlier.array.parts if isinstance(earlier.array, Rows) else [earlier.array]
+
+
 def _can_grow(earlier: EarlierRows, wanted: int) -> bool:
-    parts = earlier.array.parts
+    parts = _parts_of(earlier)
     return len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
 
 
@@ -163,7 +167,7 @@ def _repair(folder: Path, earlier: EarlierRows, cut: Callable[..., "Chunks"]) ->
     """Cuts damaged crops again, in their place; their checksums."""
     place_of = {content: earlier.about(content, "place") for content in earlier.damaged}
     first, checksums = 0, {}
-    for number, part in enumerate(earlier.array.parts):
+    for number, part in enumerate(_parts_of(earlier)):
         damaged = [content for content, place in place_of.items() if first <= place < first + len(part)]
 
         def write(aside: Path, number: int = number, first: int = first, damaged: list[str] = damaged) -> None:

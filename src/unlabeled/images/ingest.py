@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from unlabeled.ingestion.items import Item, Source
 from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
 from unlabeled.ingestion.walk import read_file
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
@@ -57,7 +58,7 @@ class Ingested:
     images: np.ndarray
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
-    summary: dict[str, Any]
+    summary: Summary
 
 
 def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ingested:
@@ -103,10 +104,13 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             manifest.attrs[MADE_BY] = how
         stamps.keep()
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
     warnings = grouper.warnings() + divided_groups(manifest, config.groups)
-    summary |= groups_of(manifest, config.groups, "images")
-    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
+    summary: Summary = {
+        **_summary(manifest, quarantine, classes, config, size, channels),
+        **channel_moments(sums),
+        **groups_of(manifest, config.groups, "images"),
+        **contents_of(manifest, classes, source.understood, str(rule), warnings),
+    }
     if earlier and earlier.damaged:
         logger.warning("damaged in the store, and decoded again: %s", counted(len(earlier.damaged), "images"))
     for sentence in misfits(manifest, dim, len(sample), size, channels, config):
@@ -123,11 +127,13 @@ def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
 def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
     if content is None:
         raise UndecodableError("listed, but the file is missing")
-    if not isinstance(content, Path):
-        return content
-    if content.stat().st_size > READ_UNSEEN:
-        check_header(content)
-    return read_file(content)
+    return _read_image(content) if isinstance(content, Path) else content
+
+
+def _read_image(path: Path) -> bytes:
+    if path.stat().st_size > READ_UNSEEN:
+        check_header(path)
+    return read_file(path)
 
 
 @dataclass(frozen=True)
@@ -176,12 +182,12 @@ def _decode_all(
 
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:
-    good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
+    good = [(item, digest, result) for item, digest, result in batch if isinstance(result, Decoded)]
     splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
     records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
-    pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
+    pixels = np.array([decoded.pixels for _, _, decoded in good], np.uint8).reshape(-1, *shape)
     rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
-    dim = sum(result.is_dim for *_, result in good)
+    dim = sum(decoded.is_dim for _, _, decoded in good)
     return _Batch(len(batch), pixels, records, rejects, dim, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
@@ -231,7 +237,7 @@ def _decode_one(
 def _content(content: Path | bytes | np.ndarray | None, stamps: Stamps | None) -> tuple[bytes | np.ndarray | None, str]:
     """What is in it and the sha256 of that; None where it is known without being read."""
     if stamps and isinstance(content, Path):
-        return stamps.content_of(content, _read)
+        return stamps.content_of(content, _read_image)
     read = _read(content)
     return read, _digest(read)
 
@@ -262,7 +268,7 @@ def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
 
 def _summary(
     manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, size: int, channels: int
-) -> dict[str, Any]:
+) -> Summary:
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     stored = f"{channels}x{size}x{size}" + (f" {config.pixel_range}" if config.pixel_range else "")
     digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
@@ -281,7 +287,7 @@ def _summary(
     }
 
 
-def _tell(summary: dict[str, Any], rate: float) -> None:
+def _tell(summary: Summary, rate: float) -> None:
     splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
     logger.info(
         "%s: %s of %d×%d in %s (%s); %d quarantined, %s; %s images/s",
