@@ -21,6 +21,7 @@ from pipelines.stages.stage import stage
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import difference
 from unlabeled.storage.intact import check_weights
 
@@ -37,7 +38,7 @@ def compare(
     parameters: dict[str, Any],
     session: dict[str, Any],
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     views_of: dict[str, Any],
     models_folder: Path,
     reporting_folder: Path,
@@ -85,7 +86,7 @@ def _is_trained(
     reports: Path,
     parameters: dict[str, Any],
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
 ) -> bool:
     files = models / "run.json", reports / "metrics.json", models / "version.json", models / "encoder.safetensors"
     if not all(file.exists() for file in files):

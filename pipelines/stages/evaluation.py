@@ -10,14 +10,14 @@ from pipelines.datasets.probe import NO_PROBE
 from pipelines.parameters import flatten
 from pipelines.stages.freshness import WEIGHTS, with_checksums
 from unlabeled.config import Evaluation
-from unlabeled.records import RunRecord, Summary
+from unlabeled.records import Measured, RunRecord, Summary
 
 MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_loss", "seconds")
 MEASURED_WHILE_TRAINING += tuple(f"{unit}_per_second" for unit in ("images", "sequences", "pairs", "clips"))
 
 
 def completed(
-    metrics: dict[str, Any],
+    measured: Measured,
     features: np.ndarray,
     probe: Any,
     manifest: pd.DataFrame,
@@ -29,6 +29,7 @@ def completed(
     """The outputs of the stage: metrics with those of the training and what they are of, and the probe's answers."""
     from unlabeled.evaluation.protocol import predict  # imports torch
 
+    metrics: dict[str, Any] = {**measured}
     last = history.iloc[-1]
     # The last epoch's own views are gone by now: the training measured them.
     metrics |= {key: float(last[key]) for key in MEASURED_WHILE_TRAINING if key in last}

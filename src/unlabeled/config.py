@@ -424,10 +424,11 @@ class Compare(Block):
 
     @model_validator(mode="after")
     def _are_methods(self) -> "Compare":
-        for name in self.methods or ():
+        chosen = self.methods or ()
+        for name in chosen:
             if name not in IMAGE_METHODS:
                 raise ValueError(
-                    f"methods={list(self.methods)}, expected names among {', '.join(IMAGE_METHODS)}: not {name!r}"
+                    f"methods={list(chosen)}, expected names among {', '.join(IMAGE_METHODS)}: not {name!r}"
                 )
         return self
 

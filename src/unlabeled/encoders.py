@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from unlabeled.catalogue import ENCODERS
 from unlabeled.errors import DataError
 from unlabeled.ingestion.walk import read_file
+from unlabeled.nn.network import Network
 from unlabeled.storage.arrays import replace_file
 from unlabeled.storage.freshness import is_other
 from unlabeled.storage.intact import DIGEST, check_weights, digest_of_weights
@@ -34,12 +35,12 @@ LARGEST_SPEC = 2**26
 class Saved:
     """An encoder of any kind of data that is kept as two files."""
 
-    network: nn.Module
+    network: Network
 
     @property
     def feature_dim(self) -> int:
         """D."""
-        return cast(int, self.network.feature_dim)
+        return self.network.feature_dim
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,6 @@
 """What the loop knows of a method."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -22,13 +22,11 @@ class Method(nn.Module):
     """V, how many views of an image it eats a step."""
     supervised: ClassVar[bool] = False
     """Whether it eats labels too; its constructor then takes `classes`, how many there are."""
+    forward: Callable[..., Tensor]
+    """Scalar loss of a batch of views, float32 of shape (V·B, C, h, w), view by view; normalised.
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """Scalar loss of a batch of views, float32 of shape (V·B, C, h, w), view by view; normalised.
-
-        A supervised method's takes the classes too, int64 of shape (B,).
-        """
-        raise NotImplementedError
+    A supervised method's takes the classes too, int64 of shape (B,).
+    """
 
     def after_step(self, progress: float) -> None:
         """Moves what moves outside the gradient; `progress` is the share of the training that is done, in (0, 1]."""

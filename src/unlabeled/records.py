@@ -89,36 +89,61 @@ class Summary(TypedDict):
     padding: NotRequired[float]
 
 
-class Metrics(TypedDict):
-    """What an encoder is worth (`metrics.json`). Accuracies are in [0, 1], and None without labels.
+class Accuracies(TypedDict):
+    """What features of one kind are worth, on the test split: in [0, 1], and None without labels.
 
     Attributes:
         few_label: By labels a class: `mean` and `std` of the linear probe's accuracy, and more.
-        baselines: By name: the same accuracies of other features of the same data.
+        regularisation: Of the linear probe, as the validation split chose it.
+        effective_tests, knn_effective_tests: How many independent images leave an accuracy as unsure as groups do.
+    """
+
+    linear_probe_accuracy: float | None
+    knn_accuracy: float | None
+    few_label: Numbers
+    regularisation: NotRequired[float]
+    effective_tests: NotRequired[float]
+    knn_effective_tests: NotRequired[float]
+
+
+class Measured(Accuracies):
+    """What evaluation measures of an encoder.
+
+    Attributes:
+        baselines: By name: accuracies of other features of the same data.
         embedding_std: Spread of the normalised embedding; 0 is one point.
         rankme: Effective number of dimensions (arXiv:2210.02885).
         uniformity: As in arXiv:2005.10242.
-        seconds: Time of the training.
-        data_digest, protocol, weights: Digests of the data, of the evaluation's parameters, and of the encoder.
         retrieval: Recall of what belongs together, by direction; captioned images and clips.
         language: What a text encoder was trained to do, on test documents.
         sound: Accuracies of a sound encoder.
     """
 
-    data_digest: str
-    protocol: str
-    linear_probe_accuracy: float | None
-    knn_accuracy: float | None
-    few_label: Numbers
-    baselines: Numbers
+    baselines: dict[str, Accuracies]
     embedding_std: float
     rankme: float
+    uniformity: NotRequired[float]
+    retrieval: NotRequired[dict[str, Any]]
+    zero_shot_accuracy: NotRequired[float | None]
+    language: NotRequired[dict[str, Any]]
+    sound: NotRequired[dict[str, Any]]
+    correspondence_accuracy: NotRequired[float | None]
+
+
+class Metrics(Measured):
+    """What an encoder is worth, what of, and what its training measured (`metrics.json`).
+
+    Attributes:
+        seconds: Time of the training.
+        data_digest, protocol, weights: Digests of the data, of the evaluation's parameters, and of the encoder.
+    """
+
+    data_digest: str
+    protocol: str
     seconds: float
     seed: NotRequired[int]
     weights: NotRequired[str]
     checksums: NotRequired[dict[str, int]]
-    regularisation: NotRequired[float]
-    uniformity: NotRequired[float]
     alignment: NotRequired[float]
     untrained_embedding_std: NotRequired[float]
     validation_loss: NotRequired[float]
@@ -126,11 +151,6 @@ class Metrics(TypedDict):
     sequences_per_second: NotRequired[float]
     pairs_per_second: NotRequired[float]
     clips_per_second: NotRequired[float]
-    retrieval: NotRequired[dict[str, Any]]
-    zero_shot_accuracy: NotRequired[float | None]
-    language: NotRequired[dict[str, Any]]
-    sound: NotRequired[dict[str, Any]]
-    correspondence_accuracy: NotRequired[float | None]
 
 
 class RunRecord(TypedDict):

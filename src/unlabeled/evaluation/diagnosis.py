@@ -5,7 +5,6 @@ How often each rule is wrong on clean data, and what it finds where something is
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from unlabeled.evaluation.health import ROWS
 from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
+from unlabeled.records import Measured, Metrics
 from unlabeled.storage.arrays import spread
 
 GAP = 0.05
@@ -61,7 +61,7 @@ class Finding:
     rows: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
 
 
-def collapse(metrics: dict[str, Any], config: Pretraining) -> Finding | None:
+def collapse(metrics: Metrics, config: Pretraining) -> Finding | None:
     """The embedding is (nearly) the same for all images."""
     spread = metrics["embedding_std"]
     if not config.is_collapsed(spread, metrics.get("untrained_embedding_std")):
@@ -74,7 +74,7 @@ def collapse(metrics: dict[str, Any], config: Pretraining) -> Finding | None:
     )
 
 
-def dimensional_collapse(metrics: dict[str, Any], dims: int, classes: int, count: int) -> Finding | None:
+def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int) -> Finding | None:
     """The embedding uses far fewer directions than it has and than its classes could use.
 
     Below half of classes − 1, or a fiftieth of the dimensions, or two; each as far as there is room for so many.

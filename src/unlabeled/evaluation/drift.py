@@ -55,8 +55,8 @@ def summarise(
         return summary
     area = (now.width * now.height).to_numpy()
     deciles = np.searchsorted(np.quantile(area[~is_new], np.linspace(0.1, 0.9, 9)), area)
-    summary["sizes"] = _shares_differ(deciles[~is_new], deciles[is_new], rng)
-    summary["sizes"] |= {
+    summary["sizes"] = {
+        **_shares_differ(deciles[~is_new], deciles[is_new], rng),
         "median_before": [int(now[side][~is_new].median()) for side in ("width", "height")],
         "median_new": [int(now[side][is_new].median()) for side in ("width", "height")],
     }

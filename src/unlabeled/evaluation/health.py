@@ -1,5 +1,6 @@
 """Is an embedding alive? Measures of collapse that need no labels."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,22 +19,26 @@ def embedding_std(features: Tensor) -> float:
 
     As SimSiam watches it (arXiv:2011.10566, section 4.1). Features: (N, D).
     """
-    normalised = F.normalize(spread(features.float(), ROWS), dim=1)
+    normalised = F.normalize(_sample(features.float(), ROWS), dim=1)
     return float(normalised.std(0, unbiased=False).mean() * features.shape[1] ** 0.5)
 
 
 def rankme(features: Tensor, eps: float = 1e-7) -> float:
     """Effective rank of features (N, D), in [1, D]: exp of the entropy of the singular values (arXiv:2210.02885)."""
-    singular = torch.linalg.svdvals(spread(features.float(), ROWS))
+    singular = torch.linalg.svdvals(_sample(features.float(), ROWS))
     share = singular / singular.sum().clamp(min=eps) + eps
     return float(torch.exp(-(share * share.log()).sum()))
 
 
 def uniformity(features: Tensor) -> float:
     """Log of the mean Gaussian potential of pairs on the sphere; lower is more uniform (arXiv:2005.10242). (N, D)."""
-    return float(torch.pdist(F.normalize(spread(features.float(), PAIRED), dim=1)).square().mul(-2).exp().mean().log())
+    return float(torch.pdist(F.normalize(_sample(features.float(), PAIRED), dim=1)).square().mul(-2).exp().mean().log())
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
     """Mean squared distance of two views' normalised features, each (N, D); lower is closer (arXiv:2005.10242)."""
     return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(1).mean())
+
+
+def _sample(features: Tensor, most: int) -> Tensor:
+    return features[spread(np.arange(len(features)), most)]

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from unlabeled.config import Evaluation
 from unlabeled.errors import DataError
 from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE, effective_count
+from unlabeled.records import Accuracies
 from unlabeled.storage.intact import DIGEST, digest_of_weights
 
 ABOUT = "about"
@@ -257,7 +258,7 @@ def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation)
     return results
 
 
-def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[dict[str, Any], LinearProbe]:
+def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[Accuracies, LinearProbe]:
     """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
     probe = fit_linear_probe(features, labels, config)
     right = probe.predict(features[labels.test]) == labels.targets[labels.test]

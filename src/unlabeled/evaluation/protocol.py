@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from unlabeled.evaluation import probe as protocol
 from unlabeled.evaluation.probe import Labels, LinearProbe, measure, why_untested
 from unlabeled.evaluation.verdict import NAMES
 from unlabeled.nn.small_networks import random_rotation
+from unlabeled.records import Accuracies, Measured
 from unlabeled.runtime.progress import bar
 from unlabeled.storage.arrays import replace_file
 from unlabeled.storage.freshness import made_by
@@ -39,24 +39,26 @@ def measure_all(
     baselines: dict[str, Callable[[], np.ndarray]],
     memory: Path | None = None,
     unit: str = "images",
-) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
+) -> tuple[Measured, np.ndarray, LinearProbe | None]:
     """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
     train = features[(manifest.split == "train").to_numpy()]
-    metrics: dict[str, Any] = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}, "baselines": {}}
+    accuracies: Accuracies = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}}
+    others: dict[str, Accuracies] = {}
     probe, labels = None, Labels.of(manifest)
     if labels.suffice():
         with bar("probing", 1 + len(baselines), "kinds of features") as progress:
-            numbers, probe = measure(features, labels, config)
-            metrics |= numbers
-            progress.advance(1, f"· encoder {numbers['linear_probe_accuracy']:.1%}")
+            accuracies, probe = measure(features, labels, config)
+            progress.advance(1, f"· encoder {accuracies['linear_probe_accuracy']:.1%}")
             for name, compute in baselines.items():
-                metrics["baselines"][name] = numbers = _remembered(compute(), labels, config, memory)
+                others[name] = numbers = _remembered(compute(), labels, config, memory)
                 progress.advance(1, f"· {name} {numbers['linear_probe_accuracy']:.1%}")
-        _tell(metrics, config)
+        _tell({"encoder": accuracies, **others}, config)
     else:
         logger.info("no accuracy is measured, and the encoder is kept all the same: %s", why_untested(manifest, unit))
     tensor = torch.from_numpy(train)
-    metrics |= {
+    metrics: Measured = {
+        **accuracies,
+        "baselines": others,
         "embedding_std": health.embedding_std(tensor),
         "rankme": health.rankme(tensor),
         "uniformity": health.uniformity(tensor),
@@ -64,12 +66,12 @@ def measure_all(
     return metrics, features, probe
 
 
-def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory: Path | None) -> dict[str, Any]:
+def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory: Path | None) -> Accuracies:
     """The numbers of `measure`, read where it has measured the same features by the same code."""
     if memory is None:
         return measure(features, labels, config)[0]
     arrays = [features, *(array for array in vars(labels).values() if array is not None)]
-    contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array)), array.shape) for array in arrays]
+    contents = [(xxh3_128_hexdigest(np.ascontiguousarray(array).data), array.shape) for array in arrays]
     key = made_by([protocol], contents=contents, scikit_learn=version("scikit-learn"), protocol=config.digest())
     file = memory / f"{key}.json"
     with suppress(OSError, ValueError):  # not there, or damaged: measured anew
@@ -142,13 +144,13 @@ def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
     return rows
 
 
-def _tell(metrics: dict[str, Any], config: Evaluation) -> None:
-    numbers = {NAMES.get(name, name): each for name, each in {"encoder": metrics, **metrics["baselines"]}.items()}
+def _tell(measured: dict[str, Accuracies], config: Evaluation) -> None:
+    numbers = {NAMES.get(name, name): each for name, each in measured.items()}
     candidates = config.regularisation
     ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
     if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:
         logger.info("an end of evaluation.regularisation was best for %s: one beyond may be better", ", ".join(beyond))
-    few = next(iter(metrics["few_label"]), None)  # the fewest labels
+    few = next(iter(measured["encoder"]["few_label"]), None)  # the fewest labels
     if few:
         told = ", ".join(f"{name} {each['few_label'][few]['mean']:.1%}" for name, each in numbers.items())
         logger.info("%s: %s", in_words(few), told)

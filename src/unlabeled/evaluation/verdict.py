@@ -4,13 +4,14 @@ Page, model card, gate, `kedro champion` and the terminal say the same words of 
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from unlabeled.config import Pretraining, in_words
 from unlabeled.evaluation.significance import EFFECTIVE, wilson_interval
 from unlabeled.ingestion.groups import contents
+from unlabeled.records import Accuracies, Measured, Metrics
 
 NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
 """Baselines in words."""
@@ -58,8 +59,8 @@ def over_draws(labels: float, setting: str, each: dict[str, float], tested: int 
     return Accuracy(labels, setting, mean, min(low, mean - std), max(high, mean + std))
 
 
-def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> list[Accuracy]:
-    """Accuracies from the fewest labels to all.
+def curve(numbers: Accuracies, labelled: int, classes: int, tested: int) -> list[Accuracy]:
+    """Accuracies from the fewest labels to all; none without labels.
 
     Few labels a class: `over_draws`. (Shares of all labels are left out: some draws miss a class.) All labels: the
     linear probe, and the 95 % interval that the number of test images leaves.
@@ -74,19 +75,19 @@ def curve(numbers: dict[str, Any], labelled: int, classes: int, tested: int) -> 
     for setting, each in numbers["few_label"].items():
         if not setting.endswith("%"):
             points.append(over_draws(float(setting), in_words(setting), each, tested))
-    accuracy = numbers["linear_probe_accuracy"]
-    interval = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
-    points.append(Accuracy(labelled / classes, "all labels", accuracy, *interval))
+    if (accuracy := numbers["linear_probe_accuracy"]) is not None:
+        interval = wilson_interval(accuracy, numbers.get(EFFECTIVE, tested))
+        points.append(Accuracy(labelled / classes, "all labels", accuracy, *interval))
     return sorted(points, key=lambda point: point.labels)
 
 
-def all_curves(metrics: dict[str, Any], labelled: int, classes: int, tested: int) -> dict[str, list[Accuracy]]:
+def all_curves(metrics: Measured, labelled: int, classes: int, tested: int) -> dict[str, list[Accuracy]]:
     """The curve of the `encoder` and of each baseline, by name."""
     kinds = {"encoder": metrics, **metrics["baselines"]}
     return {name: curve(numbers, labelled, classes, tested) for name, numbers in kinds.items()}
 
 
-def worth(metrics: dict[str, Any], manifest: pd.DataFrame, config: Pretraining, unit: str = "images") -> Worth:
+def worth(metrics: Metrics, manifest: pd.DataFrame, config: Pretraining, unit: str = "images") -> Worth:
     """What an encoder with these metrics is worth by itself.
 
     Args:

@@ -84,7 +84,7 @@ def affine(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
     # From the place of an output to that of its input: magnified, sheared, rotated, shifted.
     first = torch.stack([cos * width, (cos * slope - sin) * height, right], 1)
     second = torch.stack([sin * width, (sin * slope + cos) * height, down], 1)
-    grid = functional.affine_grid(torch.stack([first, second], 1), images.shape, align_corners=False)
+    grid = functional.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 

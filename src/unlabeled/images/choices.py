@@ -65,12 +65,13 @@ def check_values(sample: list[Looked], allowed: float) -> None:
     seen = [looked.values for looked in sample if looked.values]
     stated = [each for each in seen if each.white is not None]
     odd = [each for each in seen if each.white is None]
-    if all(each.high < each.white * DIM for each in stated):
+    if all(each.white is not None and each.high < each.white * DIM for each in stated):
         odd += stated
     if not odd or len(odd) / len(seen) * deep <= allowed * len(sample):
         return
     low, high = min(each.low for each in odd), max(each.high for each in odd)
-    white = None if None in (whites := [each.white for each in odd]) else max(whites)
+    whites = [each.white for each in odd if each.white is not None]
+    white = max(whites) if len(whites) == len(odd) else None
     # The highest number of as many bits: that of the sample is a little lower.
     top = high if white is None else 2 ** int(high).bit_length() - 1
     why = f"where {white:,} is white, so that they would be nearly black" if white else "which have no agreed range"

@@ -1,17 +1,18 @@
 """An encoder of images: a network with the size and the normalisation that it was trained with."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.images.augment import normalise
 from unlabeled.images.pixels import PixelFormat, read_pixels
+from unlabeled.nn.network import ImageNetwork
+from unlabeled.nn.normalisation import Normalisation
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 
@@ -19,31 +20,10 @@ LARGEST_SIZE, MOST_CHANNELS = 4096, 1024
 """Pixels a side, and channels, of the images of an encoder that is read from a file."""
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each channel, of the images that are not test images, in [0, 1]; and the
-    numbers that were scaled to 0 and 1 in those of more than 8 bits (None: as their format states)."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    pixel_range: tuple[float, float] | None = None
-
-    @classmethod
-    def of(cls, said: Mapping[str, Any]) -> "Normalisation":
-        """From an ingestion's summary, or an encoder's `spec`."""
-        pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
-        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
-        return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
-
-    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Both as float32, on the device."""
-        mean, std = torch.tensor([self.mean, self.std], dtype=torch.float32, device=device)
-        return mean, std
-
-
 class ImageEncoder(Saved):
     """A trained network together with the size and the normalisation that it was trained with."""
+
+    network: ImageNetwork
 
     def __init__(
         self,
@@ -51,7 +31,7 @@ class ImageEncoder(Saved):
         channels: int,
         image_size: int,
         normalisation: Normalisation,
-        network: nn.Module | None = None,
+        network: ImageNetwork | None = None,
     ):
         self.architecture, self.channels, self.image_size = architecture, channels, image_size
         self.normalisation = normalisation

@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from unlabeled.config import Evaluation
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
 from unlabeled.images.encoder import ImageEncoder
+from unlabeled.records import Measured
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def evaluate(
     manifest: pd.DataFrame,
     config: Evaluation,
     memory: Path | None = None,
-) -> tuple[dict[str, Any], np.ndarray, LinearProbe | None]:
+) -> tuple[Measured, np.ndarray, LinearProbe | None]:
     """Measures an encoder and its baselines.
 
     Args:

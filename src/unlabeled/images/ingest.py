@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_
 from unlabeled.ingestion.items import Item, Source
 from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
@@ -56,7 +57,7 @@ class Ingested:
     images: np.ndarray
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
-    summary: dict[str, Any]
+    summary: Summary
 
 
 def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ingested:
@@ -102,10 +103,13 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             manifest.attrs[MADE_BY] = how
         stamps.keep()
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, pixel_format) | channel_moments(sums)
     warnings = grouper.warnings() + divided_groups(manifest, config.groups)
-    summary |= groups_of(manifest, config.groups, "images")
-    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
+    summary: Summary = {
+        **_summary(manifest, quarantine, classes, config, pixel_format),
+        **channel_moments(sums),
+        **groups_of(manifest, config.groups, "images"),
+        **contents_of(manifest, classes, source.understood, str(rule), warnings),
+    }
     if earlier and earlier.damaged:
         logger.warning("damaged in the store, and decoded again: %s", counted(len(earlier.damaged), "images"))
     for sentence in misfits(manifest, dim, len(sample), pixel_format.size, pixel_format.channels, config):
@@ -250,7 +254,7 @@ def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
 
 def _summary(
     manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, pixel_format: PixelFormat
-) -> dict[str, Any]:
+) -> Summary:
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     stored = "x".join(map(str, pixel_format.shape)) + (f" {config.pixel_range}" if config.pixel_range else "")
     digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
@@ -269,7 +273,7 @@ def _summary(
     }
 
 
-def _tell(summary: dict[str, Any], rate: float) -> None:
+def _tell(summary: Summary, rate: float) -> None:
     splits = ", ".join(f"{count:,} {split}" for split, count in summary["splits"].items())
     logger.info(
         "%s: %s of %d×%d in %s (%s); %d quarantined, %s; %s images/s",

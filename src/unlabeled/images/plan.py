@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from unlabeled.images.encoder import Normalisation
 from unlabeled.images.pretrain import build_method, fingerprint
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, load_method
+from unlabeled.records import Summary
 from unlabeled.training.devices import choose_device
 from unlabeled.training.plan import (
     LONG,
@@ -45,7 +45,7 @@ def plan_training(
     method: str,
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     config: Pretraining,
     recipe: Augmentation,
     crops: Path,
@@ -91,7 +91,7 @@ def plan_training(
     return replace(plan, shorter=faster(now, changes))
 
 
-def _pace(method: str, images: np.ndarray, summary: dict[str, Any], config: Pretraining, recipe: Augmentation) -> Pace:
+def _pace(method: str, images: np.ndarray, summary: Summary, config: Pretraining, recipe: Augmentation) -> Pace:
     """Pace of a step on a batch of images, or on noise of the size of their crops."""
     normalisation = Normalisation(tuple(summary["mean"]), tuple(summary["std"]))
     device, count = choose_device(config.device), len(images)

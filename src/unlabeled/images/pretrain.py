@@ -1,17 +1,17 @@
 """From ingested images to a trained encoder: builds the method, its views and its monitor, and runs the loop."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from unlabeled.config import Augmentation, Pretraining
+from unlabeled.config import Augmentation, Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
 from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
@@ -19,7 +19,8 @@ from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import WIDTHS
-from unlabeled.storage.arrays import spread
+from unlabeled.records import Summary
+from unlabeled.storage.arrays import Rows, spread
 from unlabeled.storage.freshness import order_of
 from unlabeled.training.devices import choose_device
 from unlabeled.training.history import Monitor, Report, tell
@@ -49,7 +50,7 @@ def pretrain_encoder(
     images: np.ndarray,
     views: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     config: Pretraining,
     recipe: Augmentation,
     *,
@@ -138,7 +139,7 @@ def build_method(
 
 
 @contextmanager
-def _misfit_as_config_error(method: str, encoder: str) -> Iterator[None]:
+def _misfit_as_config_error(method: str, encoder: str) -> Generator[None]:
     """What torch says of shapes; what meta tensors cannot do says nothing of them."""
     try:
         yield
@@ -191,7 +192,7 @@ def _illustrations(method: Method, encoder: ImageEncoder, images: np.ndarray, se
     return {name: (255 * (row * std + mean)).round().clamp(0, 255).byte().cpu().numpy() for name, row in rows.items()}
 
 
-def checked_views(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -> np.ndarray:
+def checked_views(views: np.ndarray | Rows, recipe: Augmentation, images: np.ndarray) -> np.ndarray | Rows:
     """The views, if they are what the recipe makes of the images; else TrainingError."""
     size = recipe.crop_size or images.shape[-1]
     expected = (len(images), recipe.views, images.shape[1], size, size)
@@ -203,9 +204,7 @@ def checked_views(views: np.ndarray, recipe: Augmentation, images: np.ndarray) -
     return views
 
 
-def fingerprint(
-    method: str, manifest: pd.DataFrame, summary: dict[str, Any], config: Pretraining, recipe: Augmentation
-) -> str:
+def fingerprint(method: str, manifest: pd.DataFrame, summary: Summary, config: Pretraining, recipe: Block) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
     small = {"widths": WIDTHS} if config.encoder == "small_resnet" else {}
     return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small)

@@ -1,7 +1,7 @@
 """Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -112,7 +112,7 @@ def _picture(image: Any) -> np.ndarray:
 
 
 @contextmanager
-def _download_timeout() -> Iterator[None]:
+def _download_timeout() -> Generator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -164,6 +164,6 @@ def described_items(
     if not is_none(label) and not any(item.label for item in items):
         warnings += unread_labels(found)
     folders, splits = layout.understood(left_out), {item.split for item in items}
-    official = {split: said for split, said in (folders.official | metadata.official).items() if split in splits}
+    official = {split: said for split, said in {**folders.official, **metadata.official}.items() if split in splits}
     warnings += [] if metadata.column else folders.warnings
     return Source(iter(items), len(items), Understood(official, left_out, warnings), sample=partial(sample_of, items))

@@ -66,7 +66,7 @@ class Splits(NamedTuple):
     """The column of tables that names splits, if there is one, and the splits that it names."""
 
     column: str | None = None
-    found: Collection[str | None] = ()
+    found: Collection[str] = ()
 
 
 def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None = None) -> Labels:
@@ -107,7 +107,7 @@ def find_splits(tables: Sequence[Table]) -> Splits:
         if wrong and plain(column) == SPLIT:
             raise DataError(f"{wrong[1]}: received the split {wrong[0]!r}, expected {', '.join(SPLITS)}, or nothing")
         if each.rows and not wrong:
-            return Splits(column, {split_of(value) for _, value in each.places})
+            return Splits(column, {split for _, value in each.places if (split := split_of(value))})
     return Splits()
 
 

@@ -1,6 +1,7 @@
 """What ingestion understood: how many of which class are in which split, what decided that, and what was left out."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
 from typing import Any
@@ -16,6 +17,7 @@ from unlabeled.ingestion.groups import sentence_of
 from unlabeled.ingestion.items import Understood
 from unlabeled.ingestion.splits import SPLITS
 from unlabeled.ingestion.walk import LeftOut
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.legible import legible
 
@@ -42,10 +44,10 @@ def contents_of(
         how: What decided the splits, in words.
         warnings: Those that the rows gave rise to, beside those of the source.
     """
-    counted = manifest.groupby([manifest.label.fillna(UNLABELLED), "split"]).size()
     counts: Counts = {name: {} for name in [*classes, UNLABELLED]}
-    for (label, split), count in counted.items():
-        counts[label][split] = int(count)
+    found = Counter(zip(manifest.label.fillna(UNLABELLED), manifest.split, strict=True))
+    for (label, split), count in sorted(found.items()):
+        counts[label][split] = count
     return {
         "counts": {name: by_split for name, by_split in counts.items() if by_split},
         "splits_from": how,
@@ -73,7 +75,7 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
     return ["class", *splits, ALL], [*rows, *([row(ALL, *counts.values())] if len(rows) > 1 else [])]
 
 
-def tell_contents(summary: dict[str, Any], left_out: LeftOut, unit: str) -> None:
+def tell_contents(summary: Summary, left_out: LeftOut, unit: str) -> None:
     """Shows it on the terminal; warnings come last, and also where all else is quiet.
 
     Args:

@@ -7,13 +7,13 @@ document, and images or clips with equal stored pixels.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from unlabeled.config import column_of
 from unlabeled.ingestion.items import Item
 from unlabeled.ingestion.splits import SPLITS
+from unlabeled.records import Groups, Summary
 from unlabeled.runtime.counts import counted
 
 
@@ -50,15 +50,10 @@ class Grouper:
         if self.group is None:
             return said
         self.asked += 1
-        group = said if self.column else self._found_in(path)
+        group = said if self.column else _found_in(self.group, path)
         if not group:
             self.alone.append(path)
         return group or None
-
-    def _found_in(self, path: str) -> str | None:
-        """What the expression finds in a path: its first group in parentheses, else all."""
-        found = re.search(self.group, path)
-        return next(filter(None, found.groups()), found[0]) if found else None
 
     def warnings(self) -> list[str]:
         """A sentence on the paths so far that are in no group, if there are any."""
@@ -68,6 +63,12 @@ class Grouper:
             f"ingestion.group={self.group!r} says nothing of {len(self.alone):,} of {self.asked:,} paths, such as "
             f"{self.alone[0]}: each of them is a group of its own"
         ]
+
+
+def _found_in(expression: str, path: str) -> str | None:
+    """What an expression finds in a path: its first group in parentheses, else all."""
+    found = re.search(expression, path)
+    return next(filter(None, found.groups()), found[0]) if found else None
 
 
 def group_column(item: Item, checksum: int) -> str:
@@ -92,7 +93,7 @@ def divided_groups(manifest: pd.DataFrame, by: str) -> list[str]:
     ]
 
 
-def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Any]:
+def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Groups]:
     """What a summary says of groups, under `groups`.
 
     Args:
@@ -105,7 +106,7 @@ def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Any]:
     return {"groups": {"by": by, "unit": unit, "count": int(manifest.group.nunique()), "splits": splits, "rows": rows}}
 
 
-def sentence_of(summary: dict[str, Any]) -> str:
+def sentence_of(summary: Summary) -> str:
     """How many groups the rows of each split are in; empty where each row is one, or nobody has counted."""
     groups = summary.get("groups")
     if not groups:

@@ -193,7 +193,7 @@ def _rows(
     name, caption = _column(table, *FILE_NAME), _column(table, text)
     there = group if group in table.columns else None
     for place, row in table.read([each for each in (name, caption, labels.column, splits.column, there) if each]):
-        if not (listed := str(row[name] or "").strip()):
+        if not (listed := str(row.get(name) or "").strip()):
             raise DataError(f"{place}: received a row without a file_name, expected one")
         words = str(row[caption] or "") if caption else None
         yield listed, Row(labels.of(number, row), split_of(row.get(splits.column)), words, group_in(row, group), place)

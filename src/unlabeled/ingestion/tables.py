@@ -4,7 +4,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -143,7 +143,7 @@ def _encoding(path: Path) -> str:
 
 
 @contextmanager
-def _errors(path: Path, kind: str) -> Iterator[None]:
+def _errors(path: Path, kind: str) -> Generator[None]:
     """What is wrong with a file of text becomes a DataError that says which kind of file was expected."""
     try:
         yield
@@ -233,7 +233,7 @@ def some_rows(
 
 
 @contextmanager
-def readable(file: Path) -> Iterator[None]:
+def readable(file: Path) -> Generator[None]:
     """What Arrow says of a file that is no Parquet becomes a DataError."""
     import pyarrow as pa
 

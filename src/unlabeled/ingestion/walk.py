@@ -4,9 +4,9 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import BinaryIO
 
 from unlabeled.errors import DataError
 from unlabeled.ingestion import endings
@@ -176,7 +176,7 @@ def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
     return lower in endings.NOTES and (at_top if kind is TEXTS else ending not in kind.holds)
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """Opens a regular file. Raises OSError for anything else: a named pipe would wait for ever, a device never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not S_ISREG(os.fstat(descriptor).st_mode):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import Decoder
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
 
@@ -24,7 +25,7 @@ class Autoencoder(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, latent_dim: Count = 64, width: Count = 32):
+    def __init__(self, encoder: ImageNetwork, *, latent_dim: Count = 64, width: Count = 32):
         super().__init__()
         check_range("latent_dim", latent_dim, 1, encoder.feature_dim)
         self.encoder = encoder

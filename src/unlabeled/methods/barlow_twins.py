@@ -6,12 +6,13 @@ with each feature standardised over the batch (Zbontar et al. 2021, arXiv:2103.0
 biased one and has 1e-5 beside it, as BatchNorm's.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import deep_mlp
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_range
 
@@ -38,7 +39,7 @@ class BarlowTwins(Method):
     redundancy: λ.
     """
 
-    def __init__(self, encoder: nn.Module, *, projection_dim: Count = 8192, redundancy: float = 0.005):
+    def __init__(self, encoder: ImageNetwork, *, projection_dim: Count = 8192, redundancy: float = 0.005):
         super().__init__()
         check_range("redundancy", redundancy, 0, float("inf"))
         self.encoder, self.redundancy = encoder, redundancy

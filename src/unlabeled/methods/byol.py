@@ -20,6 +20,7 @@ from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.ema import cosine_momentum, follow
 from unlabeled.nn.heads import mlp
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
 
@@ -51,7 +52,7 @@ class BYOL(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ImageNetwork,
         *,
         hidden_dim: Count = 4096,
         projection_dim: Count = 256,

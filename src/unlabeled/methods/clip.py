@@ -36,6 +36,7 @@ class CLIP(Method):
     temperature: 1 / s at the start.
     """
 
+    encoder: Towers
     views = 1
 
     def __init__(self, encoder: Towers, *, temperature: float = 0.07):

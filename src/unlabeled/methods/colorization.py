@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.method import Method
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_range
 
@@ -61,9 +62,11 @@ class Colorization(Method):
     uniform: λ, how much of the prior is uniform: 1 weighs all colours the same.
     """
 
+    encoder: ImageNetwork
     views = 1
+    seen: Tensor
 
-    def __init__(self, encoder: nn.Module, *, uniform: float = 0.5):
+    def __init__(self, encoder: ImageNetwork, *, uniform: float = 0.5):
         super().__init__()
         check_range("uniform", uniform, 0, 1)
         if encoder.channels != 3:
@@ -78,17 +81,15 @@ class Colorization(Method):
             table = torch.cdist(_grid(), bins).argmin(1)
             table[places[:, 0] * side + places[:, 1]] = torch.arange(len(bins))
         device = torch.get_default_device()
-        self.register_buffer("bins", bins.to(device))
-        self.register_buffer("table", table.to(device))
-        self.register_buffer("counts", torch.ones(len(bins)))
+        self.bins, self.table = nn.Buffer(bins.to(device)), nn.Buffer(table.to(device))
+        self.counts = nn.Buffer(torch.ones(len(bins)))
         self.head = nn.Conv2d(encoder.feature_dim, len(bins), 1)
-        self.seen: Tensor | None = None
 
     def forward(self, batch: Tensor) -> Tensor:
         """Weighted cross entropy over the colours of one view, shape (B, 3, h, w)."""
         lab = self.to_lab(batch)
         logits = self.predict(lab)
-        targets = self.quantise(F.adaptive_avg_pool2d(lab[:, 1:], logits.shape[-2:]))
+        targets = self.quantise(F.adaptive_avg_pool2d(lab[:, 1:], (logits.shape[-2], logits.shape[-1])))
         # Weighted by hand: torch would divide by the weights of the batch, and rare colours would not count for more.
         losses = F.cross_entropy(logits, targets, reduction="none")
         self.seen = torch.zeros_like(self.counts).scatter_add_(0, targets.flatten(), torch.ones_like(losses).flatten())

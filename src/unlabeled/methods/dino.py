@@ -19,6 +19,7 @@ from unlabeled.config import Count
 from unlabeled.images.augment import resample
 from unlabeled.method import Method
 from unlabeled.nn.ema import cosine_momentum, follow
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_positive, check_range
 
@@ -74,7 +75,7 @@ class DINO(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ImageNetwork,
         *,
         hidden_dim: Count = 2048,
         bottleneck_dim: Count = 256,
@@ -98,12 +99,10 @@ class DINO(Method):
         self.encoder = encoder
         self.head = Prototypes(encoder.feature_dim, hidden_dim, bottleneck_dim, prototypes, batch_norm)
         self.teacher = deepcopy(nn.Sequential(self.encoder, self.head)).requires_grad_(False)
-        self.register_buffer("center", torch.zeros(prototypes))
-        self.momentum, self.center_momentum = momentum, center_momentum
-        self.teacher_momentum = momentum
+        self.center, self.teacher_mean = nn.Buffer(torch.zeros(prototypes)), torch.zeros(prototypes)
+        self.momentum, self.center_momentum, self.teacher_momentum = momentum, center_momentum, momentum
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.small_views, self.small_scale = small_views, small_scale
-        self.teacher_mean: Tensor | None = None
 
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of two large views as one batch, shape (2B, C, h, w)."""

@@ -7,11 +7,12 @@ image's side at a random place, a quarter of the image, like the paper's in the 
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import Decoder
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_share
 
 
@@ -24,7 +25,7 @@ class Inpainting(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, hole: float = 0.5, width: Count = 32):
+    def __init__(self, encoder: ImageNetwork, *, hole: float = 0.5, width: Count = 32):
         super().__init__()
         check_share("hole", hole)
         self.encoder, self.side = encoder, max(1, round(hole * encoder.image_size))

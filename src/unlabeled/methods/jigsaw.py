@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from unlabeled.config import Count
 from unlabeled.images.augment import resample
 from unlabeled.method import Method
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
 SMALLEST_CELL = 4
@@ -54,7 +55,7 @@ class Jigsaw(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module, *, grid: Count = 3, permutations: Count = 100, hidden_dim: Count = 1024):
+    def __init__(self, encoder: ImageNetwork, *, grid: Count = 3, permutations: Count = 100, hidden_dim: Count = 1024):
         super().__init__()
         check_range("grid", grid, 2, 3)
         check_range("permutations", permutations, 2, 10_000)
@@ -67,7 +68,7 @@ class Jigsaw(Method):
         patch = getattr(encoder, "patch_size", 1)
         self.side = max(1, round(encoder.image_size / grid / patch)) * patch
         orders = torch.from_numpy(distant_permutations(grid**2, permutations)).to(torch.get_default_device())
-        self.register_buffer("permutations", orders)
+        self.permutations = nn.Buffer(orders)
         self.head = nn.Sequential(
             nn.Linear(grid**2 * encoder.feature_dim, hidden_dim),
             nn.ReLU(inplace=True),

@@ -23,6 +23,8 @@ class KMeans(ClosedForm):
     whitening: Added to the eigenvalues of the patches' covariance.
     """
 
+    encoder: PatchNetwork
+
     def __init__(self, encoder: nn.Module, *, whitening: float = 0.1):
         super().__init__()
         if not isinstance(encoder, PatchNetwork):

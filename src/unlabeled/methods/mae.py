@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from unlabeled.config import Count
 from unlabeled.method import Method
-from unlabeled.nn.torchvision_networks import transformer_block
+from unlabeled.nn.torchvision_networks import ViT, transformer_block
 from unlabeled.training.constants import check_share
 
 
@@ -29,6 +29,7 @@ class MAE(Method):
     decoder_dim, decoder_depth, decoder_heads: Of the decoder.
     """
 
+    encoder: ViT
     views = 1
 
     def __init__(
@@ -42,7 +43,7 @@ class MAE(Method):
     ):
         super().__init__()
         check_share("mask_ratio", mask_ratio)
-        if not hasattr(encoder, "tokens"):
+        if not isinstance(encoder, ViT):
             raise ValueError("mae needs a ViT: set pretraining.encoder to small_vit, vit_tiny, vit_small or vit_base")
         if decoder_dim % decoder_heads:
             raise ValueError(
@@ -95,5 +96,5 @@ class MAE(Method):
         shown = torch.zeros_like(patches[..., :1]).scatter(1, visible[..., None], 1)
         rows = {"image": patches, "what it sees": patches * shown}
         rows["predicted"] = torch.where(shown > 0, patches, predicted)
-        size, side = images.shape[-2:], self.patch_size
+        size, side = (images.shape[-2], images.shape[-1]), self.patch_size
         return {name: F.fold(row.transpose(1, 2), size, side, stride=side) for name, row in rows.items()}

@@ -17,6 +17,7 @@ from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.ema import follow
 from unlabeled.nn.heads import mlp
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_positive, check_range
 
@@ -47,7 +48,7 @@ class MoCo(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ImageNetwork,
         *,
         hidden_dim: Count = 2048,
         projection_dim: Count = 128,
@@ -61,9 +62,9 @@ class MoCo(Method):
         self.encoder, self.momentum, self.temperature = encoder, momentum, temperature
         self.projector = mlp(encoder.feature_dim, hidden_dim, projection_dim)
         self.key_network = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
-        self.register_buffer("queue", F.normalize(torch.randn(queue_size, projection_dim), dim=1))
-        self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
-        self.new_keys: Tensor | None = None
+        self.queue = nn.Buffer(F.normalize(torch.randn(queue_size, projection_dim), dim=1))
+        self.oldest = nn.Buffer(torch.zeros((), dtype=torch.long))
+        self.new_keys = torch.empty(0, projection_dim)
 
     def forward(self, batch: Tensor) -> Tensor:
         """InfoNCE of two views as one batch, shape (2B, C, h, w), against the queue before this step."""

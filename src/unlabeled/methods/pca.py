@@ -20,6 +20,8 @@ class PCA(ClosedForm):
     encoder: A LinearNetwork.
     """
 
+    encoder: LinearNetwork
+
     def __init__(self, encoder: nn.Module):
         super().__init__()
         if not isinstance(encoder, LinearNetwork):
@@ -45,6 +47,5 @@ class PCA(ClosedForm):
             solver.partial_fit(torch.cat(rows).numpy())
         components, mean = (torch.from_numpy(each).float() for each in (solver.components_, solver.mean_))
         components = random_rotation(dims) @ components
-        self.encoder[1].weight.copy_(components)
-        self.encoder[1].bias.copy_(-components @ mean)
-        return float(1 - solver.explained_variance_ratio_.sum())
+        self.encoder.load_state_dict({"1.weight": components, "1.bias": -components @ mean})
+        return float(1 - solver.explained_variance_ratio_.sum())  # ty: ignore[missing-union-attribute]: None before `fit`

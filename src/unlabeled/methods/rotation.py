@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.method import Method
+from unlabeled.nn.network import ImageNetwork
 
 SAME = 0.1
 """Share of an image's contrast below which a rotation has hardly changed it."""
@@ -27,7 +28,7 @@ class Rotation(Method):
 
     views = 1
 
-    def __init__(self, encoder: nn.Module):
+    def __init__(self, encoder: ImageNetwork):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.feature_dim, 4)

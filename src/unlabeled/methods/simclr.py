@@ -7,12 +7,13 @@ normalises over both views, as there.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import mlp
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_positive
 
@@ -40,7 +41,7 @@ class SimCLR(Method):
     """
 
     def __init__(
-        self, encoder: nn.Module, *, hidden_dim: Count = 2048, projection_dim: Count = 128, temperature: float = 0.5
+        self, encoder: ImageNetwork, *, hidden_dim: Count = 2048, projection_dim: Count = 128, temperature: float = 0.5
     ):
         super().__init__()
         check_positive("temperature", temperature)

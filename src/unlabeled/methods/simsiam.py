@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import deep_mlp, mlp
+from unlabeled.nn.network import ImageNetwork
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ class SimSiam(Method):
     predictor_dim: Of the predictor's bottleneck.
     """
 
-    def __init__(self, encoder: nn.Module, *, projection_dim: Count = 2048, predictor_dim: Count = 512):
+    def __init__(self, encoder: ImageNetwork, *, projection_dim: Count = 2048, predictor_dim: Count = 512):
         super().__init__()
         self.encoder = encoder
         layers = deep_mlp(encoder.feature_dim, projection_dim)

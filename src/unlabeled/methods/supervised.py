@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.method import Method
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
 
@@ -20,7 +21,7 @@ class Supervised(Method):
     views = 1
     supervised = True
 
-    def __init__(self, encoder: nn.Module, *, classes: int, label_smoothing: float = 0.0):
+    def __init__(self, encoder: ImageNetwork, *, classes: int, label_smoothing: float = 0.0):
         super().__init__()
         check_range("label_smoothing", label_smoothing, 0, 1)
         self.encoder, self.label_smoothing = encoder, label_smoothing

@@ -6,12 +6,13 @@
 (Bardes et al. 2021, arXiv:2105.04906, equations 1 to 6; the half is in the authors' code).
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import deep_mlp
+from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_range
 
@@ -43,7 +44,7 @@ class VICReg(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ImageNetwork,
         *,
         projection_dim: Count = 8192,
         invariance: float = 25.0,

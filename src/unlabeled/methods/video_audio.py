@@ -36,6 +36,8 @@ class VideoAudio(Method):
     scale: a at the start.
     """
 
+    encoder: Towers
+
     def __init__(self, encoder: Towers, *, scale: float = 10.0):
         super().__init__()
         check_positive("scale", scale)

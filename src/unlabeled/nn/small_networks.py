@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.nn.network import ImageNetwork
+
 HALVED_FROM = 32
 """Pixels a side from which the small ResNet halves its input at once."""
 WIDTHS = (32, 64, 256), (48, 96, 192)
@@ -38,7 +40,7 @@ class Block(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-class SmallResNet(nn.Sequential):
+class SmallResNet(ImageNetwork, nn.Sequential):
     """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, D) float.
 
     Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
@@ -69,7 +71,7 @@ class SmallResNet(nn.Sequential):
         return images
 
 
-class LinearNetwork(nn.Sequential):
+class LinearNetwork(ImageNetwork, nn.Sequential):
     """A linear map of an image's pixels: (B, C, H, W) to (B, min(128, C·H·W))."""
 
     def __init__(self, channels: int, image_size: int):
@@ -79,7 +81,7 @@ class LinearNetwork(nn.Sequential):
         self.feature_dim = dim
 
 
-class PatchNetwork(nn.Module):
+class PatchNetwork(ImageNetwork):
     """How near the patches of an image are to each of K centroids, pooled over its quarters: (B, C, H, W) to (B, 4K).
 
     One layer of features as in Coates et al. 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature
@@ -123,7 +125,7 @@ def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tens
 
 def build_encoder(
     architecture: str, channels: int, image_size: int, widths: tuple[int, int, int] | None = None
-) -> nn.Module:
+) -> ImageNetwork:
     """An encoder with random weights: (B, C, H, W) float to (B, D) float.
 
     Args:
@@ -139,7 +141,7 @@ def build_encoder(
     """
     small = {"linear": LinearNetwork, "patches": PatchNetwork}
     if architecture == "small_resnet":
-        network = SmallResNet(channels, image_size, widths)
+        network: ImageNetwork = SmallResNet(channels, image_size, widths)
     elif architecture in small:
         network = small[architecture](channels, image_size)
     else:
@@ -154,13 +156,13 @@ def build_encoder(
     return network
 
 
-def spec_of(architecture: str, network: nn.Module) -> dict[str, Any]:
+def spec_of(architecture: str, network: ImageNetwork) -> dict[str, Any]:
     """What `rebuild` needs to know of a network, as JSON values."""
     widths = {"widths": list(network.widths)} if isinstance(network, SmallResNet) else {}
     return {"architecture": architecture, **widths}
 
 
-def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> nn.Module:
+def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> ImageNetwork:
     """The network of a spec, with weights drawn anew."""
     widths = spec.get("widths", EARLIER_WIDTHS[image_size >= HALVED_FROM])
     return build_encoder(spec["architecture"], channels, image_size, tuple(widths))

@@ -4,6 +4,7 @@ Apart from `networks`, because torchvision takes seconds to import and the defau
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
 
 from unlabeled.nn.attention import SelfAttention
+from unlabeled.nn.network import ImageNetwork
 
 SMALL_STEM_BELOW = 64
 """Pixels a side under which a ResNet starts with a 3×3 convolution and no pooling, as is usual on CIFAR."""
@@ -25,18 +27,18 @@ VITS = {"small_vit": (192, 6, 3), "vit_tiny": (192, 12, 3), "vit_small": (384, 1
 """Width, depth and heads; `vit_base` is torchvision's vit_b_16 where patches have 16 pixels."""
 
 
-class ResNet(TorchvisionResNet):
+class ResNet(ImageNetwork, TorchvisionResNet):
     """(B, C, H, W) to (B, D), of images of any size (arXiv:1512.03385)."""
 
     def __init__(self, architecture: str, channels: int, image_size: int):
-        super().__init__(*RESNETS[architecture])
+        block, layers = RESNETS[architecture]
+        super().__init__(block, layers)
         if image_size < SMALL_STEM_BELOW:
             self.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
             self.maxpool = nn.Identity()
         elif channels != 3:
             self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
-        self.feature_dim = self.fc.in_features
-        self.fc = nn.Identity()
+        self.feature_dim, self.fc = 512 * block.expansion, nn.Identity()
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
@@ -44,7 +46,7 @@ class ResNet(TorchvisionResNet):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
-class ViT(VisionTransformer):
+class ViT(ImageNetwork, VisionTransformer):
     """(B, C, H, W) to (B, D): the mean of the patches' last tokens (arXiv:2010.11929; for the mean 2205.01580).
 
     Unlike in torchvision's forward pass, images of another size are welcome: their positions are interpolated. The
@@ -57,13 +59,12 @@ class ViT(VisionTransformer):
         super().__init__(image_size, patch, depth, heads, width, 4 * width)
         if channels != 3:
             self.conv_proj = nn.Conv2d(channels, width, patch, patch)
-        for block in self.encoder.layers:
-            block.self_attention = SelfAttention(block.self_attention)
+        _replace_attention(self.encoder.layers)
         self.heads = nn.Identity()
         self.feature_dim = width
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.tokens(images).mean(1)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tokens(x).mean(1)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, h, w), a token a patch; their mean is the feature vector."""
@@ -98,8 +99,15 @@ class ViT(VisionTransformer):
 def transformer_block(width: int, heads: int) -> EncoderBlock:
     """torchvision's, with our attention."""
     block = EncoderBlock(heads, width, 4 * width, 0.0, 0.0)
-    block.self_attention = SelfAttention(block.self_attention)
+    _replace_attention([block])
     return block
+
+
+def _replace_attention(blocks: Iterable[nn.Module]) -> None:
+    for block in blocks:
+        for name, child in block.named_children():
+            if isinstance(child, nn.MultiheadAttention):
+                block.add_module(name, SelfAttention(child))
 
 
 def patch_size(image_size: int) -> int:

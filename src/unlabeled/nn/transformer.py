@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.nn.attention import attention
+from unlabeled.nn.network import Network
 
 SIZES = {"tiny_transformer": (128, 4, 4), "small_transformer": (256, 6, 8), "base_transformer": (768, 12, 12)}
 """Width D, blocks and heads, by name."""
@@ -44,7 +45,7 @@ class TokenBlock(nn.Module):
         return x + self.drop(self.feed_forward(self.norm_2(x)))
 
 
-class Transformer(nn.Module):
+class Transformer(Network):
     """Token numbers (B, T) to features (B, D), the mean over the tokens.
 
     Args:
@@ -60,8 +61,8 @@ class Transformer(nn.Module):
         self.feature_dim, self.context, self.causal = width, context, causal
         self.embedding = nn.Embedding(vocabulary, width)
         angles = torch.arange(context)[:, None] * SLOWEST ** -(torch.arange(0, 1, 2 * heads / width))
-        self.register_buffer("cosines", angles.cos(), persistent=False)
-        self.register_buffer("sines", angles.sin(), persistent=False)
+        self.cosines = nn.Buffer(angles.cos(), persistent=False)
+        self.sines = nn.Buffer(angles.sin(), persistent=False)
         self.drop = nn.Dropout(0.0)
         self.blocks = nn.ModuleList(TokenBlock(width, heads, causal) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -70,9 +71,9 @@ class Transformer(nn.Module):
             self.second = nn.Parameter(torch.zeros(width))  # added to the tokens of a pair's second half
             self.next_sentence = nn.Linear(width, 1)
         self.apply(_initialise)
-        for block in self.blocks:  # GPT-2's: the sum over the blocks keeps its size
-            for layer in (block.attention_out, block.feed_forward[2]):
-                nn.init.normal_(layer.weight, std=0.02 / (2 * depth) ** 0.5)
+        for name, weight in self.blocks.named_parameters():  # GPT-2's: the sum over the blocks keeps its size
+            if name.endswith(("attention_out.weight", "feed_forward.2.weight")):
+                nn.init.normal_(weight, std=0.02 / (2 * depth) ** 0.5)
 
     def set_dropout(self, share: float) -> None:
         """Of the embedding and of what each block adds."""

@@ -10,6 +10,7 @@ from unlabeled.config import Augmentation, Count, Evaluation, Expression, Ingest
 class PairsIngestion(Ingestion):
     """Where images and their captions come from; all else is as for images."""
 
+    # ty: ignore[incompatible-attribute-override]: images are read from a source that is given
     source: Literal["captioned_digits", "pairs"] = "captioned_digits"
     """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
     path: Location = None

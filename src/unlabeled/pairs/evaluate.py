@@ -13,6 +13,7 @@ from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
 from unlabeled.evaluation.retrieval import Similarity, chance, recall
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.towers import PairEncoder
+from unlabeled.records import Measured
 
 SHOWN, FOUND = 7, 6
 """Test pairs whose answers are kept to look at, and answers of each."""
@@ -26,7 +27,7 @@ class Evaluated(NamedTuple):
         shown: For a few test rows, under `text_to_image` and `image_to_text`: the row, and the rows found for it.
     """
 
-    metrics: dict[str, Any]
+    metrics: Measured
     features: np.ndarray
     probe: LinearProbe | None
     shown: dict[str, list[list[int]]]
@@ -41,7 +42,7 @@ def evaluate(
     metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
     test = np.flatnonzero(manifest.split == "test")
     if not len(test):
-        return Evaluated(metrics | {"retrieval": {}, "zero_shot_accuracy": None}, features, probe, {})
+        return Evaluated({**metrics, "retrieval": {}, "zero_shot_accuracy": None}, features, probe, {})
     found = _Search.of_split(manifest, test)
     first, second = encoder.projected("first", features[test]), encoder.shared("second", found.texts)
     metrics["retrieval"] = {
@@ -119,14 +120,14 @@ def _bag_of_words(pixels: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, 
     train = np.flatnonzero(manifest.split == "train")
     words = TfidfVectorizer(token_pattern=r"\w+").fit(manifest.text.iloc[train])
     known, asked = words.transform(manifest.text.iloc[train]), words.transform(search.texts)  # sparse
-    pixels = torch.from_numpy(pixels)
+    images = torch.from_numpy(pixels)
 
     def images_for(texts: slice) -> np.ndarray:
         imagined = train[(asked[texts] @ known.T).toarray().argmax(1)]
-        return -torch.cdist(pixels[imagined], pixels[test]).numpy()
+        return -torch.cdist(images[imagined], images[test]).numpy()
 
     def texts_for(some: slice) -> np.ndarray:
-        nearest = torch.cdist(pixels[test[some]], pixels[train]).argmin(1).numpy()
+        nearest = torch.cdist(images[test[some]], images[train]).argmin(1).numpy()
         return (known[nearest] @ asked.T).toarray()
 
     return search.recalls(images_for, texts_for)

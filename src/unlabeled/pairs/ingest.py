@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from unlabeled.images import ingest as images
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.pairs.sources import open_pairs
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.text.tokens import train_tokenizer
 
@@ -23,7 +24,7 @@ class Ingested(NamedTuple):
     images: np.ndarray
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
-    summary: dict[str, Any]
+    summary: Summary
     tokenizer: str
 
 
@@ -38,7 +39,8 @@ def ingest(config: PairsIngestion, folder: Path) -> Ingested:
     manifest = found.manifest.assign(text=[captions[path] for path in found.manifest.path])
     tokenizer = train_tokenizer(manifest.text[manifest.split == "train"], config)
     lines = [found.summary["data_digest"], tokenizer.to_str(), *sorted(manifest.sha256 + manifest.text)]
-    summary = found.summary | {
+    summary: Summary = {
+        **found.summary,
         "captions": int(manifest.text.nunique()),
         "vocabulary": tokenizer.get_vocab_size(),
         "data_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],

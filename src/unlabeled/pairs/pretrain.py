@@ -1,7 +1,6 @@
 """From cached views and captions to two trained towers: the same loop as for images."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from unlabeled.nn.transformer import Transformer
 from unlabeled.pairs.captions import Captions, Group, cutting, grouped
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.pairs.towers import PairEncoder, Towers
+from unlabeled.records import Summary
 from unlabeled.storage.arrays import Rows, spread
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.training.batches import Order
@@ -52,7 +52,7 @@ def pretrain_encoder(
     captions: Captions,
     manifest: pd.DataFrame,
     tokenizer: Tokenizer,
-    summary: dict[str, Any],
+    summary: Summary,
     config: PairPretraining,
     recipe: PairAugmentation,
     *,

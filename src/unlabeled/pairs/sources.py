@@ -49,7 +49,7 @@ def captioned_digits() -> Pairs:
     """scikit-learn's digits, described by what is seen: the digit, the weight of its strokes, and where it leans."""
     source = digits()
     items = list(source.items)
-    pixels = np.stack([item.content for item in items]).astype(float)
+    pixels = np.stack([np.asarray(item.content) for item in items]).astype(float)
     weights = _thirds(pixels.mean((1, 2)), ("thin ", "", "bold "))
     slants = _thirds(_slants(pixels), (" leaning left", "", " leaning right"))
     captions = {

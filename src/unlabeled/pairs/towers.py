@@ -8,26 +8,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.encoders import Saved, encoder_of
+from unlabeled.nn.network import Network
 
 Side = Literal["first", "second"]
 First = TypeVar("First", bound=Saved)
 Second = TypeVar("Second", bound=Saved)
 
 
-class Towers(nn.Module):
+class Towers(Network):
     """Two networks, each with a linear map to P dimensions.
 
     Args:
-        first, second: With a `feature_dim`.
         width: P.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module, width: int):
+    def __init__(self, first: Network, second: Network, width: int):
         super().__init__()
         self.first, self.second = first, second
-        self.feature_dim = cast(int, first.feature_dim)
+        self.feature_dim = first.feature_dim
         self.first_projection = nn.Linear(self.feature_dim, width, bias=False)
-        self.second_projection = nn.Linear(cast(int, second.feature_dim), width, bias=False)
+        self.second_projection = nn.Linear(second.feature_dim, width, bias=False)
 
 
 class PairEncoder(Saved, Generic[First, Second]):
@@ -35,6 +35,8 @@ class PairEncoder(Saved, Generic[First, Second]):
 
     Its own features, which are probed and monitored, are those of the first.
     """
+
+    network: Towers
 
     def __init__(self, first: First, second: Second, width: int):
         self.first, self.second, self.width = first, second, width

@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from os.path import commonprefix
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
+from matplotlib.typing import RcKeyType
 
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.reports.page import Chart
@@ -25,7 +27,7 @@ SERIES += (("#b8860b", "v", (0, (5, 1, 1, 1))), ("#2a9d9d", "P", (0, (1, 1))))
 """Colour, mark and dashes: colours of 3 : 1 at least on white and on near-black, and never alone."""
 INK, FAINT = "#010203", "#040506"
 """Stand for the page's own colours, which change with its theme."""
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unlabeled",
     "text.parse_math": False,  # a class may be named $5
@@ -71,9 +73,9 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
         for (name, points), (colour, mark, dashes) in zip(curves.items(), _cycle(len(curves)), strict=True):
             x, mean = [p.labels for p in points], [100 * p.mean for p in points]
             low, high = [100 * p.low for p in points], [100 * p.high for p in points]
-            style = {"color": colour, "marker": mark, "linestyle": dashes, "markersize": 5, "label": name}
+            width = 2.2 if name == next(iter(curves)) else 1.4
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(x, mean, linewidth=2.2 if name == next(iter(curves)) else 1.4, **style)
+            axes.plot(x, mean, color=colour, marker=mark, linestyle=dashes, markersize=5, linewidth=width, label=name)
         ticks = sorted({point.labels for points in curves.values() for point in points})
         _logarithmic(axes, ticks)
         axes.set_ylim(0, 101)
@@ -155,7 +157,7 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if shares[row, column] > 0.55 else INK
-                axes.text(column + 0.5, row + 0.5, int(count), ha="center", va="center", color=colour, fontsize=8)
+                axes.text(column + 0.5, row + 0.5, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=8)
         centres, turned = np.arange(len(kept)) + 0.5, max(map(len, names)) > 3
         short = _abbreviated(names, 16)
         axes.set_xticks(centres, short, rotation=60 if turned else 0, ha="right" if turned else "center")
@@ -188,7 +190,7 @@ def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) 
         axes.xaxis.set_minor_formatter(LogFormatter())
         line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
         for i, height in _heights_of_labels(seconds, mean).items():
-            place = {"xytext": (9, height), "textcoords": ("offset points", "data"), "va": "center"}
+            place: dict[str, Any] = {"xytext": (9, height), "textcoords": ("offset points", "data"), "va": "center"}
             label = axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **place)
             label.set_in_layout(False)
         axes.set_xlim(seconds.min() / 2, 8 * seconds.max())

@@ -1,9 +1,8 @@
 """What a page says of how the data were understood: classes by splits, what decided them, and what was left out."""
 
-from typing import Any
-
 from unlabeled.ingestion.contents import rows_of
 from unlabeled.ingestion.groups import sentence_of
+from unlabeled.records import Summary
 from unlabeled.reports.page import Block, Prose, Table
 from unlabeled.runtime.counts import counted
 
@@ -11,7 +10,7 @@ SHOWN = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "c
 """The keys of a summary that these blocks show."""
 
 
-def understood(summary: dict[str, Any]) -> list[Block]:
+def understood(summary: Summary) -> list[Block]:
     """Blocks for a page; none where an earlier version ingested the data, which counted nothing."""
     if "counts" not in summary:
         return []

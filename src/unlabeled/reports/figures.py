@@ -1,7 +1,10 @@
 """Pictures of results, in colours that colour-blind people tell apart (Paul Tol's bright) and with a mark each."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from unlabeled.config import in_words
 
@@ -20,13 +23,12 @@ def draw_leaderboard(board: pd.DataFrame) -> Figure:
     names = {few: in_words(few.removeprefix("few_label_"))} if few else {}
     names |= {"knn_accuracy": "kNN", "linear_probe_accuracy": "linear probe"}
     board = board.dropna(subset=list(names), how="all").iloc[::-1].reset_index(drop=True)
-    figure = Figure(figsize=(8, 1.6 + 0.32 * len(board)), layout="constrained", dpi=150)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(8, 1.6 + 0.32 * len(board)), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1), dpi=150)
     axes = figure.add_subplot()
     axes.hlines(board.index, 0, 100, color=GREY, linewidth=0.5, zorder=0)
     for above, ((name, label), (mark, colour)) in enumerate(zip(names.items(), MARKS.items(), strict=False)):
         spread = 100 * board[f"{name}_std"] if f"{name}_std" in board else None
-        style = {"fmt": mark, "color": colour, "markersize": 6, "capsize": 3, "zorder": 9 - above}
+        style: dict[str, Any] = {"fmt": mark, "color": colour, "markersize": 6, "capsize": 3, "zorder": 9 - above}
         axes.errorbar(100 * board[name].astype(float), board.index, xerr=spread, label=label, **style)
     axes.set_yticks(board.index, board.method)
     axes.set_xlim(0, 101)

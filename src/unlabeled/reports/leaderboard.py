@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from unlabeled.evaluation.significance import (
     wilson_interval,
 )
 from unlabeled.evaluation.verdict import NAMES, curve, over_draws
+from unlabeled.records import Accuracies, Metrics
 from unlabeled.reports import charts
 from unlabeled.reports.page import Block, Link, Prose, Section, Table, render
 from unlabeled.runtime.counts import counted
@@ -33,7 +33,7 @@ class Entry:
     """A run: `metrics` as in metrics.json, `predictions` as `evaluate.predict` makes them, `link` its page."""
 
     method: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: pd.DataFrame
     classes: int
     labelled: int
@@ -92,7 +92,7 @@ def _verdict(source: str, ranked: list[Entry]) -> str:
     )
 
 
-def _reference(entry: Entry) -> tuple[str, dict[str, Any]]:
+def _reference(entry: Entry) -> tuple[str, Accuracies]:
     """The first baseline that was measured beside an entry, in words, and its numbers."""
     name, numbers = next(iter(entry.metrics["baselines"].items()))
     return NAMES.get(name, name), numbers
@@ -122,11 +122,13 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
 
 def _table(source: str, ranked: list[Entry]) -> Table:
     settings = list(ranked[0].metrics["few_label"])
-    rows = [
-        _row(Link(e.method, e.link) if e.link else e.method, e.metrics, settings, len(e.predictions)) for e in ranked
-    ]
+    rows: list[list] = []
+    for entry in ranked:
+        name = Link(entry.method, entry.link) if entry.link else entry.method
+        rows.append([name, *_accuracies(entry.metrics, settings, len(entry.predictions)), *_health(entry.metrics)])
     for name, numbers in ranked[0].metrics["baselines"].items():
-        rows.append(_row(NAMES.get(name, name), numbers, settings, len(ranked[0].predictions)))
+        cells = _accuracies(numbers, settings, len(ranked[0].predictions))
+        rows.append([NAMES.get(name, name), *cells, *[("", "")] * 3])
     header = ["features", *map(in_words, settings), "linear probe", "kNN", "embedding std", "RankMe", "seconds"]
     caption = (
         "Accuracy on test, %. Few labels: mean ± std over draws. Linear probe and kNN: ± half of the 95 % interval."
@@ -134,7 +136,7 @@ def _table(source: str, ranked: list[Entry]) -> Table:
     return Table(header, rows, caption, sortable=True)
 
 
-def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested: int) -> list:
+def _accuracies(numbers: Accuracies, settings: list[str], tested: int) -> list:
     few = [numbers["few_label"][setting] for setting in settings]
     cells: list = [(f"{100 * each['mean']:.1f}\u00a0±\u00a0{100 * each['std']:.1f}", each["mean"]) for each in few]
     for key, effective in {"linear_probe_accuracy": EFFECTIVE, "knn_accuracy": KNN_EFFECTIVE}.items():
@@ -144,14 +146,17 @@ def _row(name: str | Link, numbers: dict[str, Any], settings: list[str], tested:
             continue
         low, high = wilson_interval(accuracy, numbers.get(effective, tested))
         cells.append((f"{100 * accuracy:.1f}\u00a0±\u00a0{50 * (high - low):.1f}", accuracy))
-    for key, digits in {"embedding_std": 2, "rankme": 1, "seconds": 0}.items():
-        cells.append((f"{numbers[key]:,.{digits}f}", numbers[key]) if key in numbers else ("", ""))
-    return [name, *cells]
+    return cells
+
+
+def _health(metrics: Metrics) -> list:
+    spread, rank, seconds = metrics["embedding_std"], metrics["rankme"], metrics["seconds"]
+    return [(f"{spread:,.2f}", spread), (f"{rank:,.1f}", rank), (f"{seconds:,.0f}", seconds)]
 
 
 def _significance(source: str, ranked: list[Entry], tested: int) -> Section:
     """Every pair of methods, by their linear probes' answers to the same test images."""
-    ordered = sorted(ranked, key=lambda e: -e.metrics["linear_probe_accuracy"])
+    ordered = sorted(ranked, key=lambda e: -(e.metrics["linear_probe_accuracy"] or 0))
     answers, groups = {entry.method: entry.answers()[0] for entry in ordered}, ordered[0].answers()[1]
     names = list(answers)
     pairs = list(combinations(names, 2))

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -26,7 +27,7 @@ GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#88
 """Of classes in a map, which also say their name."""
 TINY_BELOW = 32
 """Pixels a side under which an image is kept pixel by pixel, as PNG, and enlarged with crisp edges."""
-PNG = "data:image/png;base64,"
+PNG, WEBP = "data:image/png;base64,", "data:image/webp;base64,"
 LONG_WORD = 24
 """Characters above which a word of a table may be broken: a path or a digest."""
 TALL = 30
@@ -170,7 +171,7 @@ class Section:
     """A part of a page under its own heading."""
 
     title: str
-    blocks: list[Block]
+    blocks: Sequence[Block]
     lead: str = ""
     layout: Literal["wide", "halves", "quarters"] = "halves"
     anchor: str = field(init=False)
@@ -227,9 +228,11 @@ def _pillow(image: np.ndarray, most: int) -> Image.Image:
 
 def _address(image: Image.Image, lossless: bool) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, **({"format": "PNG", "optimize": True} if lossless else {"format": "WEBP", "quality": 80}))
-    start = PNG if lossless else "data:image/webp;base64,"
-    return start + base64.b64encode(buffer.getvalue()).decode()
+    if lossless:
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        image.save(buffer, "WEBP", quality=80)
+    return (PNG if lossless else WEBP) + base64.b64encode(buffer.getvalue()).decode()
 
 
 @cache
@@ -245,8 +248,7 @@ def _template():
     environment.filters["unbroken"] = _unbroken
     environment.filters["shown"] = _shown
     environment.filters["sorts"] = _sorts
-    environment.globals["colours"] = GROUPS
-    return environment.get_template("page.html.j2")
+    return environment.get_template("page.html.j2", globals={"colours": GROUPS})
 
 
 def _legible(value: object) -> object:

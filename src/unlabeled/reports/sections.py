@@ -9,6 +9,7 @@ from unlabeled.config import in_words
 from unlabeled.evaluation import diagnosis
 from unlabeled.evaluation.diagnosis import Finding
 from unlabeled.evaluation.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
+from unlabeled.records import Accuracies
 from unlabeled.reports import charts
 from unlabeled.reports.data_section import SHOWN, understood
 from unlabeled.reports.evidence import Evidence
@@ -48,12 +49,11 @@ def verdict_of(evidence: Evidence, curves: Curves) -> str:
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
     metrics = evidence.metrics
     facts = []
-    if evidence.probe is not None:
-        few = next(iter(metrics["few_label"].items()), None)
-        if few:
-            facts.append((in_words(few[0]), f"{100 * few[1]['mean']:.1f}\u00a0±\u00a0{100 * few[1]['std']:.1f}\u00a0%"))
-        facts += [("linear probe", f"{100 * metrics['linear_probe_accuracy']:.1f}\u00a0%")]
-        facts += [("kNN", f"{100 * metrics['knn_accuracy']:.1f}\u00a0%")]
+    few = next(iter(metrics["few_label"].items()), None)
+    if few:
+        facts.append((in_words(few[0]), f"{100 * few[1]['mean']:.1f}\u00a0±\u00a0{100 * few[1]['std']:.1f}\u00a0%"))
+    whole = {"linear probe": metrics["linear_probe_accuracy"], "kNN": metrics["knn_accuracy"]}
+    facts += [(name, f"{100 * value:.1f}\u00a0%") for name, value in whole.items() if value is not None]
     rates = {name: value for name, value in metrics.items() if name.endswith("_per_second")}
     facts += [(name.replace("_per_", " a "), f"{value:,.0f}") for name, value in rates.items()]
     return [*facts, ("of training", f"{metrics['seconds']:,.0f} s")]
@@ -64,12 +64,13 @@ def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
         return None
     named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
     settings = [point.setting for point in curves["encoder"]]
-    kinds = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
+    kinds: dict[str, Accuracies] = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
+    neighbours = {NAMES.get(name, name): each["knn_accuracy"] for name, each in kinds.items()}
     rows = []
     for name, points in named.items():
         cells = {p.setting: (f"{100 * p.mean:.1f}\u00a0±\u00a0{50 * (p.high - p.low):.1f}", p.mean) for p in points}
-        kind = next((kinds[key] for key in kinds if NAMES.get(key, key) == name), None)
-        knn = (f"{100 * kind['knn_accuracy']:.1f}", kind["knn_accuracy"]) if kind else ("", "")
+        accuracy = neighbours.get(name)
+        knn = ("", "") if accuracy is None else (f"{100 * accuracy:.1f}", accuracy)
         rows.append([name, *(cells.get(setting, ("", "")) for setting in settings), knn])
     table = Table(
         ["features", *settings, "kNN, all labels"], rows, "Accuracy on the test split, %; ± as in the chart.", True
@@ -113,8 +114,7 @@ def rules_of_features(evidence: Evidence, curves: Curves) -> Rules:
     yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
     if len(labels.validation):
         yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
-    if evidence.probe is not None:
-        accuracy = metrics["linear_probe_accuracy"]
+    if evidence.probe is not None and (accuracy := metrics["linear_probe_accuracy"]) is not None:
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
         yield "overfit probe", said
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
@@ -128,7 +128,7 @@ def training(evidence: Evidence, curves: Curves) -> Section | None:
 
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
-    rows = [[name, _as_text(summary[name])] for name in summary if name not in SHOWN]
+    rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN]
     blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)

@@ -1,7 +1,7 @@
 """A bar for what takes more than a few seconds: done, rate, time left; a spinner for what cannot be counted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import rich
@@ -10,6 +10,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,7 +30,7 @@ def be_quiet() -> None:
 class Bar:
     """Advances by a number of units; `note` is shown at the end of the line."""
 
-    def __init__(self, progress: Progress, task: int):
+    def __init__(self, progress: Progress, task: TaskID):
         self._progress, self._task = progress, task
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -37,7 +38,7 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
+def bar(title: str, total: int | None, unit: str, done: int = 0) -> Generator[Bar]:
     """A bar over `total` units (None: unknown), `done` of them done before; not if quiet or without a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -53,7 +54,7 @@ def bar(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar
 
 
 @contextmanager
-def waiting(title: str) -> Iterator[None]:
+def waiting(title: str) -> Generator[None]:
     """A spinner and the time so far, while work goes on that cannot be counted; bars go below it."""
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=rich.get_console(), disable=not _is_shown(), transient=True) as progress:

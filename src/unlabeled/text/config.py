@@ -60,5 +60,6 @@ class Packing(Block):
 class TextPretraining(Pretraining):
     """The loop, as for images, on a transformer."""
 
+    # ty: ignore[incompatible-attribute-override]: the loop reads no name of an encoder
     encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
     epochs: Count = 20

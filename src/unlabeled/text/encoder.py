@@ -23,6 +23,8 @@ BATCH = 64
 class TextEncoder(Saved):
     """A transformer, its tokenizer, and whether it reads left to right."""
 
+    network: Transformer
+
     def __init__(self, architecture: str, tokenizer: Tokenizer, context: int, causal: bool):
         self.architecture, self.tokenizer, self.context, self.causal = architecture, tokenizer, context, causal
         self.network = Transformer(architecture, tokenizer.get_vocab_size(), context, causal)

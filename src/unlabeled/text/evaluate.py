@@ -1,7 +1,7 @@
 """One text encoder beside TF-IDF and a network that has learned nothing, and beside models that only count."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from unlabeled.encoders import untrained
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.evaluation.protocol import measure_all
 from unlabeled.method import load_method
+from unlabeled.records import Measured
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 
@@ -21,7 +22,7 @@ TERMS = 2000
 class Evaluated(NamedTuple):
     """What evaluation finds: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
 
-    metrics: dict[str, Any]
+    metrics: Measured
     features: np.ndarray
     probe: LinearProbe | None
     shown: list[tuple[str, str]]

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from unlabeled.errors import DataError
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, divided_groups, groups_of, named_groups
 from unlabeled.ingestion.splits import SplitRule
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.text.config import TextIngestion
 from unlabeled.text.sources import Document, is_blank, read_documents
@@ -35,7 +36,7 @@ class Ingested(NamedTuple):
 
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
-    summary: dict[str, Any]
+    summary: Summary
     tokenizer: str
 
 
@@ -69,11 +70,13 @@ def ingest(config: TextIngestion) -> Ingested:
     splits = {each.path: rule.split_of(digests[each.path], each.split, groups[each.path]) for each in documents}
     manifest, classes = _manifest(documents, config, splits, groups)
     tokenizer = train_tokenizer(texts_of(manifest, "train"), config)
-    summary = _summary(manifest, quarantine, classes, config, tokenizer)
     by = f"ingestion.group={config.group!r}" if config.group else "documents"
     warnings = grouper.warnings() + divided_groups(manifest, by)
-    summary |= groups_of(manifest, by, "passages")
-    summary |= contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule), warnings)
+    summary: Summary = {
+        **_summary(manifest, quarantine, classes, config, tokenizer),
+        **groups_of(manifest, by, "passages"),
+        **contents_of(manifest.drop_duplicates("path"), classes, source.understood, str(rule), warnings),
+    }
     logger.info(
         "%s: %s in %s (%s); %d quarantined; %s in the vocabulary",
         summary["source"],
@@ -164,7 +167,7 @@ def _summary(
     classes: list[str],
     config: TextIngestion,
     tokenizer: Tokenizer,
-) -> dict[str, Any]:
+) -> Summary:
     lines = manifest.path + manifest.sha256 + manifest.split + manifest.label.fillna("")
     lines += named_groups(manifest, config.group)
     digest = hashlib.sha256("\n".join([tokenizer.to_str(), *lines]).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 import lzma
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -133,12 +133,13 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
         mask: `methods.bert.mask_tokens`: a tenth of the tokens stay, and a tenth are another one, as in training.
     """
     length, vocabulary = (encoder.context - 3) // 2, encoder.tokenizer.get_vocab_size()
-    drawn = {"pairs": True, "batch_size": BATCH, "seed": 0, "device": encoder.device}
-    supply = Sequences(pack(test, encoder.tokenizer, length), length, **drawn)
+    rows = pack(test, encoder.tokenizer, length)
+    supply = Sequences(rows, length, pairs=True, batch_size=BATCH, seed=0, device=encoder.device)
     if not supply.steps_per_epoch:
         return {}, []
     network, counts = encoder.network.eval(), _Bigrams(pack(train, encoder.tokenizer, length).reshape(-1), vocabulary)
-    sums: Counter = Counter()
+    sums: Counter[str] = Counter()
+    losses: dict[str, float] = defaultdict(float)
     shown: list[tuple[str, str]] = []
     with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
         torch.manual_seed(0)
@@ -151,7 +152,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
             wanted = tokens.gather(1, chosen)
             sums["masked"] += wanted.numel()
             sums["right"] += int((logits.argmax(2) == wanted).sum())
-            sums["loss"] += F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum").item()
+            losses["masked"] += F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum").item()
             sums["pairs"] += len(follows)
             says = network.next_sentence(hidden.mean(1)).squeeze(1) > 0
             sums["follows"] += int((says == follows.bool()).sum())
@@ -159,20 +160,20 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
             for name, odds in counts.odds(left.flatten().cpu().numpy()).items():
                 true = wanted.flatten().cpu().numpy()
                 sums[f"{name}_right"] += int((odds.argmax(1) == true).sum())
-                sums[f"{name}_loss"] -= float(np.log(odds[np.arange(len(true)), true]).sum())
+                losses[name] -= float(np.log(odds[np.arange(len(true)), true]).sum())
             if len(shown) < SHOWN:
                 shown += _guesses(encoder, tokens[0], chosen[0], logits[0], wanted[0], step)
     masked = sums["masked"]
     numbers: dict[str, Any] = {
         "masked_accuracy": sums["right"] / masked,
-        "perplexity": math.exp(sums["loss"] / masked),
+        "perplexity": math.exp(losses["masked"] / masked),
         "next_sentence_accuracy": sums["follows"] / sums["pairs"],
         "masked_tokens": masked,
     }
     numbers["baselines"] = {
         name: {
             "masked_accuracy": sums[f"{name}_right"] / masked,
-            "perplexity": math.exp(sums[f"{name}_loss"] / masked),
+            "perplexity": math.exp(losses[name] / masked),
         }
         for name in ("unigram", "bigram")
     }
@@ -206,12 +207,14 @@ def _guesses(
     encoder: TextEncoder, tokens: Tensor, chosen: Tensor, logits: Tensor, wanted: Tensor, step: int
 ) -> list[tuple[str, str]]:
     """A text with its masked words as ▁, and what was guessed for each beside what was there."""
-    tokenizer, order = encoder.tokenizer, chosen.argsort()
-    words = [tokenizer.id_to_token(number) for number in tokens.tolist()]
+
+    def words_of(numbers: Tensor) -> list[str]:
+        return [encoder.tokenizer.id_to_token(number) or "" for number in numbers.tolist()]
+
+    words, order = words_of(tokens), chosen.argsort()
     for place in chosen.tolist():
         words[place] = "▁"
     text = " ".join(words).replace(" ##", "").replace("[CLS] ", "")
-    said = [tokenizer.id_to_token(number) for number in logits.argmax(1)[order].tolist()]
-    true = [tokenizer.id_to_token(number) for number in wanted[order].tolist()]
+    said, true = words_of(logits.argmax(1)[order]), words_of(wanted[order])
     answers = ", ".join(s if s == t else f"{s} (for {t})" for s, t in zip(said, true, strict=True))
     return [(text, answers)]

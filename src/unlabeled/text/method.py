@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from unlabeled.method import Method
+from unlabeled.nn.transformer import Transformer
 from unlabeled.text.encoder import TextEncoder
 
 
 class TextMethod(Method):
-    """A method whose encoder is a `text.network.Transformer`, and whose batches are those of `packing.Sequences`."""
+    """A method whose encoder is a transformer, and whose batches are those of `packing.Sequences`."""
 
+    encoder: Transformer
     causal: ClassVar[bool]
     """Whether its encoder reads left to right."""
     pairs: ClassVar[bool]

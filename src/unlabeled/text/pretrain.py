@@ -1,7 +1,6 @@
 """From packed sequences to a trained encoder: the same loop as for images."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,9 @@ from tokenizers import Tokenizer
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
-from unlabeled.method import load_method
+from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import SIZES, Transformer
+from unlabeled.records import Summary
 from unlabeled.text.config import Packing, TextPretraining
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
@@ -29,7 +29,7 @@ def pretrain_encoder(
     rows: np.ndarray,
     manifest: pd.DataFrame,
     tokenizer: Tokenizer,
-    summary: dict[str, Any],
+    summary: Summary,
     config: TextPretraining,
     recipe: Packing,
     *,
@@ -53,8 +53,9 @@ def pretrain_encoder(
         with as_config_error():
             encoder = TextEncoder(config.encoder, tokenizer, kind.context(recipe.sequence_length), kind.causal)
             model = kind(encoder.network, **constants_of(method, config))
-    drawn = {"pairs": kind.pairs, "batch_size": config.batch_size, "seed": config.seed, "device": device}
-    supply = Sequences(rows, recipe.sequence_length, **drawn)
+    supply = Sequences(
+        rows, recipe.sequence_length, pairs=kind.pairs, batch_size=config.batch_size, seed=config.seed, device=device
+    )
     if not supply.steps_per_epoch:
         raise TrainingError(
             f"pretraining.batch_size: received {config.batch_size}, but the documents make fewer sequences of "
@@ -67,7 +68,7 @@ def pretrain_encoder(
         config,
         resume=resume,
         fingerprint=fingerprint(method, summary, config, recipe),
-        monitor=_monitor(encoder, manifest, recipe, drawn),
+        monitor=_monitor(encoder, manifest, supply),
         report=report,
     )
     tell(history, supply.unit)
@@ -83,21 +84,24 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
         kind(Transformer(config.encoder, 300, kind.context(recipe.sequence_length), kind.causal), **constants)
 
 
-def fingerprint(method: str, summary: dict[str, Any], config: Pretraining, recipe: Packing) -> str:
+def fingerprint(method: str, summary: Summary, config: Pretraining, recipe: Packing) -> str:
     """Of all that decides the weights, so that nothing is resumed that would end in others."""
     return fingerprint_of(method, summary, config, recipe, size=SIZES[config.encoder])
 
 
-def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, recipe: Packing, drawn: dict[str, Any]) -> Monitor:
+def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, supply: Sequences) -> Monitor:
     """What `embedding_monitor` measures, and the loss on the validation split."""
     measure = embedding_monitor(encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, WATCHED // 4)
     unseen = Sequences(
-        pack(texts_of(manifest, "validation"), encoder.tokenizer, recipe.sequence_length),
-        recipe.sequence_length,
-        **{**drawn, "batch_size": 8},
+        pack(texts_of(manifest, "validation"), encoder.tokenizer, supply.length),
+        supply.length,
+        pairs=supply.pairs,
+        batch_size=8,
+        seed=supply.seed,
+        device=supply.device,
     )
 
-    def watch(method: TextMethod) -> dict[str, float]:
+    def watch(method: Method) -> dict[str, float]:
         measured = measure()
         if unseen.steps_per_epoch:
             measured["validation_loss"] = _unseen_loss(method, unseen)
@@ -107,7 +111,7 @@ def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, recipe: Packing, draw
 
 
 @torch.no_grad()
-def _unseen_loss(method: TextMethod, unseen: Sequences) -> float:
+def _unseen_loss(method: Method, unseen: Sequences) -> float:
     """Mean over the first epoch of batches, by draws that are the same each time."""
     method.eval()
     with torch.random.fork_rng([unseen.device] if unseen.device.type == "cuda" else []):

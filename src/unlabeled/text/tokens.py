@@ -1,6 +1,7 @@
 """Tokenizers of the library `tokenizers`, trained on a corpus; WordPiece as BERT has it, bytes as GPT-2 has them."""
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 
 from unlabeled.errors import ConfigError
-from unlabeled.text.config import TextIngestion
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
@@ -21,7 +21,17 @@ MOST = 4096
 """Tokens that are learned where nobody said how many."""
 
 
-def train_tokenizer(texts: Iterable[str], config: TextIngestion) -> Tokenizer:
+class Vocabulary(Protocol):
+    """What an ingestion says of its tokens."""
+
+    @property
+    def tokenizer(self) -> str: ...
+
+    @property
+    def vocabulary(self) -> int | None: ...
+
+
+def train_tokenizer(texts: Iterable[str], config: Vocabulary) -> Tokenizer:
     """The tokenizer that these texts teach, the same from the same texts.
 
     Raises:

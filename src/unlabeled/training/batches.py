@@ -19,7 +19,7 @@ class Supply(Protocol):
     steps_per_epoch: int
     batch_size: int
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
+    def batch(self, step: int) -> tuple[object, ...]:
         """The arguments of the method at a step, on the device: a pure function of the step."""
         ...
 

@@ -49,7 +49,7 @@ def pretrain(
     device, steps = supply.device, history.steps
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
 
-    method.to(device=device, memory_format=torch.channels_last).train()
+    method.to(device=device, memory_format=torch.channels_last).train()  # ty: ignore[no-matching-overload]  # torch's stubs lack it
     optimizer = build_optimizer(method, config)
     forward = torch.compile(method) if config.compile else method
     history.begin(checkpoints.load(method, optimizer), method)

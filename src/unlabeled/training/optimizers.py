@@ -28,7 +28,7 @@ class LARS(Optimizer):
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # ty: ignore[incompatible-method-override]: the loop has no closure to give
         """Moves every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:

@@ -121,12 +121,11 @@ class _Epochs:
     steps_per_epoch = 1
 
     def __init__(self, supply: Supply):
-        self.unit, self.device, self.batch_size, self.batch = (
-            supply.unit,
-            supply.device,
-            supply.batch_size,
-            supply.batch,
-        )
+        self.unit, self.device, self.batch_size = supply.unit, supply.device, supply.batch_size
+        self._supply = supply
+
+    def batch(self, step: int) -> tuple[object, ...]:
+        return self._supply.batch(step)
 
 
 def pace_of(method: Method, supply: Supply, config: Pretraining) -> Pace:

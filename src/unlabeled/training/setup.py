@@ -1,7 +1,7 @@
 """Preparations for a training that every kind of data shares."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from unlabeled.config import Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import load_method
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import digest_of
 
 LOOP = 2
@@ -43,7 +44,7 @@ def rows_to_train_on(
 
 
 @contextmanager
-def tentatively() -> Iterator[None]:
+def tentatively() -> Generator[None]:
     """For what is built only to see whether it can be: on meta tensors, which have shapes and no numbers."""
     with torch.device("meta"), torch.random.fork_rng([]), torch.no_grad():
         yield
@@ -67,7 +68,7 @@ def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
 
 
 @contextmanager
-def as_config_error() -> Iterator[None]:
+def as_config_error() -> Generator[None]:
     """What a method or a network says of its constants, with the key to change."""
     try:
         yield
@@ -77,7 +78,7 @@ def as_config_error() -> Iterator[None]:
         raise ConfigError(f"{place}{error}") from error
 
 
-def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, recipe: Block, **more: Any) -> str:
+def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: Block, **more: Any) -> str:
     """Of what decides the weights for every kind of data, and of what more does for one of them."""
     what = {
         "method": method,

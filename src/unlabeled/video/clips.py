@@ -2,7 +2,7 @@
 
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -291,9 +291,11 @@ def _moments(config: VideoIngestion) -> np.ndarray:
     return (np.arange(config.frames) + 0.5) * config.seconds / config.frames
 
 
-def _time(frame: av.frame.Frame) -> float:
+def _time(frame: Frame) -> float:
     """The second of the file's clock at which a frame is shown or heard; that of its decoding where it has no other."""
     moment = frame.pts if frame.pts is not None else frame.dts or 0
+    if frame.time_base is None:
+        raise UndecodableError("a frame without a clock")
     return float(moment * frame.time_base)
 
 
@@ -305,7 +307,7 @@ def _picture(path: Path, config: VideoIngestion) -> Decoded:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
+def _opened(path: Path) -> Generator[InputContainer]:
     try:
         with av.open(f"file:{path}", container_options=READS) as container:
             if len(container.streams) > MAX_STREAMS:

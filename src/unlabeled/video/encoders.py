@@ -4,11 +4,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.images.encoder import ImageEncoder
+from unlabeled.nn.network import ImageNetwork, Network
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion
@@ -18,10 +19,10 @@ BATCH = 64
 """Clips that go through a network at a time."""
 
 
-class FrameNetwork(nn.Module):
+class FrameNetwork(Network):
     """The mean over a clip's frames of what a network makes of each: (B, T, C, H, W) to (B, D)."""
 
-    def __init__(self, frame: nn.Module):
+    def __init__(self, frame: ImageNetwork):
         super().__init__()
         self.frame, self.feature_dim = frame, frame.feature_dim
 
@@ -76,8 +77,10 @@ class SoundEncoder(Saved):
         network: None: one with weights drawn anew.
     """
 
+    network: ImageNetwork
+
     def __init__(
-        self, architecture: str, rate: int, samples: int, recipe: Spectrograms, network: nn.Module | None = None
+        self, architecture: str, rate: int, samples: int, recipe: Spectrograms, network: ImageNetwork | None = None
     ):
         self.architecture, self.rate, self.samples, self.recipe = architecture, rate, samples, recipe
         self.network = network if network is not None else build_encoder(architecture, 1, recipe.mels)

@@ -10,6 +10,7 @@ from unlabeled.evaluation.probe import Labels, LinearProbe, measure
 from unlabeled.evaluation.protocol import baselines_of, measure_all, pixels_of
 from unlabeled.evaluation.retrieval import chance, recall
 from unlabeled.pairs.towers import PairEncoder
+from unlabeled.records import Measured
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.sound import log_mel
 
@@ -31,7 +32,7 @@ class Evaluated(NamedTuple):
         shown: A few test rows, each with the rows of the sounds that are most similar to its frames.
     """
 
-    metrics: dict[str, Any]
+    metrics: Measured
     features: np.ndarray
     probe: LinearProbe | None
     shown: list[list[int]]

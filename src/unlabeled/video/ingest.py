@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from unlabeled.ingestion.items import Item
 from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import SplitRule
 from unlabeled.ingestion.walk import open_file
+from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
@@ -56,7 +57,7 @@ class Ingested:
     sounds: np.ndarray
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
-    summary: dict[str, Any]
+    summary: Summary
 
 
 def ingest(config: VideoIngestion, folder: Path) -> Ingested:
@@ -68,10 +69,10 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
     began = time.perf_counter()
     source, grouper = open_source(config, folder), Grouper(config.group)
     chosen = config.channels is None
-    if chosen:
-        config = config.model_copy(update={"channels": _channels(source.sample(SAMPLE), config)})
-    shape = config.frames, config.channels, config.image_size, config.image_size
-    records, rejects, coloured, sums = [], [], 0, np.zeros((3, config.channels), np.int64)
+    channels = config.channels or _channels(source.sample(SAMPLE), config)
+    config = config.model_copy(update={"channels": channels})
+    shape = config.frames, channels, config.image_size, config.image_size
+    records, rejects, coloured, sums = [], [], 0, np.zeros((3, channels), np.int64)
     batches = batches_of(grouper.grouped(source.items), BATCH)
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
@@ -90,12 +91,15 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
         stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
-    summary = _summary(manifest, quarantine, classes, config) | channel_moments(sums)
     by = f"ingestion.group={config.group!r}" if config.group else "equal frames"
     warnings = grouper.warnings() + divided_groups(manifest, by)
-    summary |= groups_of(manifest, by, "clips")
-    summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
-    if chosen and coloured and config.channels == 1:
+    summary: Summary = {
+        **_summary(manifest, quarantine, classes, config),
+        **channel_moments(sums),
+        **groups_of(manifest, by, "clips"),
+        **contents_of(manifest, classes, source.understood, str(rule), warnings),
+    }
+    if chosen and coloured and channels == 1:
         logger.warning(
             "%d of %d clips have colours and are stored grey, as the %d that were looked at are: set "
             "ingestion.channels=3 to keep them",
@@ -132,14 +136,14 @@ class _Batch(NamedTuple):
 
 def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     outcomes = [_read_one(item, config) for item in items]
-    good = [outcome for outcome in outcomes if isinstance(outcome[2], Clip)]
+    good = [(item, digest, result) for item, digest, result in outcomes if isinstance(result, Clip)]
     splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
     records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
-    frames = np.array([clip.frames for *_, clip in good], np.uint8).reshape(-1, *shape)
-    sounds = np.array([clip.wave for *_, clip in good], np.int16).reshape(-1, config.samples)
+    frames = np.array([clip.frames for _, _, clip in good], np.uint8).reshape(-1, *shape)
+    sounds = np.array([clip.wave for _, _, clip in good], np.int16).reshape(-1, config.samples)
     rejects = [(item.path, result) for item, _, result in outcomes if isinstance(result, str)]
     seen = frames[np.array(splits, str) != "test"].reshape(-1, *shape[1:])
-    coloured = sum(not clip.grey for *_, clip in good)
+    coloured = sum(not clip.grey for _, _, clip in good)
     return _Batch(len(items), frames, sounds, records, rejects, coloured, sums_of(seen))
 
 
@@ -153,7 +157,7 @@ def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
     """An item, the sha256 of its content, and the clip, or why there is none."""
     try:
-        if item.reason or item.content is None:
+        if item.reason or not isinstance(item.content, Path):
             raise UndecodableError(item.reason or "listed, but the file is missing")
         return item, _digest(item.content), read_clip(item.content, config)
     except (UndecodableError, OSError) as error:
@@ -170,9 +174,7 @@ def _digest(path: Path) -> str:
     return digests[0] if not images else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _summary(
-    manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: VideoIngestion
-) -> dict[str, Any]:
+def _summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: VideoIngestion) -> Summary:
     stored = {key: getattr(config, key) for key in ("channels", "image_size", "frames", "seconds", "rate")}
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     digest = hashlib.sha256("\n".join([*map(str, stored.values()), *lines]).encode()).hexdigest()
@@ -189,7 +191,7 @@ def _summary(
     }
 
 
-def _tell(summary: dict[str, Any], rate: float) -> None:
+def _tell(summary: Summary, rate: float) -> None:
     logger.info(
         "%s: %s in %s (%s); %d quarantined, %s; %s clips/s",
         summary["source"],

@@ -67,7 +67,7 @@ def write_metadata(folder: Path, rows: list[tuple[str, str, str]]) -> None:
 
 def _make(path: Path, item: Item, number: int) -> None:
     draw = np.random.default_rng([SEED, number])
-    write_clip(path, moving(item.content, draw), FPS, sung(NAMES[int(item.label)], draw), RATE)
+    write_clip(path, moving(np.asarray(item.content), draw), FPS, sung(NAMES[int(str(item.label))], draw), RATE)
 
 
 def moving(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:

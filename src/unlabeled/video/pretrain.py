@@ -1,7 +1,6 @@
 """From cached frames and spectrograms to two trained towers: the same loop as for images."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.pretrain import fingerprint
 from unlabeled.method import Method, load_method
 from unlabeled.pairs.towers import PairEncoder
+from unlabeled.records import Summary
 from unlabeled.storage.arrays import Rows, spread
 from unlabeled.training.batches import Order, step_seed
 from unlabeled.training.devices import choose_device
@@ -80,7 +80,7 @@ def pretrain_encoder(
     sounds: np.ndarray,
     spectrograms: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     config: VideoPretraining,
     recipe: Spectrograms,
     *,

@@ -90,12 +90,12 @@ def mel_bank(mels: int, rate: int, points: int) -> np.ndarray:
     return bank.astype(np.float32)
 
 
-def mel_of(hertz: np.ndarray | float) -> np.ndarray | float:
+def mel_of(hertz: float) -> float:
     """Pitch as it is heard."""
     return 2595 * np.log10(1 + hertz / 700)
 
 
-def hertz_of(mel: np.ndarray | float) -> np.ndarray | float:
+def hertz_of(mel: np.ndarray) -> np.ndarray:
     """The inverse of `mel_of`."""
     return 700 * (10 ** (mel / 2595) - 1)
 
