@@ -23,7 +23,8 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from unlabeled.downstream.embed import Model, embed_folder
+from unlabeled.downstream.embed import embed_folder
+from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import read_encoder
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.decode import decode
@@ -50,7 +51,7 @@ def main() -> None:
         folder, output = Path(place, "images"), Path(place, "out", "embeddings.parquet")
         files = draw(folder, options.images, options.side or options.size, options.format)
         encoder.save(Path(place, "encoder.safetensors"))
-        model = Model("made-up", "1", read_encoder(Path(place, "encoder.safetensors")), probe, "0123456789")
+        model = LoadedModel(read_encoder(Path(place, "encoder.safetensors")), probe, "0123456789")
         images = np.stack([decode(file.read_bytes(), options.size, 3).pixels for file in files])
         sides = {
             "decoder": lambda: decode_only(files, options.size),

@@ -315,19 +315,19 @@ def _read_checkpoint(folder: Path, file: str) -> None:
 
 @cache
 def _onnx() -> dict[str, bytes]:
-    from unlabeled.downstream.embed import Model
     from unlabeled.downstream.export import write_onnx
+    from unlabeled.downstream.model import LoadedModel
 
     with tempfile.TemporaryDirectory() as place:
-        write_onnx(Model("a", "1", _encoder()), Path(place, "a.onnx"))
+        write_onnx(LoadedModel(_encoder()), Path(place, "a.onnx"))
         return {"a.onnx": Path(place, "a.onnx").read_bytes()}
 
 
 def _read_onnx(folder: Path, file: str) -> None:
-    from unlabeled.downstream.embed import Model
     from unlabeled.downstream.export import largest_difference
+    from unlabeled.downstream.model import LoadedModel
 
-    largest_difference(Model("a", "1", _encoder()), np.zeros((1, 3, 8, 8), np.uint8), folder / file)
+    largest_difference(LoadedModel(_encoder()), np.zeros((1, 3, 8, 8), np.uint8), folder / file)
 
 
 def _requests() -> dict[str, bytes]:
@@ -341,10 +341,10 @@ def _requests() -> dict[str, bytes]:
 
 def _answer(folder: Path, file: str) -> None:
     from pipelines.images.model import EncoderModel
-    from unlabeled.downstream.serve import Served
+    from unlabeled.downstream.model import LoadedModel
 
     content, model = (folder / file).read_bytes(), EncoderModel()
-    model.served = Served(_encoder(), None, [])
+    model.model = LoadedModel(_encoder())
     if file.startswith("raw"):
         model.predict(None, np.zeros((1, 3, 4, 4)), {"files": [base64.b64encode(content).decode()]})
         return

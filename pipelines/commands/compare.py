@@ -20,6 +20,7 @@ from pipelines.stages.stage import stage
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
 from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.storage.freshness import difference
 from unlabeled.storage.intact import check_weights
 
 logger = logging.getLogger(__name__)
@@ -99,10 +100,9 @@ def _is_trained(
     except DataError as error:
         logger.warning("%s", error)
         return False
-    return (run.get("fingerprint"), metrics.get("protocol")) == (
-        fingerprint(method, manifest, summary, pretraining, recipe),
-        evaluation.digest(),
-    )
+    decides = fingerprint(method, manifest, summary, pretraining, recipe)
+    asked = {"fingerprint": decides, "protocol": evaluation.digest()}
+    return difference(asked, {"fingerprint": run.get("fingerprint"), "protocol": metrics.get("protocol")}) is None
 
 
 def _train(method: str, session: dict[str, Any]) -> str:

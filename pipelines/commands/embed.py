@@ -20,7 +20,7 @@ FILE = "embeddings.parquet"
 
 
 def embed(config: Embedding, registration: Registration, ingestion: EarlierIngestion, folder: Path) -> dict[str, Any]:
-    from unlabeled.downstream.embed import Model, embed_folder  # imports torch
+    from unlabeled.downstream.embed import embed_folder  # imports torch
     from unlabeled.training.loop import choose_device
 
     if not config.path:
@@ -28,9 +28,8 @@ def embed(config: Embedding, registration: Registration, ingestion: EarlierInges
             f"embed.path: received {config.path!r}, expected a folder of images: --params=embed.path=/folder"
         )
     name = config.model_name or model_name(registration, ingestion.name)
-    found = fetch(name, config.version)
-    found.encoder.network.to(choose_device(config.device, "embed.device"))
-    model = Model(name, *found)
+    model = fetch(name, config.version)
+    model.encoder.network.to(choose_device(config.device, "embed.device"))
     images, rejected = embed_folder(model, Path(config.path), folder / FILE, config.chunk, ingestion.max_pixels)
     where = os.path.relpath(folder / FILE)
     logger.info("%s embedded by %s version %s: %s", counted(images, "images"), name, model.version, where)

@@ -18,11 +18,10 @@ logger = logging.getLogger(__name__)
 def export(
     config: Exporting, registration: Registration, ingestion: EarlierIngestion, ingestion_folder: Path, folder: Path
 ) -> dict[str, Any]:
-    from unlabeled.downstream.embed import Model  # imports torch
-    from unlabeled.downstream.export import TOLERANCE, export_model, images_to_check
+    from unlabeled.downstream.export import TOLERANCE, export_model, images_to_check  # imports torch
 
     name = config.model_name or model_name(registration, ingestion.name)
-    model = Model(name, *fetch(name, config.version))
+    model = fetch(name, config.version)
     given = Path(config.image) if config.image else None
     images = images_to_check(model.encoder, ingestion_folder / "images.npy", given)
     difference = export_model(model, images, folder / "export")

@@ -1,34 +1,32 @@
 """The image encoder of a registered version, for the commands that use one."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from mlflow.tracking import MlflowClient
 
 from pipelines.registry.versions import download, find
 from unlabeled.errors import UnlabeledError
 
-
-class Registered(NamedTuple):
-    """A version's encoder, its probe (None: there were no labels), and the names of what that predicts."""
-
-    version: str
-    encoder: Any
-    probe: Any
-    classes: list[str]
+if TYPE_CHECKING:  # both import torch
+    from unlabeled.downstream.model import LoadedModel
+    from unlabeled.images.encoder import ImageEncoder
 
 
-def fetch(name: str, version: str) -> Registered:
-    """The image encoder of a version, by its number or alias; of one with captions, that of its images.
+def fetch(name: str, version: str) -> LoadedModel[ImageEncoder]:
+    """The model of images in a version, by its number or alias; of one with captions, that of its images.
 
     Raises:
         UnlabeledError: It cannot be had, or is of other data.
     """
-    from unlabeled.downstream.serve import load_served
+    from unlabeled.downstream.model import LoadedModel, load_model
+    from unlabeled.encoders import Saved
     from unlabeled.images.encoder import ImageEncoder  # imports torch
 
     found = find(MlflowClient(), name, version)
-    served = load_served(download(found))
-    encoder = getattr(served.encoder, "first", served.encoder)
+    model = load_model(download(found), Saved)
+    encoder = getattr(model.encoder, "first", model.encoder)
     if not isinstance(encoder, ImageEncoder):
         raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
-    return Registered(str(found.version), *served._replace(encoder=encoder))
+    return LoadedModel(encoder, model.probe, model.classes, name, str(found.version))

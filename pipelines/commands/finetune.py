@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import mlflow
 import numpy as np
@@ -14,7 +14,7 @@ from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
-from unlabeled.storage.intact import check_weights
+from unlabeled.records import Finetuned, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +22,14 @@ logger = logging.getLogger(__name__)
 def finetune(
     images: np.ndarray,
     manifest: pd.DataFrame,
-    summary: dict[str, Any],
+    summary: Summary,
     models_folder: Path,
     config: Finetuning,
     recipe: Augmentation,
-) -> dict[str, Any]:
+) -> Finetuned:
     from unlabeled.downstream.finetune import finetune
-    from unlabeled.encoders import load_encoder  # imports torch
+    from unlabeled.encoders import load_encoder
+    from unlabeled.images.encoder import ImageEncoder  # imports torch
 
     folder = models_folder / config.method
     if not (folder / "encoder.safetensors").exists():
@@ -40,8 +41,8 @@ def finetune(
     run = read_json(record) if record.exists() else {}
     stop_if_trained_on_others(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
-    check_weights(folder / "encoder.safetensors", run.get(WEIGHTS), remedy)
-    results = finetune(load_encoder(folder), images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
+    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # as `finetune.method` is of images
+    results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():
             mlflow.log_metric(f"{start}.{setting}", each["mean"])

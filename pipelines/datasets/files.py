@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -135,7 +135,7 @@ class ArrayDataset(FileDataset):
         return open_array(path)
 
     def save(self, data: np.ndarray) -> None:
-        if isinstance(data, np.memmap) and Path(data.filename) == self._filepath.resolve():
+        if isinstance(data, np.memmap) and data.filename and Path(data.filename) == self._filepath.resolve():
             return
         with ArrayWriter(self._filepath, data.shape[1:], data.dtype) as writer:
             writer.append(data)
@@ -149,7 +149,7 @@ class PicturesDataset(FileDataset):
             return dict(file)
 
     def write(self, data: dict[str, np.ndarray], path: Path) -> None:
-        np.savez_compressed(path, **data)
+        np.savez_compressed(path, **cast(dict[str, Any], data))
 
 
 class FolderDataset(AbstractDataset):

@@ -6,12 +6,11 @@ MLflow stores this file itself and runs it to load the model ("models from code"
 
 import base64
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class EncoderModel(PythonModel):
@@ -21,37 +20,32 @@ class EncoderModel(PythonModel):
     With the parameter `files`, image files as base64, it answers these instead, decoded as ingestion does.
     """
 
-    def load_context(self, context: Any) -> None:
-        from unlabeled.downstream.serve import load_served
+    def load_context(self, context: PythonModelContext) -> None:
+        from unlabeled.downstream.model import load_model
+        from unlabeled.images.encoder import ImageEncoder
 
-        self.served = load_served(Path(context.artifacts["model"]))
+        self.model = load_model(Path(context.artifacts["model"]), ImageEncoder)
 
     def predict(
-        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, list[str]] | None = None
     ) -> dict[str, np.ndarray]:
+        from unlabeled.downstream.serve import check_request, read_each
         from unlabeled.errors import DataError
 
         files = (params or {}).get("files")
         try:
-            return self.served.answer(self._decode(files) if files else np.asarray(model_input))
+            if not files:
+                return self.model.answer(np.asarray(model_input))
+            check_request(files, "files")
+            return self.model.answer(np.stack(read_each(files, self._pixels, "files[{}] cannot be used")))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
-    def _decode(self, files: list[str]) -> np.ndarray:
-        from unlabeled.downstream.serve import DECODING, check_request
-        from unlabeled.images.decode import decode_alone
+    def _pixels(self, file: str) -> np.ndarray:
+        """Raises ValueError where it is no base64, or no image."""
+        from unlabeled.images.pixels import read_alone
 
-        check_request(files, "files")
-        encoder, decoded = self.served.encoder, []
-        pixel_range = encoder.normalisation.pixel_range
-        for number, file in enumerate(files):
-            try:
-                content = base64.b64decode(file, validate=True)
-                with DECODING:
-                    decoded.append(decode_alone(content, encoder.image_size, encoder.channels, pixel_range))
-            except ValueError as error:  # no base64, or no image
-                raise MlflowException.invalid_parameter_value(f"files[{number}] cannot be used: {error}") from error
-        return np.stack(decoded)
+        return read_alone(base64.b64decode(file, validate=True), self.model.encoder.pixel_format)
 
 
 set_model(EncoderModel())

@@ -14,7 +14,7 @@ from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Ingestion, Pretraining
 from unlabeled.records import Summary
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:

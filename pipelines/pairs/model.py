@@ -3,14 +3,14 @@
 MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class PairEncoderModel(PythonModel):
@@ -20,54 +20,48 @@ class PairEncoderModel(PythonModel):
     `probability` (N, classes); and of rows with both, `similarity`, float32 (N,) in [−1, 1].
     """
 
-    def load_context(self, context: Any) -> None:
-        from unlabeled.downstream.serve import load_served
+    def load_context(self, context: PythonModelContext) -> None:
+        from unlabeled.downstream.model import load_model
+        from unlabeled.pairs.towers import PairEncoder
 
-        self.served = load_served(Path(context.artifacts["model"]))
+        self.model = load_model(Path(context.artifacts["model"]), PairEncoder)
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, object] | None = None
     ) -> dict[str, np.ndarray]:
-        from unlabeled.downstream.serve import MAX_CHARACTERS, MAX_SIZE, check_request
         from unlabeled.errors import DataError
 
-        given = {name: model_input[name] for name in ("image", "text") if name in model_input}
+        try:
+            return self._answer(model_input)
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _answer(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        from unlabeled.downstream.serve import MAX_CHARACTERS, MAX_SIZE, check_request, read_each
+        from unlabeled.errors import DataError
+        from unlabeled.images.pixels import read_alone
+
+        given = {name: rows[name] for name in ("image", "text") if name in rows}
         given = {name: column for name, column in given.items() if column.notna().any()}
         for name, column in given.items():
             if not column.notna().all():
-                message = f"row {int(column.isna().argmax())} has no {name}, and others have: ask for them apart"
-                raise MlflowException.invalid_parameter_value(message)
-            try:
-                check_request(column, f"{name}s", MAX_CHARACTERS if name == "text" else MAX_SIZE)
-            except DataError as error:
-                raise MlflowException.invalid_parameter_value(str(error)) from error
+                row = int(column.isna().argmax())
+                raise DataError(f"row {row} has no {name}, and others have: ask for them apart")
+            check_request(column.tolist(), f"{name}s", MAX_CHARACTERS if name == "text" else MAX_SIZE)
         if not given:
-            raise MlflowException.invalid_parameter_value("received no rows, expected the columns image, text or both")
-        answer = {}
+            raise DataError("received no rows, expected the columns image, text or both")
+        encoder, answer = self.model.encoder, {}
         if "image" in given:
-            images = self._decode(given["image"])
-            answer |= {"image_embedding": self.served.encoder.shared("first", images)}
-            if self.served.probe is not None:
-                answer["probability"] = self.served.answer(images)["probability"]
+            read = partial(read_alone, pixel_format=encoder.first.pixel_format)
+            images = np.stack(read_each(given["image"], read, "the image of row {}"))
+            features = self.model.answer(images)
+            answer["image_embedding"] = encoder.projected("first", features.pop("embedding"))
+            answer |= features
         if "text" in given:
-            answer["text_embedding"] = self.served.encoder.shared("second", given["text"].tolist())
+            answer["text_embedding"] = encoder.shared("second", given["text"].tolist())
         if len(given) == 2:
             answer["similarity"] = (answer["image_embedding"] * answer["text_embedding"]).sum(1)
         return answer
-
-    def _decode(self, files: pd.Series) -> np.ndarray:
-        from unlabeled.downstream.serve import DECODING
-        from unlabeled.images.decode import decode_alone
-
-        encoder, decoded = self.served.encoder.first, []
-        pixel_range = encoder.normalisation.pixel_range
-        for number, file in enumerate(files):
-            try:
-                with DECODING:
-                    decoded.append(decode_alone(file, encoder.image_size, encoder.channels, pixel_range))
-            except ValueError as error:
-                raise MlflowException.invalid_parameter_value(f"the image of row {number}: {error}") from error
-        return np.stack(decoded)
 
 
 set_model(PairEncoderModel())

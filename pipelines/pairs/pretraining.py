@@ -17,7 +17,7 @@ from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
 from unlabeled.records import Summary
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import difference, order_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.pairs.pretrain import pretrain_encoder  # imports torch
 
         made_of = summary["data_digest"], order_of(pairs.manifest)
-        if not recipe.captions_of(*made_of).items() <= views_of.items():
+        if difference(recipe.captions_of(*made_of), views_of):
             raise ConfigError(
                 "the cached captions are of other data, or cut to another augmentation.caption_length than "
                 f"{recipe.caption_length}: run the stage augmentation again"

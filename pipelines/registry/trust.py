@@ -19,6 +19,7 @@ from pipelines.registry.versions import DIGESTS, RECORD
 from unlabeled.catalogue import METHODS
 from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.legible import legible
+from unlabeled.storage.freshness import is_other
 
 COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -59,8 +60,7 @@ def verified(version: ModelVersion, file: str) -> Any:
 
 def check_patch(version: ModelVersion, diff: bytes) -> None:
     """Raises UnlabeledError where the recorded changes are not those that the version's tag `code` names."""
-    code = version.tags.get(CODE)
-    if code is not None and code != code_of(version.tags[COMMIT], diff):
+    if is_other(code_of(version.tags[COMMIT], diff), version.tags.get(CODE)):
         raise UnlabeledError(
             f"the recorded changes of {version.name} version {version.version} are not those that it was made with "
             f"(their digest is not that of its tag {CODE}): somebody has changed the artifact store, and nothing is run"

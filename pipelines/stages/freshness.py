@@ -8,13 +8,21 @@ import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.errors import ConfigError
+from unlabeled.storage.freshness import Parts, contents_of, difference, is_other
 from unlabeled.storage.intact import check_array, check_rows, check_weights
-from unlabeled.storage.reuse import checksum, contents_of
+from unlabeled.storage.reuse import checksum
 
 TRAINED_ON, WEIGHTS = "trained_on", "weights"
 """In a training's record: the digest of its train split, and that of the weights that it left."""
 CHECKSUMS = "checksums"
 """In a stage's record: the checksum of each array that it left."""
+OTHER_IMAGES = {"data_digest": "other images", "order": "images in another order"}
+OTHER_METRICS = {
+    WEIGHTS: "another encoder than is here",
+    "data_digest": "other data than today's",
+    "protocol": "another evaluation than the parameters ask for",
+}
+"""What crops and metrics are of, by the part in which they differ from what is asked for."""
 
 
 class Bond(NamedTuple):
@@ -70,37 +78,29 @@ def with_checksums(record: dict[str, Any], **arrays: np.ndarray) -> dict[str, An
     return {**record, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
 
 
-def stop_if_stale(cached: dict[str, Any], asked: dict[str, Any]) -> None:
+def stop_if_stale(cached: Parts, asked: Parts) -> None:
     """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
-    if asked["views"] == "fresh" or asked.items() <= cached.items():
+    other = None if asked["views"] == "fresh" else difference(asked, cached)
+    if other is None:
         return
-    key = next(key for key in asked if cached.get(key) != asked[key])
-    if key in ("data_digest", "order"):
-        which = "other images" if key == "data_digest" else "images in another order"
-        raise ConfigError(f"the crops were cut from {which}: run the stage augmentation again")
+    if other.part in OTHER_IMAGES:
+        raise ConfigError(f"the crops were cut from {OTHER_IMAGES[other.part]}: run the stage augmentation again")
     raise ConfigError(
-        f"augmentation.{key}: received {asked[key]!r}, but the crops were cached with {cached.get(key)!r}: run the "
+        f"augmentation.{other.part}: received {other.asked!r}, but the crops were cached with {other.found!r}: run the "
         f"stage augmentation again with it for all methods, or set augmentation.views=fresh for this one"
     )
 
 
-def stop_if_trained_on_others(run: dict[str, Any], manifest: pd.DataFrame) -> None:
+def stop_if_trained_on_others(run: Parts, manifest: pd.DataFrame) -> None:
     """Today's test split may be what the encoder was trained on: raises ConfigError."""
-    if run.get(TRAINED_ON) not in (None, contents_of(manifest, "train")):  # None: by an earlier release
+    if is_other(contents_of(manifest, "train"), run.get(TRAINED_ON)):
         raise ConfigError(
             "the encoder was trained on other data than today's train split: run the stage pretraining again"
         )
 
 
-def stop_if_of_others(
-    metrics: dict[str, Any], summary: dict[str, Any], config: Evaluation, run: dict[str, Any]
-) -> None:
+def stop_if_of_others(metrics: Parts, summary: Parts, config: Evaluation, run: Parts) -> None:
     """Raises ConfigError where metrics are not of these data by this protocol, or not of this training's weights."""
-    if metrics.get(WEIGHTS) != run.get(WEIGHTS):
-        raise ConfigError("the metrics are of another encoder than is here: run the stage evaluation again")
-    for key, today, what in (
-        ("data_digest", summary["data_digest"], "other data than today's"),
-        ("protocol", config.digest(), "another evaluation than the parameters ask for"),
-    ):
-        if metrics[key] != today:
-            raise ConfigError(f"the metrics are of {what}: run the stage evaluation again")
+    asked = {WEIGHTS: run.get(WEIGHTS), "data_digest": summary["data_digest"], "protocol": config.digest()}
+    if other := difference(asked, metrics):
+        raise ConfigError(f"the metrics are of {OTHER_METRICS[other.part]}: run the stage evaluation again")

@@ -12,7 +12,7 @@ from pipelines.clients.tracking import LiveMetrics, active_run_id
 from pipelines.registry.provenance import CODE, hardware
 from unlabeled.config import Block, Pretraining
 from unlabeled.records import RunRecord, Summary
-from unlabeled.storage.reuse import contents_of
+from unlabeled.storage.freshness import contents_of
 
 CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""

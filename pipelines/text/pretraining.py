@@ -14,6 +14,7 @@ from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
+from unlabeled.storage.freshness import difference
 from unlabeled.text.config import Packing, TextPretraining
 
 
@@ -34,7 +35,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
         from unlabeled.text.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        if not recipe.sequences_of(summary["data_digest"]).items() <= sequences_of.items():
+        if difference(recipe.sequences_of(summary["data_digest"]), sequences_of):
             raise ConfigError(
                 "the packed sequences are of other documents, or of another augmentation.sequence_length than "
                 f"{recipe.sequence_length}: run the stage augmentation again"

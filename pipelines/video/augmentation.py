@@ -11,7 +11,7 @@ from kedro.pipeline import Pipeline
 from pipelines.stages.freshness import with_checksums
 from pipelines.stages.stage import stage
 from unlabeled.records import Summary
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import order_of
 from unlabeled.video.config import Spectrograms
 
 logger = logging.getLogger(__name__)

@@ -5,13 +5,12 @@ MLflow stores this file itself, as it does `pipelines/images/model.py`.
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class VideoEncoderModel(PythonModel):
@@ -21,44 +20,45 @@ class VideoEncoderModel(PythonModel):
     [−1, 1], of the one to the other; and, where there was a probe, `probability` (N, classes) of the frames.
     """
 
-    def load_context(self, context: Any) -> None:
-        from unlabeled.downstream.serve import load_served
+    def load_context(self, context: PythonModelContext) -> None:
+        from unlabeled.downstream.model import load_model
+        from unlabeled.pairs.towers import PairEncoder
 
-        self.served = load_served(Path(context.artifacts["model"]))
+        self.model = load_model(Path(context.artifacts["model"]), PairEncoder)
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, object] | None = None
     ) -> dict[str, np.ndarray]:
-        frames, sounds = self._read(model_input["video"])
-        encoder = self.served.encoder
-        first, second = encoder.shared("first", frames), encoder.shared("second", sounds)
-        answer = {"frames_embedding": first, "sound_embedding": second, "similarity": (first * second).sum(1)}
-        if self.served.probe is not None:
-            answer["probability"] = self.served.answer(frames)["probability"]
-        return answer
-
-    def _read(self, videos: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        from unlabeled.downstream.serve import DECODING, check_request
         from unlabeled.errors import DataError
-        from unlabeled.video.clips import read_clip
-        from unlabeled.video.encoders import reading_for
 
-        if videos.empty:
-            raise MlflowException.invalid_parameter_value("received no rows, expected some with a video")
         try:
-            check_request(videos, "videos")
+            frames, sounds = self._read(model_input["video"].tolist())
+            encoder, features = self.model.encoder, self.model.answer(frames)
+            first, second = encoder.projected("first", features.pop("embedding")), encoder.shared("second", sounds)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        config, clips = reading_for(self.served.encoder.first, self.served.encoder.second), []
+        similarity = (first * second).sum(1)
+        return {"frames_embedding": first, "sound_embedding": second, "similarity": similarity, **features}
+
+    def _read(self, videos: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Frames and sounds, as the two towers embed them."""
+        from unlabeled.downstream.serve import check_request, read_each
+        from unlabeled.errors import DataError
+        from unlabeled.video.clips import Clip, read_clip
+        from unlabeled.video.encoders import reading_for
+
+        if not videos:
+            raise DataError("received no rows, expected some with a video")
+        check_request(videos, "videos")
+        config = reading_for(self.model.encoder.first, self.model.encoder.second)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "video")
-            for number, video in enumerate(videos):
+
+            def read(video: bytes) -> Clip:
                 path.write_bytes(video)
-                try:
-                    with DECODING:
-                        clips.append(read_clip(path, config))
-                except ValueError as error:
-                    raise MlflowException.invalid_parameter_value(f"the video of row {number}: {error}") from error
+                return read_clip(path, config)
+
+            clips = read_each(videos, read, "the video of row {}")
         return np.stack([clip.frames for clip in clips]), np.stack([clip.wave for clip in clips])
 
 

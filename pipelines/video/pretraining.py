@@ -14,7 +14,7 @@ from pipelines.stages.pretraining import CHECKPOINT, tracked
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import difference, order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
 
@@ -43,7 +43,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
         asked = recipe.spectrograms_of(summary["data_digest"], order_of(clips.manifest))
-        if not asked.items() <= spectrograms_of.items():
+        if difference(asked, spectrograms_of):
             raise ConfigError(
                 "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
                 "augmentation again"

@@ -9,7 +9,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -116,7 +116,7 @@ class Block(BaseModel):
     block: ClassVar[str]
 
     @classmethod
-    def model_validate(cls, obj: Any, **options: Any) -> "Block":
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from torch.overrides import TorchFunctionMode
 from unlabeled.errors import DataError
 from unlabeled.ingestion.walk import read_file
 from unlabeled.storage.arrays import replace_file
-from unlabeled.storage.intact import DIGEST, digest_of_weights
+from unlabeled.storage.freshness import is_other
+from unlabeled.storage.intact import DIGEST, check_weights, digest_of_weights
 
+Encoder = TypeVar("Encoder", bound="Saved")
 MADE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.arange}
 """What networks are made of."""
 SPARE = 2**24
@@ -32,12 +35,30 @@ class Saved:
 
     network: nn.Module
 
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return cast(int, self.network.feature_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.network.parameters()).device
+
+    def embed(self, data: Any, /) -> np.ndarray:
+        """Features of N rows of data of its kind, float32 (N, D), with the network in eval mode."""
+        raise NotImplementedError
+
+    def misfit(self, data: Any, /) -> str | None:
+        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        raise NotImplementedError
+
     def spec(self) -> dict[str, Any]:
         """What `of` needs, as JSON values; its `kind` is among KINDS."""
         raise NotImplementedError
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "Saved":
+    def of(cls, spec: dict[str, Any]) -> Self:
         """The same encoder with weights drawn anew."""
         raise NotImplementedError
 
@@ -49,20 +70,26 @@ class Saved:
         replace_file(path, lambda partial: save_file(weights, partial))
         replace_file(path.with_suffix(".json"), lambda partial: partial.write_text(text))
 
+    @torch.no_grad()
+    def in_batches(self, data: np.ndarray, prepare: Callable[[np.ndarray], Tensor], batch_size: int) -> np.ndarray:
+        """Features of N rows of data, float32 (N, D), in eval mode; `prepare` makes the network's input of rows."""
+        features = np.empty((len(data), self.feature_dim), np.float32)
+        with evaluating(self.network):
+            for start in range(0, len(data), batch_size):
+                rows = slice(start, start + batch_size)
+                features[rows] = self.network(prepare(data[rows])).cpu().numpy()
+        return features
 
-@torch.no_grad()
-def in_batches(
-    network: nn.Module, data: np.ndarray, prepare: Callable[[np.ndarray], Tensor], batch_size: int
-) -> np.ndarray:
-    """Features of N rows of data, float32 (N, D), in eval mode; `prepare` makes what the network eats of some rows."""
+
+@contextmanager
+def evaluating(network: nn.Module) -> Generator[None]:
+    """Within it, a network is in eval mode; then in the mode that it was in."""
     was_training = network.training
     network.eval()
-    features = np.empty((len(data), network.feature_dim), np.float32)
-    for start in range(0, len(data), batch_size):
-        rows = slice(start, start + batch_size)
-        features[rows] = network(prepare(data[rows])).cpu().numpy()
-    network.train(was_training)
-    return features
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 KINDS = {
@@ -75,18 +102,18 @@ KINDS = {
 """By the `kind` in an encoder's .json; without one it is of images."""
 
 
-def encoder_of(spec: dict[str, Any]) -> Any:
+def encoder_of(spec: dict[str, Any]) -> Saved:
     """An encoder of whatever kind, with weights drawn anew."""
     module, _, name = KINDS[spec.get("kind", "image")].partition(":")
     return getattr(import_module(module), name).of(spec)
 
 
-def untrained(encoder: Saved, seed: int) -> Any:
+def untrained(encoder: Encoder, seed: int) -> Encoder:
     """The same encoder with weights drawn anew, on the same device, in eval mode."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        fresh = encoder_of(encoder.spec())
-    fresh.network.to(next(encoder.network.parameters()).device).eval()
+        fresh = encoder.of(encoder.spec())
+    fresh.network.to(encoder.device).eval()
     return fresh
 
 
@@ -108,16 +135,16 @@ class _Bounded(TorchFunctionMode):
         super().__init__()
         self.most = self.left = most
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if function in MADE:
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func in MADE:
             shape = args[0] if args and isinstance(args[0], list | tuple) else args
-            self.left -= math.prod(shape) ** (2 if function is torch.eye else 1)
+            self.left -= math.prod(shape) ** (2 if func is torch.eye else 1)
             if self.left < 0:
                 raise ValueError(f"a network of more than the {self.most:,} numbers that its weights may have")
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
-def read_encoder(path: Path) -> Any:
+def read_encoder(path: Path) -> Saved:
     """The encoder in `<path>` and its .json, of whatever kind.
 
     Raises:
@@ -129,7 +156,7 @@ def read_encoder(path: Path) -> Any:
         with _Bounded(path.stat().st_size + SPARE):  # of a byte each at least
             encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
-        if spec.get(DIGEST) not in (None, _digest(encoder)):  # None: by an earlier release
+        if is_other(_digest(encoder), spec.get(DIGEST)):
             raise ValueError("their digest is another than when they were saved")
     except Exception as error:  # safetensors and tokenizers raise their own kinds, json and torch theirs
         raise DataError(f"{path} and its .json are not a saved encoder ({error!s:.300}): train it again") from error
@@ -137,7 +164,18 @@ def read_encoder(path: Path) -> Any:
     return encoder
 
 
-def load_encoder(folder: str | Path) -> Any:
+def load_encoder(folder: str | Path, weights: str | None = None, remedy: str = "train it again") -> Saved:
     """The encoder that a run left in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into
-    features."""
-    return read_encoder(Path(folder) / "encoder.safetensors")
+    features.
+
+    Args:
+        weights: The digest that a record has of its weights; None: they are not compared.
+        remedy: What to do where they are others, to end the sentence.
+
+    Raises:
+        DataError: The files are missing, damaged, of different networks, or of another training.
+    """
+    path = Path(folder) / "encoder.safetensors"
+    if weights is not None:
+        check_weights(path, weights, remedy)
+    return read_encoder(path)

@@ -10,9 +10,8 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,11 @@ import pyarrow.parquet as pq
 import torch
 
 from unlabeled.config import Ingestion
+from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
-from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.choices import SAMPLE, check_values, look_at
-from unlabeled.images.decode import Decoded, pixel_limit
+from unlabeled.images.decode import pixel_limit
 from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.ingest import decode_batch
 from unlabeled.ingestion.items import Item, sample_of
@@ -39,19 +38,12 @@ PARTS = "[0-9]*.parquet"
 """In a folder of parts: those that were finished."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A version of a model: its encoder, its probe (None: there were no labels), and the names of its classes."""
-
-    name: str
-    version: str
-    encoder: ImageEncoder
-    probe: LinearProbe | None = None
-    classes: Sequence[str] = ()
-
-
 def embed_folder(
-    model: Model, folder: Path, output: Path, chunk: int = 4096, max_pixels: int = Ingestion().max_pixels
+    model: LoadedModel[ImageEncoder],
+    folder: Path,
+    output: Path,
+    chunk: int = 4096,
+    max_pixels: int = Ingestion().max_pixels,
 ) -> tuple[int, int]:
     """Writes a Parquet file with a row for each file of the folder that may be an image, in the order of their names.
 
@@ -99,7 +91,7 @@ def embed_folder(
     return len(names) - bad, bad
 
 
-def _schema(model: Model, folder: Path) -> pa.Schema:
+def _schema(model: LoadedModel[ImageEncoder], folder: Path) -> pa.Schema:
     vector = pa.list_(pa.float32())  # not of a fixed size: Parquet loses which of those are null
     fields = [("path", pa.string()), ("sha256", pa.string()), ("embedding", vector), ("reason", pa.string())]
     if model.probe is not None:
@@ -128,12 +120,12 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
 
 
 def _embedded(
-    model: Model, folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
+    model: LoadedModel[ImageEncoder], folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
     workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
     model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
-    waiting: deque[tuple[int, Future]] = deque()
+    waiting: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             while first < len(names):
@@ -141,44 +133,37 @@ def _embedded(
                 waiting.append((end, pool.submit(_embed, model, folder, names[first:end], schema)))
                 first = end
                 if len(waiting) > 2 * workers:
-                    yield _result(*waiting.popleft())
+                    yield waiting[0][0], waiting.popleft()[1].result()
             while waiting:
-                yield _result(*waiting.popleft())
+                yield waiting[0][0], waiting.popleft()[1].result()
     finally:
         torch.set_num_threads(threads)
 
 
-def _result(end: int, batch: Future) -> tuple[int, pa.RecordBatch]:
-    return end, batch.result()
-
-
-def _embed(model: Model, folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
+def _embed(model: LoadedModel[ImageEncoder], folder: Path, names: list[str], schema: pa.Schema) -> pa.RecordBatch:
     items = [Item(name, folder / name) for name in names]
-    encoder = model.encoder
-    outcomes = decode_batch(items, encoder.image_size, encoder.channels, encoder.normalisation.pixel_range)
-    good = np.array([isinstance(result, Decoded) for *_, result in outcomes])
-    embedding = np.zeros((len(names), model.encoder.feature_dim), np.float32)
-    if good.any():
-        pixels = [result.pixels for *_, result in outcomes if isinstance(result, Decoded)]
-        embedding[good] = model.encoder.embed(np.stack(pixels))
+    outcomes = decode_batch(items, model.encoder.pixel_format)
+    pixels = [each.image.pixels for each in outcomes if each.image]
+    answer = model.answer(np.array(pixels, np.uint8).reshape(-1, *model.encoder.pixel_format.shape))
+    good = np.array([each.image is not None for each in outcomes])
     columns = {
         "path": [printable(name) for name in names],
-        "sha256": [digest or None for _, digest, _ in outcomes],
-        "embedding": _vectors(embedding, good),
-        "reason": [None if isinstance(result, Decoded) else result for *_, result in outcomes],
+        "sha256": [each.sha256 or None for each in outcomes],
+        "embedding": _vectors(answer["embedding"], good),
+        "reason": [each.reason for each in outcomes],
     }
     if model.probe is not None:
-        probability = model.probe.probabilities(embedding)
-        predicted = [model.classes[row] for row in probability.argmax(1)]
-        columns["predicted"] = pa.array(predicted, mask=~good)
-        columns["probability"] = _vectors(probability, good)
+        predicted = np.full(len(names), None)
+        predicted[good] = [model.classes[row] for row in answer["probability"].argmax(1)]
+        columns["predicted"] = pa.array(predicted)
+        columns["probability"] = _vectors(answer["probability"], good)
     return pa.record_batch(columns, schema=schema)
 
 
 def _vectors(rows: np.ndarray, good: np.ndarray) -> pa.Array:
-    """float32 (N, D) as lists of D, null where a row is not good."""
+    """float32 (n, D) of the n good rows of N as N lists of D, null where a row is not good."""
     ends = np.concatenate([[0], (good * rows.shape[1]).cumsum()]).astype(np.int32)
-    return pa.ListArray.from_arrays(ends, pa.array(rows[good].reshape(-1)), mask=pa.array(~good))
+    return pa.ListArray.from_arrays(ends, pa.array(rows.reshape(-1)), mask=pa.array(~good))
 
 
 def _write(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.downstream.embed import Model
+from unlabeled.downstream.model import LoadedModel
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images import decode as decoding
 from unlabeled.images.augment import normalise
-from unlabeled.images.decode import UndecodableError, decode
+from unlabeled.images.decode import UndecodableError
 from unlabeled.images.encoder import ImageEncoder, fit
-from unlabeled.ingestion.walk import find_files, read_file
+from unlabeled.images.pixels import read_pixels
+from unlabeled.ingestion.walk import find_files
 from unlabeled.storage.arrays import open_array, replace_file, spread
 
 CHECKED = 64
@@ -31,12 +33,14 @@ SCRIPT = Path(__file__).parent / "templates" / "use.py"
 class Whole(nn.Module):
     """uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B, classes)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, encoder: ImageEncoder, probe: LinearProbe | None):
         super().__init__()
-        mean, std = encoder.normalisation.tensors()
         self.network, self.head = encoder.network, None
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        for name, tensor in zip(("mean", "std"), encoder.normalisation.tensors(), strict=True):
+            self.register_buffer(name, tensor)
         if probe is not None:
             self.head = nn.Linear(encoder.feature_dim, len(probe.classes))
             self.head.weight.data, self.head.bias.data = torch.from_numpy(probe.weight), torch.from_numpy(probe.bias)
@@ -46,7 +50,7 @@ class Whole(nn.Module):
         return (embedding,) if self.head is None else (embedding, self.head(embedding).softmax(1))
 
 
-def export_model(model: Model, images: np.ndarray, folder: Path) -> float:
+def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: Path) -> float:
     """Writes a folder that is used without this project, once its ONNX file has been checked against torch.
 
     `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
@@ -87,7 +91,7 @@ def export_model(model: Model, images: np.ndarray, folder: Path) -> float:
     return difference
 
 
-def write_onnx(model: Model, path: Path) -> None:
+def write_onnx(model: LoadedModel[ImageEncoder], path: Path) -> None:
     """Writes the encoder, its normalisation and its probe as one ONNX file, for any number of images of its size."""
     encoder = model.encoder
     example = torch.zeros(2, encoder.channels, encoder.image_size, encoder.image_size, dtype=torch.uint8)
@@ -111,23 +115,23 @@ def write_onnx(model: Model, path: Path) -> None:
         raise UnlabeledError(f"the encoder {encoder.architecture} cannot be written as ONNX ({reason})") from error
 
 
-def largest_difference(model: Model, images: np.ndarray, path: Path) -> float:
+def largest_difference(model: LoadedModel[ImageEncoder], images: np.ndarray, path: Path) -> float:
     """Between an ONNX file and torch, in embeddings and probabilities, as a share of the largest number of torch's."""
     from onnxruntime import InferenceSession  # an optional dependency
 
-    embedding = model.encoder.embed(images)
-    expected = [embedding] if model.probe is None else [embedding, model.probe.probabilities(embedding)]
+    expected = model.answer(images)
     try:
-        answers = InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+        session = InferenceSession(path, providers=["CPUExecutionProvider"])
+        answers = [np.asarray(answer) for answer in session.run(None, {"images": images})]
     except Exception as error:  # onnxruntime raises its own kinds
         reason = str(error).strip().splitlines()[0]
         raise UnlabeledError(f"{path.name} cannot be run by onnxruntime ({reason}): export it again") from error
-    if [np.shape(answer) for answer in answers] != [wanted.shape for wanted in expected]:
-        shapes = [np.shape(answer) for answer in answers]
-        raise UnlabeledError(f"{path.name} answers {shapes}, where torch answers {[each.shape for each in expected]}")
+    shapes, wanted = [answer.shape for answer in answers], [each.shape for each in expected.values()]
+    if shapes != wanted:
+        raise UnlabeledError(f"{path.name} answers {shapes}, where torch answers {wanted}")
     return max(
-        float(np.abs(answer - wanted).max() / max(np.abs(wanted).max(), 1e-12))
-        for answer, wanted in zip(answers, expected, strict=True)
+        float(np.abs(answer - each).max() / max(np.abs(each).max(), 1e-12))
+        for answer, each in zip(answers, expected.values(), strict=True)
     )
 
 
@@ -141,7 +145,6 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     Raises:
         DataError: There are none.
     """
-    size, channels = encoder.image_size, encoder.channels
     if given is not None:
         files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
         decoded = list(islice(_decoded(files, encoder), CHECKED))
@@ -153,13 +156,10 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
             "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
             "an image, or a folder of them, with export.image"
         )
-    return fit(spread(open_array(ingested), CHECKED), channels, size)
+    return fit(spread(open_array(ingested), CHECKED), encoder.channels, encoder.image_size)
 
 
 def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:
     for file in files:
-        try:
-            pixel_range = encoder.normalisation.pixel_range
-            yield decode(read_file(file), encoder.image_size, encoder.channels, pixel_range).pixels
-        except (UndecodableError, OSError):
-            continue
+        with suppress(UndecodableError, OSError):
+            yield read_pixels(file, encoder.pixel_format).pixels

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unlabeled.errors import DataError
-from unlabeled.images.decode import UndecodableError, decode, decode_alone
+from unlabeled.images.decode import UndecodableError
 from unlabeled.images.encoder import ImageEncoder
-from unlabeled.ingestion.walk import read_file
+from unlabeled.images.pixels import PixelFormat, read_alone, read_content, read_pixels
 from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
 
 ROWS = 4096
@@ -45,8 +45,7 @@ def origin(embeddings: Path) -> Origin:
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
     """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
     try:
-        pixel_range = encoder.normalisation.pixel_range
-        pixels = decode_alone(read_file(image), encoder.image_size, encoder.channels, pixel_range)
+        pixels = read_alone(image, encoder.pixel_format)
     except (UndecodableError, OSError) as error:
         raise DataError(f"search.image: {image} cannot be used ({error})") from error
     return encoder.embed(pixels[None])[0]
@@ -94,7 +93,7 @@ def similar_page(
     """The query and what was found as HTML, with their pictures where the files are still there.
 
     Args:
-        pixel_range: As in `decode`.
+        pixel_range: As in PixelFormat.
     """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."
@@ -117,10 +116,10 @@ def similar_page(
 
 def _tile(file: Path, alt: str, caption: str, pixel_range: tuple[float, float] | None) -> Tile:
     try:
-        content = read_file(file)
-        found = decode(content, LARGE_SIDE, 3, pixel_range)
-        side = min(LARGE_SIDE, found.width, found.height)
-        pixels = decode(content, side, 3, pixel_range).pixels  # a tiny image as it is, not a smooth enlargement
+        content = read_content(file)
+        found = read_pixels(content, PixelFormat(LARGE_SIDE, 3, pixel_range))
+        side = min(LARGE_SIDE, found.width, found.height)  # a tiny image as it is, not a smooth enlargement
+        pixels = read_pixels(content, PixelFormat(side, 3, pixel_range)).pixels
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -24,7 +24,7 @@ from unlabeled.evaluation.verdict import NAMES
 from unlabeled.nn.small_networks import random_rotation
 from unlabeled.runtime.progress import bar
 from unlabeled.storage.arrays import replace_file
-from unlabeled.storage.reuse import made_by
+from unlabeled.storage.freshness import made_by
 
 logger = logging.getLogger(__name__)
 

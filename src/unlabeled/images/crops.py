@@ -19,7 +19,8 @@ from unlabeled.images.augment import cut_views
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.storage.arrays import ArrayWriter, Rows, open_array, replace_file
-from unlabeled.storage.reuse import MADE_BY, EarlierRows, checksum, earlier_rows, made_by
+from unlabeled.storage.freshness import MADE_BY, made_by
+from unlabeled.storage.reuse import EarlierRows, checksum, earlier_rows
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +55,13 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     row_of = {content: row for row, content in enumerate(contents)}  # copies share their crops
     wanted = list(row_of)
     cut = partial(_cut, images=images, row_of=row_of, recipe=recipe, shape=shape)
-    intact = earlier.intact(wanted) if earlier else {}
+    intact: dict[str, int] = earlier.intact(wanted) if earlier else {}
     if earlier and earlier.damaged:
         intact |= _repair(folder, earlier, cut)
         logger.warning("damaged crops are cut again: those of %s", counted(len(earlier.damaged), "images"))
         earlier = _earlier(images, recipe, folder)
     grows = earlier is not None and _can_grow(earlier, len(wanted))
-    parts = earlier.array.parts if grows else []
+    parts = earlier.array.parts if earlier and grows else []
     added = [content for content in wanted if content not in intact] if grows else wanted
     checksums: list[int] = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
                     progress.advance(len(views))
     for part in [] if grows else _parts(folder)[1:]:
         part.unlink()
-    found = {content: (earlier.about(content, "place"), intact[content]) for content in intact}
+    found = {content: (earlier.about(content, "place"), intact[content]) for content in intact} if earlier else {}
     first = sum(map(len, parts))
     found |= {content: (first + i, check) for i, (content, check) in enumerate(zip(added, checksums, strict=True))}
     places, checks = np.array([found[content] for content in contents], np.int64).reshape(-1, 2).T
@@ -114,7 +115,7 @@ def _how(images: np.ndarray, recipe: Augmentation) -> str:
     return made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
 
 
-def _earlier(images: np.ndarray, recipe: Augmentation, folder: Path) -> EarlierRows | None:
+def _earlier(images: np.ndarray, recipe: Augmentation, folder: Path) -> EarlierRows[Rows] | None:
     return earlier_rows(partial(_open, folder), _how(images, recipe), shape_of(images, recipe))
 
 
@@ -154,12 +155,12 @@ def _parts(folder: Path) -> list[Path]:
     return [_part(folder, number) for number in range(max(1, len(list(folder.glob("views*.npy")))))]
 
 
-def _can_grow(earlier: EarlierRows, wanted: int) -> bool:
+def _can_grow(earlier: EarlierRows[Rows], wanted: int) -> bool:
     parts = earlier.array.parts
     return len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
 
 
-def _repair(folder: Path, earlier: EarlierRows, cut: Callable[..., "Chunks"]) -> dict[str, int]:
+def _repair(folder: Path, earlier: EarlierRows[Rows], cut: Callable[..., "Chunks"]) -> dict[str, int]:
     """Cuts damaged crops again, in their place; their checksums."""
     place_of = {content: earlier.about(content, "place") for content in earlier.damaged}
     first, checksums = 0, {}
@@ -192,7 +193,7 @@ def _cut(
     row_of: dict[str, int],
     recipe: Augmentation,
     shape: tuple[int, ...],
-    kept: EarlierRows | None = None,
+    kept: EarlierRows[Rows] | None = None,
 ) -> Chunks:
     """Views of the contents `added`, taken over or cut."""
     (_, channels, height, width), (count, *_, size) = images.shape, shape

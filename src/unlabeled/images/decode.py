@@ -7,7 +7,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 Result = TypeVar("Result")
 FORMATS = (
@@ -131,7 +133,7 @@ class Limit:
         self._more = threading.Condition()
 
     @contextmanager
-    def room(self, needed: int) -> Iterator[None]:
+    def room(self, needed: int) -> Generator[None]:
         """Waits until so many bytes are left by the other threads, and takes them for the block.
 
         Raises:
@@ -158,7 +160,7 @@ _limits = [Limit(MAX_PIXELS, f"{MAX_PIXELS:,} pixels")]
 
 
 @contextmanager
-def pixel_limit(pixels: int) -> Iterator[None]:
+def pixel_limit(pixels: int) -> Generator[None]:
     """Within it, `ingestion.max_pixels` is the largest image, and Pillow keeps quiet of oddities that do no harm.
     (Process-wide.)"""
     before = Image.MAX_IMAGE_PIXELS
@@ -265,16 +267,16 @@ def _read(content: Path | bytes | np.ndarray, read: Callable[..., Result]) -> Re
     try:
         return read(content)
     except UndecodableError:
-        if not _is_png(content):
+        if isinstance(content, np.ndarray) or not _is_png(content):
             raise
-        return read(_bare_png(content.read_bytes() if isinstance(content, Path) else content))
+        return read(_bare_png(content if isinstance(content, bytes) else content.read_bytes()))
 
 
-def _is_png(content: Path | bytes | np.ndarray) -> bool:
+def _is_png(content: Path | bytes) -> bool:
     if isinstance(content, Path):
         with content.open("rb") as file:
             content = file.read(len(PNG))
-    return isinstance(content, bytes) and content.startswith(PNG)
+    return content.startswith(PNG)
 
 
 def _bare_png(content: bytes) -> bytes:
@@ -294,7 +296,7 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
     wanted = "L" if channels == 1 else "RGB"
     with _opened(content) as image:
         (width, height), mode = image.size, _mode(image)
-        if image.format in ("JPEG", "MPO"):
+        if isinstance(image, JpegImageFile) and isinstance(content, bytes):
             _check_scans(image, content)
         beside = _beside(image)
         image.draft(wanted, (DRAFT * size, DRAFT * size))
@@ -308,7 +310,7 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
     return Decoded(np.ascontiguousarray(pixels), width, height, mode)
 
 
-def _check_scans(image: Image.Image, content: bytes) -> None:
+def _check_scans(image: JpegImageFile, content: bytes) -> None:
     """Raises UndecodableError for a JPEG of more than MAX_SCANS scans."""
     scans, place = 0, 2
     while marker := MARKER.search(content, place):
@@ -335,7 +337,7 @@ def _memory(image: Image.Image, beside: int | None = None) -> int:
 
 
 @contextmanager
-def _opened(content: Path | bytes | np.ndarray) -> Iterator[Image.Image]:
+def _opened(content: Path | bytes | np.ndarray) -> Generator[Image.Image]:
     """An image that is not loaded yet; what goes wrong with it, here and in the block, becomes an UndecodableError."""
     with _as_undecodable():
         if isinstance(content, np.ndarray):
@@ -348,7 +350,7 @@ def _opened(content: Path | bytes | np.ndarray) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _as_undecodable() -> Iterator[None]:
+def _as_undecodable() -> Generator[None]:
     try:
         yield
     except UndecodableError:
@@ -419,13 +421,16 @@ def _bands(box: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]
 def _scaling(image: Image.Image, pixel_range: tuple[float, float] | None) -> Callable[[Image.Image], Image.Image]:
     """What turns parts of a grey image of more than 8 bits into one of 8."""
     white = _white(image)
-    if pixel_range is None and white is None:
+    if pixel_range:
+        low, high = pixel_range
+    elif white is not None:
+        low, high = 0, white
+    else:
         kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
         raise UndecodableError(
             f"{kind} pixels have no agreed range: set ingestion.pixel_range to the numbers that are black and white"
         )
-    low, high = pixel_range or (0, white)
-    turned = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    turned = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
 
     def scaled(part: Image.Image) -> Image.Image:
         numbers = np.asarray(part).astype(np.float64 if part.mode == "I" else np.float32)
@@ -447,7 +452,7 @@ def _white(image: Image.Image) -> int | None:
         return 65_535 if image.format in ("PNG", "PPM") else None
     if image.mode == "F" or image.format not in FULL_SIXTEEN:
         return None
-    return 2 ** image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0] - 1 if image.format == "TIFF" else 65_535
+    return 2 ** image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0] - 1 if isinstance(image, TiffImageFile) else 65_535
 
 
 def _to_mode(image: Image.Image, mode: str, scaled: Callable[[Image.Image], Image.Image] | None) -> Image.Image:

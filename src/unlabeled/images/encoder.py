@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.encoders import Saved, in_batches
+from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.images.augment import normalise
-from unlabeled.images.decode import decode
+from unlabeled.images.pixels import PixelFormat, read_pixels
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 
@@ -56,16 +56,17 @@ class ImageEncoder(Saved):
         self.architecture, self.channels, self.image_size = architecture, channels, image_size
         self.normalisation = normalisation
         self.network = network if network is not None else build_encoder(architecture, channels, image_size)
-        self.network.normalisation = normalisation
+        vars(self.network)["normalisation"] = normalisation  # for methods whose loss is in pixels
 
     @property
-    def feature_dim(self) -> int:
-        return self.network.feature_dim
+    def pixel_format(self) -> PixelFormat:
+        """What every image is made before it is embedded."""
+        return PixelFormat(self.image_size, self.channels, self.normalisation.pixel_range)
 
     @property
     def batch_size(self) -> int:
         """Images that its device takes at a time: a CPU's caches hold what it makes of few (benchmarks/embed.py)."""
-        return 64 if next(self.network.parameters()).device.type == "cpu" else 256
+        return 64 if self.device.type == "cpu" else 256
 
     def embed(self, images: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """Features of un-augmented images, with the network in eval mode and float32.
@@ -82,7 +83,7 @@ class ImageEncoder(Saved):
             DataError: The array has another shape, no pixels, or values that are not whole numbers from 0 to 255.
         """
         size = self.batch_size if batch_size is None else batch_size
-        return in_batches(self.network, as_images(images, self.channels), self.prepare, size)
+        return self.in_batches(as_images(images, self.channels), self.prepare, size)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
@@ -94,9 +95,8 @@ class ImageEncoder(Saved):
 
     def prepare(self, images: np.ndarray) -> Tensor:
         """Input of the network: uint8 images as normalised float32 of its size, channels_last, on its device."""
-        device = next(self.network.parameters()).device
-        batch = torch.from_numpy(fit(images, self.channels, self.image_size)).to(device).float() / 255
-        return normalise(batch, *self.normalisation.tensors(device))
+        batch = torch.from_numpy(fit(images, self.channels, self.image_size)).to(self.device).float() / 255
+        return normalise(batch, *self.normalisation.tensors(self.device))
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -108,7 +108,7 @@ class ImageEncoder(Saved):
         }
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "ImageEncoder":
+    def of(cls, spec: dict[str, Any]) -> Self:
         normalisation = Normalisation.of(spec)
         shape = spec["channels"], spec["image_size"]
         for key, value, most in zip(("channels", "image_size"), shape, (MOST_CHANNELS, LARGEST_SIZE), strict=True):
@@ -155,5 +155,6 @@ def fit(images: np.ndarray, channels: int, size: int) -> np.ndarray:
     """
     if images.shape[1:] == (channels, size, size):
         return np.array(images)  # in memory, and writable: torch warns of arrays that are not
+    made = PixelFormat(size, channels)
     pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in images)
-    return np.stack([decode(np.ascontiguousarray(picture), size, channels).pixels for picture in pictures])
+    return np.stack([read_pixels(np.ascontiguousarray(picture), made).pixels for picture in pictures])

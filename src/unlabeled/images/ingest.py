@@ -16,26 +16,25 @@ import PIL
 from unlabeled.config import Ingestion
 from unlabeled.images import decode as decoding
 from unlabeled.images.choices import SAMPLE, check_values, choose_shape, look_at, misfits
-from unlabeled.images.decode import Decoded, UndecodableError, check_header, decode, pixel_limit
+from unlabeled.images.decode import Decoded, UndecodableError, pixel_limit
+from unlabeled.images.pixels import Content, PixelFormat, read_content, read_image_file, read_pixels
 from unlabeled.images.sources import open_source
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item, Source
 from unlabeled.ingestion.settle import settle, stop_if_damaged
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
-from unlabeled.ingestion.walk import read_file
 from unlabeled.runtime.counts import counted
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import batches_of, in_order
 from unlabeled.storage.arrays import ArrayWriter, open_array
-from unlabeled.storage.reuse import MADE_BY, EarlierRows, Stamps, checksum, earlier_rows, made_by
+from unlabeled.storage.freshness import MADE_BY, made_by
+from unlabeled.storage.reuse import EarlierRows, Stamps, checksum, earlier_rows
 
 logger = logging.getLogger(__name__)
 
 BATCH = 16
 """Images a thread decodes before it hands them over."""
-READ_UNSEEN = 2**26
-"""Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
 STORED = ["checksum", "width", "height", "mode"]
 COLUMNS = ["path", "sha256", *STORED, "group", "label", "split"]
 
@@ -76,21 +75,21 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
         sample = look_at(source.sample(SAMPLE))
-        size, channels = choose_shape(sample, config)
+        pixel_format = PixelFormat(*choose_shape(sample, config), config.pixel_range)
         if config.pixel_range is None:
             check_values(sample, config.max_quarantined)
-        records, rejects, dim, sums = [], [], 0, np.zeros((3, channels), np.int64)
-        shape = (channels, size, size)
-        chosen = {"shape": shape, "pixels": config.max_pixels, "range": config.pixel_range}
+        records, rejects, dim, sums = [], [], 0, np.zeros((3, pixel_format.channels), np.int64)
+        chosen = {"shape": pixel_format.shape, "pixels": config.max_pixels, "range": config.pixel_range}
         how = made_by([decoding], **chosen, pillow=PIL.__version__)
-        earlier = earlier_rows(partial(_read_earlier, folder), how, shape)
+        earlier = earlier_rows(partial(_read_earlier, folder), how, pixel_format.shape)
         stamps = Stamps(folder / "stamps.parquet")
         rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
         with (
-            ArrayWriter(folder / "images.npy", shape) as writer,
+            ArrayWriter(folder / "images.npy", pixel_format.shape) as writer,
             bar("ingesting", source.total, "images") as progress,
         ):
-            for batch in _decode_all(grouper.grouped(source.items), size, channels, config, rule, earlier, stamps):
+            items = grouper.grouped(source.items)
+            for batch in _decode_all(items, pixel_format, config.fraction, rule, earlier, stamps):
                 rejects += batch.rejects
                 records += batch.records
                 dim += batch.dim
@@ -103,13 +102,13 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             manifest.attrs[MADE_BY] = how
         stamps.keep()
     seconds = time.perf_counter() - began
-    summary = _summary(manifest, quarantine, classes, config, size, channels) | channel_moments(sums)
+    summary = _summary(manifest, quarantine, classes, config, pixel_format) | channel_moments(sums)
     warnings = grouper.warnings() + divided_groups(manifest, config.groups)
     summary |= groups_of(manifest, config.groups, "images")
     summary |= contents_of(manifest, classes, source.understood, str(rule), warnings)
     if earlier and earlier.damaged:
         logger.warning("damaged in the store, and decoded again: %s", counted(len(earlier.damaged), "images"))
-    for sentence in misfits(manifest, dim, len(sample), size, channels, config):
+    for sentence in misfits(manifest, dim, len(sample), pixel_format.size, pixel_format.channels, config):
         logger.warning(sentence)
     _tell(summary, len(manifest) / seconds)
     tell_contents(summary, source.understood.left_out, "images")
@@ -117,17 +116,8 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
 
 
 def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
-    return open_array(folder / "images.npy"), pd.read_parquet(folder / "manifest.parquet")
-
-
-def _read(content: Path | bytes | np.ndarray | None) -> bytes | np.ndarray:
-    if content is None:
-        raise UndecodableError("listed, but the file is missing")
-    if not isinstance(content, Path):
-        return content
-    if content.stat().st_size > READ_UNSEEN:
-        check_header(content)
-    return read_file(content)
+    images = np.asarray(open_array(folder / "images.npy"))  # rows of a memmap are slow to make
+    return images, pd.read_parquet(folder / "manifest.parquet")
 
 
 @dataclass(frozen=True)
@@ -137,8 +127,15 @@ class Stored(Decoded):
     checksum: int
 
 
-Outcome = tuple[Item, str, Decoded | str | None]
-"""An item, the sha256 of its content, and its pixels, or why there are none; None: left out by `ingestion.fraction`."""
+class Outcome(NamedTuple):
+    """What became of an item: without an image and a reason, `ingestion.fraction` has left it out."""
+
+    item: Item
+    sha256: str
+    """Of its content; empty where that could not be read."""
+    image: Decoded | None = None
+    reason: str | None = None
+    """Why it cannot be used."""
 
 
 class _Batch(NamedTuple):
@@ -159,9 +156,8 @@ class _Batch(NamedTuple):
 
 def _decode_all(
     items: Iterator[Item],
-    size: int,
-    channels: int,
-    config: Ingestion,
+    pixel_format: PixelFormat,
+    fraction: float,
     rule: SplitRule,
     earlier: EarlierRows | None,
     stamps: Stamps,
@@ -169,75 +165,67 @@ def _decode_all(
     """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
 
     def make(batch: list[Item]) -> _Batch:
-        outcomes = decode_batch(batch, size, channels, config.pixel_range, config.fraction, earlier, stamps)
-        return _stack(outcomes, (channels, size, size), rule)
+        return _stack(decode_batch(batch, pixel_format, fraction, earlier, stamps), pixel_format.shape, rule)
 
     return in_order(make, batches_of(items, BATCH))
 
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:
-    good = [outcome for outcome in batch if isinstance(outcome[2], Decoded)]
-    splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
-    records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
-    pixels = np.array([result.pixels for *_, result in good], np.uint8).reshape(-1, *shape)
-    rejects = [(item.path, result) for item, _, result in batch if isinstance(result, str)]
-    dim = sum(result.is_dim for *_, result in good)
+    good = [(item, sha256, image) for item, sha256, image, _ in batch if image]
+    splits = [rule.split_of(sha256, item.split, item.group) for item, sha256, _ in good]
+    records = [_record(*each, split) for each, split in zip(good, splits, strict=True)]
+    pixels = np.array([image.pixels for *_, image in good], np.uint8).reshape(-1, *shape)
+    rejects = [(each.item.path, each.reason) for each in batch if each.reason is not None]
+    dim = sum(image.is_dim for *_, image in good)
     return _Batch(len(batch), pixels, records, rejects, dim, sums_of(pixels[np.array(splits, str) != "test"]))
 
 
-def _record(item: Item, digest: str, decoded: Decoded, split: str) -> tuple:
+def _record(item: Item, sha256: str, image: Decoded, split: str) -> tuple:
     """By COLUMNS."""
-    check = decoded.checksum if isinstance(decoded, Stored) else checksum(decoded.pixels)
-    stored = check, decoded.width, decoded.height, decoded.mode
-    return item.path, digest, *stored, group_column(item, check), item.label, split
+    check = image.checksum if isinstance(image, Stored) else checksum(image.pixels)
+    stored = check, image.width, image.height, image.mode
+    return item.path, sha256, *stored, group_column(item, check), item.label, split
 
 
 def decode_batch(
     items: list[Item],
-    size: int,
-    channels: int,
-    pixel_range: tuple[float, float] | None = None,
+    pixel_format: PixelFormat,
     fraction: float = 1.0,
     earlier: EarlierRows | None = None,
     stamps: Stamps | None = None,
 ) -> list[Outcome]:
-    return [_decode_one(item, size, channels, pixel_range, fraction, earlier, stamps) for item in items]
+    """What becomes of each item; what was decoded earlier is not decoded again.
+
+    Args:
+        fraction: Share of the items to use, of those that are not held out.
+        stamps: What is known of files without reading them.
+    """
+    return [_decode_one(item, pixel_format, fraction, earlier, stamps) for item in items]
 
 
 def _decode_one(
-    item: Item,
-    size: int,
-    channels: int,
-    pixel_range: tuple[float, float] | None,
-    fraction: float,
-    earlier: EarlierRows | None,
-    stamps: Stamps | None,
+    item: Item, pixel_format: PixelFormat, fraction: float, earlier: EarlierRows | None, stamps: Stamps | None
 ) -> Outcome:
     try:
         if item.reason:
             raise UndecodableError(item.reason)
-        content, digest = _content(item.content, stamps)
-        if fraction < 1 and item.split not in HELD_OUT and position(digest[13:26]) >= fraction:
-            return item, digest, None
-        pixels = np.empty((channels, size, size), np.uint8)
-        if earlier is None or not earlier.take(digest, pixels):
-            content = _read(item.content) if content is None else content
-            return item, digest, decode(content, size, channels, pixel_range)
-        return item, digest, Stored(pixels, **{name: earlier.about(digest, name) for name in STORED})
+        content, sha256 = _content(item.content, stamps)
+        if fraction < 1 and item.split not in HELD_OUT and position(sha256[13:26]) >= fraction:
+            return Outcome(item, sha256)
+        pixels = np.empty(pixel_format.shape, np.uint8)
+        if earlier is None or not earlier.take(sha256, pixels):
+            return Outcome(item, sha256, read_pixels(item.content if content is None else content, pixel_format))
+        return Outcome(item, sha256, Stored(pixels, **{name: earlier.about(sha256, name) for name in STORED}))
     except (UndecodableError, OSError) as error:
-        return item, "", str(error)
+        return Outcome(item, "", reason=str(error))
 
 
-def _content(content: Path | bytes | np.ndarray | None, stamps: Stamps | None) -> tuple[bytes | np.ndarray | None, str]:
+def _content(content: Content | None, stamps: Stamps | None) -> tuple[bytes | np.ndarray | None, str]:
     """What is in it and the sha256 of that; None where it is known without being read."""
     if stamps and isinstance(content, Path):
-        return stamps.content_of(content, _read)
-    read = _read(content)
-    return read, _digest(read)
-
-
-def _digest(content: bytes | np.ndarray) -> str:
-    return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).hexdigest()
+        return stamps.content_of(content, read_image_file)
+    read = read_content(content)
+    return read, hashlib.sha256(read if isinstance(read, bytes) else read.tobytes()).hexdigest()
 
 
 def sums_of(pixels: np.ndarray) -> np.ndarray:
@@ -261,10 +249,10 @@ def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
 
 
 def _summary(
-    manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, size: int, channels: int
+    manifest: pd.DataFrame, quarantine: pd.DataFrame, classes: list[str], config: Ingestion, pixel_format: PixelFormat
 ) -> dict[str, Any]:
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
-    stored = f"{channels}x{size}x{size}" + (f" {config.pixel_range}" if config.pixel_range else "")
+    stored = "x".join(map(str, pixel_format.shape)) + (f" {config.pixel_range}" if config.pixel_range else "")
     digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
     return {
         "source": config.name,
@@ -274,8 +262,8 @@ def _summary(
         "duplicates": int(contents(manifest).duplicated().sum()),
         "splits": {split: int(count) for split, count in manifest.split.value_counts().sort_index().items()},
         "classes": classes,
-        "channels": channels,
-        "image_size": size,
+        "channels": pixel_format.channels,
+        "image_size": pixel_format.size,
         "pixel_range": config.pixel_range,
         "data_digest": digest[:16],
     }

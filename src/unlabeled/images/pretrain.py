@@ -20,7 +20,7 @@ from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
 from unlabeled.nn.small_networks import WIDTHS
 from unlabeled.storage.arrays import spread
-from unlabeled.storage.reuse import order_of
+from unlabeled.storage.freshness import order_of
 from unlabeled.training.loop import Monitor, Report, choose_device, pretrain, tell
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from unlabeled.encoders import evaluating
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.encoder import ImageEncoder
 
@@ -22,24 +22,20 @@ def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearPro
     Returns:
         float32 of shape (B, H, W) of the encoder's own image size, each image's largest value being 1.
     """
-    was_training = encoder.network.training
-    network = encoder.network.eval()
     batch = encoder.prepare(images)
     generator = torch.Generator(batch.device).manual_seed(seed)
     spread = NOISE * (batch.amax((1, 2, 3), keepdim=True) - batch.amin((1, 2, 3), keepdim=True))
-    said = None if probe is None else torch.from_numpy(probe.logits(encoder.embed(images)).argmax(1))
+    direction = None
+    if probe is not None:
+        said = probe.logits(encoder.embed(images)).argmax(1)
+        direction = torch.from_numpy(probe.weight[said]).to(batch.device)
     total = torch.zeros_like(batch[:, 0])
-    for _ in range(DRAWS):
-        noise = torch.randn(batch.shape, generator=generator, device=batch.device)
-        noisy = (batch + spread * noise).requires_grad_()
-        (gradient,) = torch.autograd.grad(_scores(network(noisy), probe, said).sum(), noisy)
-        total += gradient.abs().amax(1)
-    network.train(was_training)
+    with evaluating(encoder.network):
+        for _ in range(DRAWS):
+            noise = torch.randn(batch.shape, generator=generator, device=batch.device)
+            noisy = (batch + spread * noise).requires_grad_()
+            features = encoder.network(noisy)
+            scores = features.norm(dim=1) if direction is None else (features * direction).sum(1)
+            (gradient,) = torch.autograd.grad(scores.sum(), noisy)
+            total += gradient.abs().amax(1)
     return (total / total.amax((1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
-
-
-def _scores(features: Tensor, probe: LinearProbe | None, said: Tensor | None) -> Tensor:
-    if probe is None:
-        return features.norm(dim=1)
-    weight = torch.from_numpy(probe.weight).to(features.device)
-    return (features * weight[said.to(features.device)]).sum(1)

@@ -1,6 +1,6 @@
 """Two encoders of different kinds of data, and the space that both share."""
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from unlabeled.encoders import Saved, encoder_of
 
 Side = Literal["first", "second"]
+First = TypeVar("First", bound=Saved)
+Second = TypeVar("Second", bound=Saved)
 
 
 class Towers(nn.Module):
@@ -23,24 +25,20 @@ class Towers(nn.Module):
     def __init__(self, first: nn.Module, second: nn.Module, width: int):
         super().__init__()
         self.first, self.second = first, second
-        self.first_projection = nn.Linear(first.feature_dim, width, bias=False)
-        self.second_projection = nn.Linear(second.feature_dim, width, bias=False)
-        self.feature_dim = first.feature_dim
+        self.feature_dim = cast(int, first.feature_dim)
+        self.first_projection = nn.Linear(self.feature_dim, width, bias=False)
+        self.second_projection = nn.Linear(cast(int, second.feature_dim), width, bias=False)
 
 
-class PairEncoder(Saved):
+class PairEncoder(Saved, Generic[First, Second]):
     """Two encoders, each with what it needs to be used, and their map into a space where what belongs together is near.
 
     Its own features, which are probed and monitored, are those of the first.
     """
 
-    def __init__(self, first: Any, second: Any, width: int):
+    def __init__(self, first: First, second: Second, width: int):
         self.first, self.second, self.width = first, second, width
         self.network = Towers(first.network, second.network, width)
-
-    @property
-    def feature_dim(self) -> int:
-        return self.first.feature_dim
 
     def embed(self, data: Any) -> np.ndarray:
         """Features of the first kind of data, float32 (N, D)."""
@@ -48,7 +46,7 @@ class PairEncoder(Saved):
 
     def shared(self, side: Side, data: Any) -> np.ndarray:
         """Unit vectors in the shared space, float32 (N, P), of data of the first kind or the second."""
-        return self.projected(side, getattr(self, side).embed(data))
+        return self.projected(side, (self.first if side == "first" else self.second).embed(data))
 
     @torch.no_grad()
     def projected(self, side: Side, features: np.ndarray) -> np.ndarray:
@@ -65,8 +63,9 @@ class PairEncoder(Saved):
         return {"kind": "pair", "first": self.first.spec(), "second": self.second.spec(), "width": self.width}
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "PairEncoder":
-        return cls(encoder_of(spec["first"]), encoder_of(spec["second"]), spec["width"])
+    def of(cls, spec: dict[str, Any]) -> Self:
+        first, second = cast(First, encoder_of(spec["first"])), cast(Second, encoder_of(spec["second"]))
+        return cls(first, second, spec["width"])
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:

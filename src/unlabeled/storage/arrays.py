@@ -49,7 +49,7 @@ class ArrayWriter:
         if chunk.shape[1:] != self.row_shape:
             raise ValueError(f"rows of shape {chunk.shape[1:]} do not fit an array of {self.row_shape}")
         # Not `tofile`: of a full disk it says neither what happened nor the error's number.
-        self._file.write(np.ascontiguousarray(chunk, dtype=self.dtype).reshape(-1).view(np.uint8))
+        self._file.write(np.ascontiguousarray(chunk, dtype=self.dtype).reshape(-1).view(np.uint8).data)
         self.rows += len(chunk)
         if self._file.tell() - self._flushed >= FLUSH_EVERY and (self._flushing is None or self._flushing.done()):
             self._flushed = self._file.tell()

@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from unlabeled.errors import DataError
 from unlabeled.storage.arrays import Rows
-from unlabeled.storage.reuse import checksum
+from unlabeled.storage.freshness import is_other
 
 DIGEST = "digest"
 """Where a file of an encoder or a probe says what its content was when it was saved."""
@@ -39,7 +38,7 @@ def check_weights(file: Path, expected: str | None, remedy: str) -> None:
         found = digest_of_weights(load_file(file))
     except Exception as error:  # safetensors raises its own kinds
         raise DataError(f"{file} is damaged ({error}): {remedy}") from error
-    if expected not in (None, found):
+    if is_other(found, expected):
         raise DataError(f"{file} is damaged or of another training (its digest is {found}, not {expected}): {remedy}")
 
 
@@ -59,6 +58,8 @@ def digest_of_file(file: Path) -> str:
 
 def check_rows(array: np.ndarray | Rows, checksums: np.ndarray, file: Path, remedy: str) -> None:
     """Raises DataError where rows of an array have not their checksums, int64 of shape (N,)."""
+    from unlabeled.storage.reuse import checksum  # imports xxhash, which a served model has not
+
     array = array if isinstance(array, Rows) else np.asarray(array)  # rows of a memmap are slow to make
     count = min(len(array), len(checksums))
 
@@ -72,7 +73,9 @@ def check_rows(array: np.ndarray | Rows, checksums: np.ndarray, file: Path, reme
         raise DataError(f"{file} is damaged or of another run, in {bad:,} of {len(checksums):,} rows: {remedy}")
 
 
-def check_array(array: Any, expected: int | None, file: Path, remedy: str) -> None:
+def check_array(array: np.ndarray, expected: int | None, file: Path, remedy: str) -> None:
     """Raises DataError where an array has not the checksum of its record; None: that is of an earlier release."""
-    if expected not in (None, checksum(array)):
+    from unlabeled.storage.reuse import checksum  # imports xxhash
+
+    if is_other(checksum(array), expected):
         raise DataError(f"{file} is damaged or of another run: {remedy}")

@@ -1,8 +1,6 @@
 """Rows that an earlier run made of the same content, taken over where they are undamaged; which files it has read."""
 
 import hashlib
-import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -10,24 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from unlabeled.storage.arrays import Rows, replace_file
+from unlabeled.storage.freshness import MADE_BY
 
-logger = logging.getLogger(__name__)
+Array = TypeVar("Array", np.ndarray, Rows)
 
-MADE_BY = "made_by"
-"""The attribute of an index that says how its rows were made."""
 SETTLED = 2 * 10**9
 """Nanoseconds since a file's last change after which another change is sure to show in its stamp."""
 
 
-class EarlierRows:
+class EarlierRows(Generic[Array]):
     """Rows of an array by the content that they were made of.
 
     Args:
@@ -38,8 +34,8 @@ class EarlierRows:
         damaged: The contents whose rows have been looked at, and are not as they were made.
     """
 
-    def __init__(self, array: np.ndarray | Rows, index: pd.DataFrame):
-        self.array = array if isinstance(array, Rows) else np.asarray(array)  # rows of a memmap are slow to make
+    def __init__(self, array: Array, index: pd.DataFrame):
+        self.array = array
         self.damaged: set[str] = set()
         self._columns = {name: index[name].to_numpy() for name in index.columns}
         self._checksums = self._columns["checksum"]
@@ -117,24 +113,14 @@ class Stamps:
             self.path.unlink(missing_ok=True)
 
 
-def order_of(manifest: pd.DataFrame) -> str:
-    """A digest of which content is in which row."""
-    return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
-
-
-def contents_of(manifest: pd.DataFrame, split: str) -> str:
-    """A digest of what a split holds, in whatever order."""
-    return hashlib.sha256("".join(sorted(manifest.sha256[manifest.split == split])).encode()).hexdigest()[:16]
-
-
 def checksum(row: np.ndarray) -> int:
     """XXH3 in the 63 bits that an int64 has for it: against damage, not against malice, at the speed of memory."""
-    return xxh3_64_intdigest(np.ascontiguousarray(row).reshape(-1).view(np.uint8)) >> 1
+    return xxh3_64_intdigest(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data) >> 1
 
 
 def earlier_rows(
-    read: Callable[[], tuple[np.ndarray | Rows, pd.DataFrame]], made_by: str, row_shape: tuple[int, ...]
-) -> EarlierRows | None:
+    read: Callable[[], tuple[Array, pd.DataFrame]], made_by: str, row_shape: tuple[int, ...]
+) -> EarlierRows[Array] | None:
     """What an earlier run left, array and index as `read` gives them, if it made its rows in the same way."""
     try:
         array, index = read()
@@ -142,11 +128,3 @@ def earlier_rows(
         return None
     fits = array.shape[1:] == row_shape and array.dtype == np.uint8 and index.attrs.get(MADE_BY) == made_by
     return EarlierRows(array, index) if fits else None
-
-
-def made_by(modules: Iterable[ModuleType], **how: Any) -> str:
-    """A digest of code and parameters: rows made by others are not the same."""
-    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
-    for module in modules:
-        digest.update(Path(module.__file__).read_bytes())
-    return digest.hexdigest()[:16]

@@ -3,14 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.encoders import Saved
+from unlabeled.encoders import Saved, evaluating
 from unlabeled.errors import DataError
 from unlabeled.nn.transformer import Transformer
 
@@ -27,14 +27,6 @@ class TextEncoder(Saved):
         self.architecture, self.tokenizer, self.context, self.causal = architecture, tokenizer, context, causal
         self.network = Transformer(architecture, tokenizer.get_vocab_size(), context, causal)
 
-    @property
-    def feature_dim(self) -> int:
-        return self.network.feature_dim
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.bias.device
-
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Features of texts of any length, float32 (N, D): the mean over their tokens, with the network in eval mode.
@@ -45,14 +37,12 @@ class TextEncoder(Saved):
         for number, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"received a {type(text).__name__} as text {number}, expected a list of strings")
-        was_training = self.network.training
-        self.network.eval()
         sums, counts = np.zeros((len(texts), self.feature_dim)), np.zeros(len(texts))
-        for rows, numbers in self._batches(texts):
-            features = self.network(numbers).double().cpu().numpy()
-            np.add.at(sums, rows, features * numbers.shape[1])
-            np.add.at(counts, rows, numbers.shape[1])
-        self.network.train(was_training)
+        with evaluating(self.network):
+            for rows, numbers in self._batches(texts):
+                features = self.network(numbers).double().cpu().numpy()
+                np.add.at(sums, rows, features * numbers.shape[1])
+                np.add.at(counts, rows, numbers.shape[1])
         return (sums / np.maximum(1, counts)[:, None]).astype(np.float32)
 
     def misfit(self, data: Any) -> str | None:
@@ -83,7 +73,7 @@ class TextEncoder(Saved):
         }
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "TextEncoder":
+    def of(cls, spec: dict[str, Any]) -> Self:
         tokenizer, context = Tokenizer.from_str(json.dumps(spec["tokenizer"])), spec["context"]
         if not isinstance(context, int) or not 1 <= context <= LONGEST_CONTEXT:
             raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {LONGEST_CONTEXT}")

@@ -1,8 +1,6 @@
 """Preparations for a training that every kind of data shares."""
 
-import hashlib
 import inspect
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from unlabeled.config import Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import load_method
+from unlabeled.storage.freshness import digest_of
 
 LOOP = 2
 """Raised where the code makes other weights of the same parameters, so that nothing is resumed across it."""
@@ -89,4 +88,4 @@ def fingerprint_of(method: str, summary: dict[str, Any], config: Pretraining, re
         "recipe": recipe.model_dump(),
         **more,
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return digest_of(what)

@@ -1,12 +1,12 @@
 """Encoders of clips: their frames, and their sounds."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlabeled.encoders import Saved, in_batches
+from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.images.encoder import ImageEncoder
 from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
@@ -36,10 +36,6 @@ class FramesEncoder(Saved):
         self.frames, self.image = frames, image
         self.network = FrameNetwork(self.image.network)
 
-    @property
-    def feature_dim(self) -> int:
-        return self.image.feature_dim
-
     def prepare(self, frames: np.ndarray) -> Tensor:
         """What the network eats: uint8 frames (B, T, C, H, W) as normalised float32, on its device."""
         return self.image.prepare(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
@@ -53,7 +49,7 @@ class FramesEncoder(Saved):
         if frames.ndim != 5 or frames.dtype != np.uint8 or frames.shape[2] != self.image.channels:
             expected = f"expected uint8 of (N, T, {self.image.channels}, H, W)"
             raise DataError(f"received frames of {frames.dtype} with shape {frames.shape}, {expected}")
-        return in_batches(self.network, frames, self.prepare, BATCH)
+        return self.in_batches(frames, self.prepare, BATCH)
 
     def misfit(self, data: Any) -> str | None:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
@@ -67,7 +63,7 @@ class FramesEncoder(Saved):
         return {"kind": "frames", "frames": self.frames, **self.image.spec()}
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "FramesEncoder":
+    def of(cls, spec: dict[str, Any]) -> Self:
         return cls(spec["frames"], ImageEncoder.of(spec))
 
 
@@ -86,10 +82,6 @@ class SoundEncoder(Saved):
         self.architecture, self.rate, self.samples, self.recipe = architecture, rate, samples, recipe
         self.network = network if network is not None else build_encoder(architecture, 1, recipe.mels)
 
-    @property
-    def feature_dim(self) -> int:
-        return self.network.feature_dim
-
     def embed(self, sounds: np.ndarray) -> np.ndarray:
         """Features of sounds int16 (N, S) at the encoder's rate, float32 (N, D), with the network in eval mode.
 
@@ -98,12 +90,11 @@ class SoundEncoder(Saved):
         """
         if sounds.ndim != 2 or sounds.dtype != np.int16:
             raise DataError(f"received sounds of {sounds.dtype} with shape {sounds.shape}, expected int16 of (N, S)")
-        device = next(self.network.parameters()).device
 
         def prepare(some: np.ndarray) -> Tensor:
-            return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(device)
+            return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(self.device)
 
-        return in_batches(self.network, sounds, prepare, BATCH)
+        return self.in_batches(sounds, prepare, BATCH)
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -115,17 +106,19 @@ class SoundEncoder(Saved):
         }
 
     @classmethod
-    def of(cls, spec: dict[str, Any]) -> "SoundEncoder":
+    def of(cls, spec: dict[str, Any]) -> Self:
         recipe = Spectrograms(**spec["recipe"])
         return cls(spec["architecture"], spec["rate"], spec["samples"], recipe, rebuild(spec, 1, recipe.mels))
 
 
 def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
     """How clips are read that two towers are to embed."""
-    return VideoIngestion(
-        seconds=second.samples / second.rate,
-        rate=second.rate,
-        frames=first.frames,
-        image_size=first.image.image_size,
-        channels=first.image.channels,
+    return VideoIngestion.model_validate(
+        {
+            "seconds": second.samples / second.rate,
+            "rate": second.rate,
+            "frames": first.frames,
+            "image_size": first.image.image_size,
+            "channels": first.image.channels,
+        }
     )

@@ -17,7 +17,7 @@ from unlabeled.ingestion.items import Item
 from unlabeled.runtime.progress import bar
 from unlabeled.runtime.threads import in_order
 from unlabeled.storage.arrays import replace_file
-from unlabeled.storage.reuse import made_by
+from unlabeled.storage.freshness import made_by
 from unlabeled.video import clips
 from unlabeled.video.clips import write_clip
 

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from unlabeled.downstream import embed
-from unlabeled.downstream.embed import Model, embed_folder
+from unlabeled.downstream.embed import embed_folder
+from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
 from unlabeled.evaluation.probe import LinearProbe
@@ -34,7 +36,7 @@ def encoder():
 def model(encoder):
     weight = np.random.default_rng(0).normal(size=(3, encoder.feature_dim)).astype(np.float32)
     probe = LinearProbe(weight, np.zeros(3, np.float32), np.arange(3), 1.0)
-    return Model("unlabeled-photos", "3", encoder, probe, CLASSES)
+    return LoadedModel(encoder, probe, CLASSES, "unlabeled-photos", "3")
 
 
 def pixels_of(number):
@@ -98,7 +100,7 @@ def test_the_file_says_what_it_is_of(model, photos, output):
 
 
 def test_without_a_probe_there_are_no_classes(encoder, photos, output):
-    embed_folder(Model("m", "1", encoder), photos, output)
+    embed_folder(LoadedModel(encoder, name="m", version="1"), photos, output)
     assert pq.read_table(output).column_names == ["path", "sha256", "embedding", "reason"]
 
 
@@ -179,7 +181,7 @@ def test_parts_of_other_files_or_other_weights_are_not_gone_on_with(model, photo
     shutil.rmtree(output.parent)
     embed_folder(model, photos, output, chunk=4)
     changed = pq.read_table(output)
-    other = Model(model.name, model.version, encoder_of(seed=1), model.probe, CLASSES)
+    other = replace(model, encoder=encoder_of(seed=1))
     embed_folder(other, photos, output, chunk=4)
     assert pq.read_schema(output).metadata[b"weights"] != changed.schema.metadata[b"weights"]
 
@@ -219,9 +221,9 @@ def test_images_of_many_bits_are_read_with_the_range_that_the_encoder_knows(tmp_
     for number, scan in enumerate(numbers):
         Image.fromarray(scan).save(tmp_path / "scans" / f"{number:02}.png")
     with pytest.raises(DataError, match="9 of 9 images of more than 8 bits .* set ingestion.pixel_range"):
-        embed_folder(Model("scans", "1", encoder_of()), tmp_path / "scans", tmp_path / "e.parquet")
+        embed_folder(LoadedModel(encoder_of()), tmp_path / "scans", tmp_path / "e.parquet")
     encoder = ImageEncoder("small_resnet", 3, 8, Normalisation((0.5,) * 3, (0.25,) * 3, (0, 4095)))
-    assert embed_folder(Model("scans", "1", encoder), tmp_path / "scans", tmp_path / "e.parquet") == (12, 0)
+    assert embed_folder(LoadedModel(encoder), tmp_path / "scans", tmp_path / "e.parquet") == (12, 0)
     pixels = (numbers / 4095 * 255).round().astype(np.uint8)[:, None].repeat(3, 1)
     embedding = np.stack(pq.read_table(tmp_path / "e.parquet")["embedding"].to_numpy())
     np.testing.assert_allclose(embedding, encoder.embed(pixels), rtol=1e-4, atol=1e-5)

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torchvision import models
 
 from unlabeled.downstream import export
-from unlabeled.downstream.embed import Model
 from unlabeled.downstream.export import export_model, images_to_check, largest_difference, write_onnx
+from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import load_encoder
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.evaluation.probe import LinearProbe
@@ -28,9 +28,10 @@ def model_of(architecture, channels=3, size=16, probe=True):
     torch.manual_seed(0)
     encoder = ImageEncoder(architecture, channels, size, Normalisation((0.4,) * channels, (0.3,) * channels))
     if not probe:
-        return Model("m", "1", encoder)
+        return LoadedModel(encoder, name="m", version="1")
     weight = np.random.default_rng(0).normal(size=(3, encoder.feature_dim)).astype(np.float32) / 10
-    return Model("m", "1", encoder, LinearProbe(weight, np.ones(3, np.float32), np.arange(3), 1.0), CLASSES)
+    probe = LinearProbe(weight, np.ones(3, np.float32), np.arange(3), 1.0)
+    return LoadedModel(encoder, probe, CLASSES, "m", "1")
 
 
 def images_of(model, count=5):

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 import unlabeled.images.ingest
+import unlabeled.images.pixels
 import unlabeled.storage.reuse
 from unlabeled.config import Ingestion
 from unlabeled.errors import ConfigError, DataError
@@ -540,11 +541,11 @@ def test_a_file_that_is_gone_when_its_turn_comes_goes_to_quarantine(tmp_path):
 
 
 def test_a_large_file_is_not_read_before_its_header_says_that_it_is_an_image(tmp_path, monkeypatch):
-    monkeypatch.setattr(unlabeled.images.ingest, "READ_UNSEEN", 1000)
+    monkeypatch.setattr(unlabeled.images.pixels, "READ_UNSEEN", 1000)
     root = photos(tmp_path / "photos", 30, width=40, height=40)
     (root / "video.xyz").write_bytes(bytes(2000))
-    read, read_file = [], unlabeled.images.ingest.read_file
-    monkeypatch.setattr(unlabeled.images.ingest, "read_file", lambda path: read.append(path.name) or read_file(path))
+    read, read_file = [], unlabeled.images.pixels.read_file
+    monkeypatch.setattr(unlabeled.images.pixels, "read_file", lambda path: read.append(path.name) or read_file(path))
     result = ingested(root)
     assert result.quarantine.values.tolist() == [["video.xyz", "not an image"]]
     assert len(result.images) == 30 and "video.xyz" not in read and "29.png" in read
@@ -658,7 +659,7 @@ def test_parquet_and_a_folder_of_the_same_files_are_the_same_data(tmp_path):
 def decoded(monkeypatch):
     """How many images have been decoded."""
     done = []
-    monkeypatch.setattr(unlabeled.images.ingest, "decode", lambda *what: done.append(what) or decode(*what))
+    monkeypatch.setattr(unlabeled.images.pixels, "decode", lambda *what: done.append(what) or decode(*what))
     return done
 
 
@@ -689,9 +690,9 @@ def test_only_new_images_are_decoded_and_the_result_is_that_of_all_at_once(tmp_p
 
 def test_files_that_nobody_has_touched_are_not_read(tmp_path, settled, monkeypatch):
     photos(tmp_path / "in", 100)
-    before, read, read_file = kept(tmp_path / "in", tmp_path / "out"), [], unlabeled.images.ingest.read_file
+    before, read, read_file = kept(tmp_path / "in", tmp_path / "out"), [], unlabeled.images.pixels.read_file
     (tmp_path / "in/7.png").write_bytes((tmp_path / "in/8.png").read_bytes())
-    monkeypatch.setattr(unlabeled.images.ingest, "read_file", lambda path: read.append(path.name) or read_file(path))
+    monkeypatch.setattr(unlabeled.images.pixels, "read_file", lambda path: read.append(path.name) or read_file(path))
     after = kept(tmp_path / "in", tmp_path / "out")
     assert read == ["7.png"]
     assert after.summary["duplicates"] == 1 and set(after.manifest.sha256) < set(before.manifest.sha256)

@@ -5,9 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import unlabeled.errors
-import unlabeled.storage.reuse
-from unlabeled.storage.reuse import MADE_BY, SETTLED, EarlierRows, Stamps, checksum, earlier_rows, made_by
+from unlabeled.storage.freshness import MADE_BY
+from unlabeled.storage.reuse import SETTLED, EarlierRows, Stamps, checksum, earlier_rows
 
 ROWS = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
 CONTENTS = ["a", "b", "c", "d"]
@@ -58,16 +57,6 @@ def test_what_cannot_be_read_is_no_earlier_row(error):
         raise error
 
     assert earlier_rows(read, "so", (3, 5)) is None
-
-
-def test_how_rows_are_made_is_code_and_parameters():
-    digests = {
-        made_by([unlabeled.storage.reuse], size=8),
-        made_by([unlabeled.storage.reuse], size=9),
-        made_by([unlabeled.errors], size=8),
-        made_by([], size=8),
-    }
-    assert len(digests) == 4 and made_by([unlabeled.storage.reuse], size=8) in digests
 
 
 @pytest.fixture

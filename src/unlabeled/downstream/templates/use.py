@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from decode import decode_alone  # decode.py, beside this file
+from decode import decode_alone  # decode.py, beside this file  # ty: ignore[import-not-found]
 from onnxruntime import InferenceSession
 
 HERE = Path(__file__).parent
@@ -23,7 +23,8 @@ def use(files: list[str]) -> dict[str, np.ndarray]:
     how = SPEC["image_size"], SPEC["channels"], SPEC["pixel_range"]
     images = [decode_alone(Path(file).read_bytes(), *how) for file in files]
     names = [output.name for output in SESSION.get_outputs()]
-    return dict(zip(names, SESSION.run(names, {"images": np.stack(images)}), strict=True))
+    answers = map(np.asarray, SESSION.run(names, {"images": np.stack(images)}))
+    return dict(zip(names, answers, strict=True))
 
 
 def main() -> None:
