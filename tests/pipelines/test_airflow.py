@@ -86,6 +86,7 @@ def test_airflow_loads_it(project, airflow):
     assert skipped == [11] or skipped == 11
 
 
+@pytest.mark.slow
 def test_airflow_runs_it_tells_a_new_champion_from_nothing_new_and_both_from_a_failure(project, airflow):
     assert airflow("airflow", "db", "migrate").returncode == 0
     assert airflow("airflow", "dags", "test", "unlabeled-byol").returncode == 0
