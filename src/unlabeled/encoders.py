@@ -55,24 +55,6 @@ class Saved:
         """Why it cannot embed such data, in words that follow its name; None where it can."""
         raise NotImplementedError
 
-    @property
-    def feature_dim(self) -> int:
-        """D."""
-        return cast(int, self.network.feature_dim)
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.network.parameters()).device
-
-    def embed(self, data: Any, /) -> np.ndarray:
-        """Features of N rows of data of its kind, float32 (N, D), with the network in eval mode."""
-        raise NotImplementedError
-
-    def misfit(self, data: Any, /) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
-        raise NotImplementedError
-
     def spec(self) -> dict[str, Any]:
         """What `of` needs, as JSON values; its `kind` is in `catalogue.ENCODERS`."""
         raise NotImplementedError
