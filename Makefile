@@ -17,7 +17,7 @@ help:
 	@echo "make retrain    take in new data, rerun what they change, keep the better model, push"
 	@echo "make test       set up, then all tests that take less than a minute each"
 	@echo "make test-all   all tests, and three runs killed at random moments: what CI runs"
-	@echo "make lint       ruff, codespell and the import contracts alone; make format mends what ruff can"
+	@echo "make lint       ruff, codespell, the import contracts and the type checker alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
 	@echo "make dag        BYOL's retraining as a DAG of Airflow   (make dag ARGS='--pipelines=simclr')"
@@ -35,6 +35,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check --quiet $(CODE)
 	@$(BIN)/codespell $(CODE) $(PROSE)
 	@$(BIN)/lint-imports
+	@$(BIN)/ty check --quiet --python $(BIN)/python src pipelines
 
 format: $(READY)
 	@$(BIN)/ruff check --fix --quiet $(CODE)
