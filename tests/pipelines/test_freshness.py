@@ -1,0 +1,52 @@
+"""A stage does not start from what is of other data or parameters, and says in which part it differs."""
+
+import pandas as pd
+import pytest
+
+from pipelines.stages.freshness import stop_if_of_others, stop_if_stale, stop_if_trained_on_others
+from unlabeled.config import Augmentation, Evaluation
+from unlabeled.errors import ConfigError
+from unlabeled.storage.freshness import contents_of
+
+CROPS = Augmentation().crops_of("data", "order")
+MANIFEST = pd.DataFrame({"sha256": ["a", "b"], "split": ["train", "test"]})
+METRICS = {"data_digest": "data", "protocol": Evaluation().digest(), "weights": "w"}
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ({"data_digest": "x"}, "the crops were cut from other images: run the stage augmentation again"),
+        ({"order": "x"}, "the crops were cut from images in another order: run the stage augmentation again"),
+        (
+            {"views": 3},
+            r"augmentation.views: received 16, but the crops were cached with 3: .*views=fresh",
+        ),
+    ],
+)
+def test_crops_of_other_images_or_another_recipe_are_refused(other, message):
+    stop_if_stale(CROPS, CROPS)
+    stop_if_stale({}, Augmentation(views="fresh").crops_of("data", "order"))
+    with pytest.raises(ConfigError, match=message):
+        stop_if_stale(CROPS | other, CROPS)
+
+
+def test_an_encoder_of_another_train_split_is_refused():
+    stop_if_trained_on_others({"trained_on": contents_of(MANIFEST, "train")}, MANIFEST)
+    stop_if_trained_on_others({}, MANIFEST)  # by an earlier release
+    with pytest.raises(ConfigError, match="trained on other data than today's train split"):
+        stop_if_trained_on_others({"trained_on": "x"}, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "other, what",
+    [
+        ({"weights": "v"}, "another encoder than is here"),
+        ({"data_digest": "x"}, "other data than today's"),
+        ({"protocol": "x"}, "another evaluation than the parameters ask for"),
+    ],
+)
+def test_metrics_of_anything_else_are_refused(other, what):
+    stop_if_of_others(METRICS, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
+    with pytest.raises(ConfigError, match=f"^the metrics are of {what}: run the stage evaluation again$"):
+        stop_if_of_others(METRICS | other, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
