@@ -112,8 +112,19 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
 
 def _channels(sample: Iterable[Item], config: VideoIngestion) -> int:
     """1 if all clips of the sample that can be read are grey, else 3."""
-    clips = [result for _, _, result in (_read_one(item, config) for item in sample) if isinstance(result, Clip)]
+    clips = [clip for item in sample if (clip := _read_one(item, config).clip)]
     return 1 if clips and all(clip.grey for clip in clips) else 3
+
+
+class Outcome(NamedTuple):
+    """What became of an item: a clip, or a reason why there is none."""
+
+    item: Item
+    sha256: str
+    """Of its content; empty where that could not be read."""
+    clip: Clip | None = None
+    reason: str | None = None
+    """Why it cannot be used."""
 
 
 class _Batch(NamedTuple):
@@ -136,32 +147,31 @@ class _Batch(NamedTuple):
 
 def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
     outcomes = [_read_one(item, config) for item in items]
-    good = [(item, digest, result) for item, digest, result in outcomes if isinstance(result, Clip)]
-    splits = [rule.split_of(digest, item.split, item.group) for item, digest, _ in good]
-    records = [_record(*outcome, split) for outcome, split in zip(good, splits, strict=True)]
-    frames = np.array([clip.frames for _, _, clip in good], np.uint8).reshape(-1, *shape)
-    sounds = np.array([clip.wave for _, _, clip in good], np.int16).reshape(-1, config.samples)
-    rejects = [(item.path, result) for item, _, result in outcomes if isinstance(result, str)]
+    good = [(item, sha256, clip) for item, sha256, clip, _ in outcomes if clip]
+    splits = [rule.split_of(sha256, item.split, item.group) for item, sha256, _ in good]
+    records = [_record(*each, split) for each, split in zip(good, splits, strict=True)]
+    frames = np.array([clip.frames for *_, clip in good], np.uint8).reshape(-1, *shape)
+    sounds = np.array([clip.wave for *_, clip in good], np.int16).reshape(-1, config.samples)
+    rejects = [(each.item.path, each.reason) for each in outcomes if each.reason is not None]
     seen = frames[np.array(splits, str) != "test"].reshape(-1, *shape[1:])
-    coloured = sum(not clip.grey for _, _, clip in good)
+    coloured = sum(not clip.grey for *_, clip in good)
     return _Batch(len(items), frames, sounds, records, rejects, coloured, sums_of(seen))
 
 
-def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
+def _record(item: Item, sha256: str, clip: Clip, split: str) -> tuple:
     """By COLUMNS."""
     check = checksum(clip.frames)
     stored = check, clip.width, clip.height, clip.seconds
-    return item.path, digest, *stored, group_column(item, check), item.label, split
+    return item.path, sha256, *stored, group_column(item, check), item.label, split
 
 
-def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
-    """An item, the sha256 of its content, and the clip, or why there is none."""
+def _read_one(item: Item, config: VideoIngestion) -> Outcome:
     try:
         if item.reason or not isinstance(item.content, Path):
             raise UndecodableError(item.reason or "listed, but the file is missing")
-        return item, _digest(item.content), read_clip(item.content, config)
+        return Outcome(item, _digest(item.content), read_clip(item.content, config))
     except (UndecodableError, OSError) as error:
-        return item, "", str(error)
+        return Outcome(item, "", reason=str(error))
 
 
 def _digest(path: Path) -> str:
