@@ -13,7 +13,7 @@ from unlabeled.catalogue import METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHO
 OTHERS = {"text": TEXT_METHODS, "pairs": PAIR_METHODS, "video": VIDEO_METHODS}
 
 
-ANY = {"runtime", "storage", "ingestion", "config.py", "errors.py", "__init__.py"}
+ANY = {"records.py", "runtime", "storage", "ingestion", "config.py", "errors.py", "__init__.py"}
 ROOMS = {
     "ingestion": ANY,
     "augmentation": ANY | {"training"},
