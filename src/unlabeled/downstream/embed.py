@@ -1,4 +1,5 @@
-"""Embeddings of any folder of images: in bounded memory, a part at a time, and from the last part on when interrupted.
+"""Embeddings of any folder of images, in bounded memory. They are written part by part, and an interrupted run resumes
+after the last part.
 
 Every core decodes and embeds batches of its own: on a CPU, threads that share a convolution wait for each other, and
 for those that decode; beside a GPU, some decode while it is at work.
@@ -35,7 +36,7 @@ from unlabeled.storage.arrays import replace_file
 logger = logging.getLogger(__name__)
 
 PARTS = "[0-9]*.parquet"
-"""In a folder of parts: those that were finished."""
+"""Glob pattern of the finished parts in a folder of parts."""
 
 
 def embed_folder(
@@ -107,7 +108,7 @@ def _schema(model: LoadedModel[ImageEncoder], folder: Path) -> pa.Schema:
 
 
 def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chunk: int) -> Path:
-    """A folder for the parts of just these files by just this model; parts of anything else are removed."""
+    """Folder for the parts of exactly these files and this model; parts of anything else are removed."""
     digest = hashlib.sha256(f"{schema.metadata}{chunk}".encode())
     for name in names:
         state = (folder / name).stat() if (folder / name).exists() else None
@@ -122,7 +123,8 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
 def _embedded(
     model: LoadedModel[ImageEncoder], folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
+    """Yields the rows of the files from `first` on, a batch at a time, each with the number of the file after it. No
+    batch spans two parts."""
     workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
     model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
     waiting: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
@@ -161,7 +163,7 @@ def _embed(model: LoadedModel[ImageEncoder], folder: Path, names: list[str], sch
 
 
 def _vectors(rows: np.ndarray, good: np.ndarray) -> pa.Array:
-    """float32 (n, D) of the n good rows of N as N lists of D, null where a row is not good."""
+    """Turns the n good rows of float32 (N, D) into N lists of D numbers; rows that are not good are null."""
     ends = np.concatenate([[0], (good * rows.shape[1]).cumsum()]).astype(np.int32)
     return pa.ListArray.from_arrays(ends, pa.array(rows.reshape(-1)), mask=pa.array(~good))
 
@@ -172,7 +174,8 @@ def _write(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None
 
 
 def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
-    """Puts the parts into one file, with one of them in memory; how many rows have no embedding."""
+    """Joins the parts into one file, with one part in memory at a time. Returns the number of rows without an
+    embedding."""
     bad = 0
 
     def write(partial: Path) -> None:

@@ -1,4 +1,4 @@
-"""A model as files that need nothing of this project: ONNX, safetensors, and a script that uses them."""
+"""Export of a model as files that do not need this project: ONNX, safetensors, and a script that uses them."""
 
 import json
 import shutil
@@ -24,14 +24,15 @@ from unlabeled.ingestion.walk import find_files
 from unlabeled.storage.arrays import open_array, replace_file, spread
 
 CHECKED = 64
-"""Images at most that the files are checked on."""
+"""Largest number of images that the files are checked on."""
 TOLERANCE = 1e-4
-"""How far the ONNX file may be from torch, as a share of the largest number that torch gives."""
+"""Largest allowed difference between ONNX and torch, as a fraction of the largest number that torch gives."""
 SCRIPT = Path(__file__).parent / "templates" / "use.py"
 
 
 class Whole(nn.Module):
-    """uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B, classes)."""
+    """A network from uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B,
+    classes)."""
 
     mean: Tensor
     std: Tensor
@@ -51,14 +52,14 @@ class Whole(nn.Module):
 
 
 def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: Path) -> float:
-    """Writes a folder that is used without this project, once its ONNX file has been checked against torch.
+    """Writes a folder that can be used without this project, after its ONNX file has been checked against torch.
 
     `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
     architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std,
     classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is this project's own.
 
     Args:
-        images: To check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
+        images: Images to check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
 
     Returns:
         The largest difference between ONNX and torch, as a share of the largest number that torch gives.
@@ -116,7 +117,8 @@ def write_onnx(model: LoadedModel[ImageEncoder], path: Path) -> None:
 
 
 def largest_difference(model: LoadedModel[ImageEncoder], images: np.ndarray, path: Path) -> float:
-    """Between an ONNX file and torch, in embeddings and probabilities, as a share of the largest number of torch's."""
+    """Largest difference between an ONNX file and torch in embeddings and probabilities, as a fraction of torch's
+    largest number."""
     from onnxruntime import InferenceSession  # an optional dependency
 
     expected = model.answer(images)
@@ -143,7 +145,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
         given: A file, or a folder, to take instead; None: neither.
 
     Raises:
-        DataError: There are none.
+        DataError: No image can be read.
     """
     if given is not None:
         files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]

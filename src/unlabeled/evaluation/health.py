@@ -1,4 +1,4 @@
-"""Is an embedding alive? Measures of collapse that need no labels."""
+"""Measures of collapse of an embedding that need no labels."""
 
 import numpy as np
 import torch
@@ -8,10 +8,11 @@ from torch.nn import functional as F
 from unlabeled.storage.arrays import spread
 
 ROWS = 4096
-"""More rows than this add time and no insight: each measure is of an even sample of at most so many."""
+"""Largest number of rows in a measurement; larger sets are sampled evenly, as more rows cost time and add no
+insight."""
 
 PAIRED = 2048
-"""The same where each row is compared with each."""
+"""Largest number of rows in a measurement of all pairs."""
 
 
 def embedding_std(features: Tensor) -> float:

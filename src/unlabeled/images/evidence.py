@@ -1,4 +1,4 @@
-"""All that the page of a run on images is made of."""
+"""The data that the page of a run on images shows."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEvidence(Evidence):
-    """What the page of a run on images is made of.
+    """The data that the page of a run on images shows.
 
     Attributes:
         images: uint8 (N, C, H, W).
