@@ -1,4 +1,4 @@
-"""What a training on images will take: their crops first, then the steps."""
+"""Plan of a training on images: the time to cut the crops, then that of the steps."""
 
 import math
 from dataclasses import replace
@@ -32,13 +32,13 @@ from unlabeled.training.plan import (
 from unlabeled.training.setup import rows_to_train_on
 
 SMALLER = 2 / 3
-"""Share of a crop's side that may still be large enough."""
+"""Fraction of a crop's side that a suggested smaller crop keeps."""
 LEAST = 32
-"""Pixels a side of a crop that is still worth advising."""
+"""Smallest side of a suggested crop, in pixels."""
 SMALL = "small_resnet"
-"""The quickest encoder."""
+"""The fastest encoder."""
 CUT = 8
-"""Images whose crops are cut to see how long that takes."""
+"""Images whose crops are cut to time the cutting."""
 
 
 def plan_training(
@@ -52,7 +52,10 @@ def plan_training(
     *,
     resume: Path | None = None,
 ) -> Plan | None:
-    """What `pretrain_encoder` will take, with the crops in the folder `crops` to be cut before; None: hardly anything.
+    """Plan of `pretrain_encoder`, including missing crops of the folder `crops`; None for a training that takes hardly
+    any time.
+
+    A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
 
     A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
     """

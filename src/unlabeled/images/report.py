@@ -1,4 +1,4 @@
-"""The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
+"""The page of a run on images: verdict, examples, mistakes, and how to reproduce it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,19 +41,19 @@ from unlabeled.runtime.counts import counted
 from unlabeled.storage.arrays import spread
 
 MAPPED = 600
-"""Images at most on the map."""
+"""Largest number of images on the map."""
 CLUSTERED = 5_000
-"""Images at most that are clustered."""
+"""Largest number of images that are clustered."""
 QUERIES, NEIGHBOURS = 3, 4
-"""Images whose neighbours are shown, and how many of each."""
+"""Number of images whose neighbours are shown, and of neighbours for each."""
 CONFUSIONS, CONFUSED = 6, 5
-"""Pairs of classes whose confusions are shown, and images of each at most."""
+"""Number of class pairs whose confusions are shown, and largest number of images for each."""
 CENTRAL = 5
-"""Images shown of a cluster."""
+"""Number of images shown for a cluster."""
 SEEN, VIEWS = 3, 5
-"""Images whose crops and views are shown, and how many of each."""
+"""Number of images whose crops and views are shown, and of crops and views for each."""
 LOOKED_AT = 10
-"""Images of which is shown where the encoder looks."""
+"""Number of images whose saliency is shown."""
 
 
 def tile(evidence: ImageEvidence, row: int, caption: str | None = None, mark: str = "") -> Tile:
@@ -79,7 +79,7 @@ def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
     said = dict(rules_of_features(evidence, curves))
     yield from said.items()
     yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
-    if evidence.probe is not None and said["no gain"] is None:  # neighbours that know no more than pixels judge nobody
+    if evidence.probe is not None and said["no gain"] is None:  # neighbours no better than pixels judge no labels
         yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, evidence.summary["classes"])
 
 
@@ -139,7 +139,7 @@ def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """Which classes are told apart, and the confusions that cost most."""
+    """The confusion matrix, and images of the most frequent confusions."""
     if evidence.probe is None:
         return None
     names, answers = evidence.summary["classes"], evidence.predictions
@@ -168,9 +168,9 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
+    """The training images nearest to random test images, and to the probe's most confident mistakes."""
     chosen = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
-    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # which may be of them, where there is no test split
+    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # without a test split they are training images
     blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
     answers = evidence.predictions
     worst = answers[answers.target != answers.predicted].nlargest(QUERIES, "confidence")
@@ -234,7 +234,7 @@ def _words(evidence: ImageEvidence, row: int, said: int | None) -> str:
 
 
 def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """Without labels: groups of like images, with those nearest to the middle of each."""
+    """Clusters of similar images, with the most central images of each; shown for data without labels."""
     if evidence.probe is not None:
         return None
     from sklearn.cluster import KMeans  # a second to import
@@ -271,4 +271,4 @@ SECTIONS: tuple[Callable[[ImageEvidence, Curves], Section | None], ...] = (
     *(label_efficiency, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _findings, _views, training),
     *(data, provenance),
 )
-"""In the order of the page: what a reader wants to know first is first."""
+"""Sections in the order of the page, the most wanted first."""

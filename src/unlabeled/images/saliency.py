@@ -1,4 +1,4 @@
-"""Where a network looks: the pixels whose change moves its answer."""
+"""Saliency: the pixels whose change affects a network's answer most."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from unlabeled.images.encoder import ImageEncoder
 
 DRAWS = 16
 NOISE = 0.15
-"""Standard deviation of what is added, as a share of an image's range."""
+"""Standard deviation of the added noise, as a fraction of an image's range."""
 
 
 def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearProbe | None, seed: int = 0) -> np.ndarray:
@@ -17,7 +17,7 @@ def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearPro
 
     Args:
         images: uint8 of shape (B, C, H, W).
-        probe: The gradient is that of the class it says; without one, of the feature vector's length.
+        probe: Its predicted class's logit is differentiated; without a probe, the length of the feature vector.
 
     Returns:
         float32 of shape (B, H, W) of the encoder's own image size, each image's largest value being 1.

@@ -1,4 +1,4 @@
-"""What ingestion understood: how many of which class are in which split, what decided that, and what was left out."""
+"""Contents of an ingestion: images by class and split, the origin of the splits, and the files that were left out."""
 
 import logging
 from collections import Counter
@@ -24,25 +24,25 @@ from unlabeled.runtime.legible import legible
 logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 20
-"""Classes that are listed; all others are one line."""
+"""Largest number of classes that are listed; all others share one line."""
 ALL = "all"
 UNLABELLED = ""
-"""Stands for no class among the counts: no class has this name."""
+"""Key of unlabelled rows in the counts: no class has this name."""
 
 Counts = dict[str, dict[str, int]]
-"""How many, by class and split."""
+"""Numbers of rows by class and split."""
 
 
 def contents_of(
     manifest: pd.DataFrame, classes: Sequence[str], understood: Understood, how: str, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a summary says of it, under `counts`, `splits_from`, `left_out` and `warnings`.
+    """Entries of the summary on the contents: `counts`, `splits_from`, `left_out` and `warnings`.
 
     Args:
         manifest: With the columns label and split.
-        classes: In their order.
-        how: What decided the splits, in words.
-        warnings: Those that the rows gave rise to, beside those of the source.
+        classes: Names of the classes, in order.
+        how: Origin of the splits, in words.
+        warnings: Warnings about the rows, in addition to those of the source.
     """
     counts: Counts = {name: {} for name in [*classes, UNLABELLED]}
     found = Counter(zip(manifest.label.fillna(UNLABELLED), manifest.split, strict=True))
@@ -57,7 +57,8 @@ def contents_of(
 
 
 def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
-    """A table of classes and splits: its header, and a row each for the largest classes, for the rest, and for all."""
+    """A table of classes and splits: its header, and a row for each of the largest classes, for the rest, and for
+    all."""
     found = {split for by_split in counts.values() for split in by_split}
     splits = [split for split in (*SPLITS, "excluded") if split in found]
 
@@ -76,10 +77,10 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
 
 
 def tell_contents(summary: Summary, left_out: LeftOut, unit: str) -> None:
-    """Shows it on the terminal; warnings come last, and also where all else is quiet.
+    """Logs the contents. Warnings come last, and also where other messages are silenced.
 
     Args:
-        unit: What is counted, in the plural.
+        unit: Name of the rows in the plural.
     """
     logger.info("%s by class and split:", unit)
     for line in _drawn(*rows_of(summary["counts"])):
