@@ -1,4 +1,4 @@
-"""CLIP: in a batch of images and captions, tell which belong together, from either side.
+"""CLIP: in a batch of images and captions, find the caption of each image and the image of each caption.
 
     L = ½ (CE(s · I Tᵀ, i) + CE(s · T Iᵀ, i)),   I, T unit vectors, s = exp(t) learned and at most 100
 
@@ -19,12 +19,13 @@ from unlabeled.pairs.towers import Towers, cosines
 from unlabeled.training.constants import check_positive
 
 MOST = 100.0
-"""The largest scale."""
+"""Largest scale s."""
 
 
 @full_precision
 def contrastive_loss(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross entropy of embeddings (B, P) of either kind, log B where all are alike; normalised here."""
+    """Symmetric cross entropy of two kinds of embeddings (B, P), which are normalised here; log B where all are
+    equal."""
     logits = scale * cosines(first, second)
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
@@ -33,7 +34,7 @@ def contrastive_loss(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
 class CLIP(Method):
     """Args:
     encoder: Two towers, of images and of captions.
-    temperature: 1 / s at the start.
+    temperature: Initial value of 1 / s.
     """
 
     encoder: Towers

@@ -3,8 +3,8 @@
     L = mean over places of −w_q log p_q,   w ∝ 1 / ((1 − λ) p̃ + λ / Q),   Σ p̃_q w_q = 1
 
 with the colours, a and b of CIE Lab, quantised to squares of 10 (Zhang et al. 2016, arXiv:1603.08511, equations 2 to
-4). Unlike there, a place has its nearest colour only, not five with weights; p̃, how frequent a colour is, is counted
-while training and not smoothed; colours are predicted at the resolution of the encoder's last feature map.
+4). Unlike there, the target of a place is its nearest colour only, not five with weights; the colour frequencies p̃ are
+counted while training and not smoothed; colours are predicted at the resolution of the encoder's last feature map.
 """
 
 import torch
@@ -19,18 +19,18 @@ from unlabeled.training.constants import check_range
 STEP = 10
 """Side of a bin, in units of a and b."""
 LIMIT = 110
-"""The largest |a| and |b| of any colour that a screen shows, rounded up."""
+"""Largest |a| and |b| of a displayable colour, rounded up."""
 ANNEALING = 0.38
-"""T of the colours that are shown."""
+"""Temperature T of the colours in illustrations."""
 GREY = 4.0
-"""Mean chroma below which images have no colours to speak of."""
+"""Mean chroma below which images count as grey."""
 WHITE = (0.95047, 1.0, 1.08883)
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
 @full_precision
 def rgb_to_lab(images: Tensor) -> Tensor:
-    """sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
+    """Converts sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
     images = images.clamp(0, 1)
     linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
     xyz = torch.einsum("ij,bjhw->bihw", images.new_tensor(TO_XYZ), linear)
@@ -41,7 +41,7 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of `rgb_to_lab`; colours that no screen shows are clamped."""
+    """The inverse of `rgb_to_lab`; colours outside of sRGB are clamped."""
     y = (lab[:, 0] + 16) / 116
     f = torch.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], 1)
     xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * lab.new_tensor(WHITE)[:, None, None]
@@ -50,7 +50,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def colour_bins() -> Tensor:
-    """The centres (Q, 2) of the bins of a and b that some colour of a screen falls into."""
+    """Centres (Q, 2) of the bins of a and b that contain a displayable colour."""
     axis = torch.linspace(0, 1, 33)
     cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(1, 3, 33, -1)
     return (rgb_to_lab(cube)[0, 1:].flatten(1).T / STEP).round().unique(dim=0) * STEP
@@ -59,7 +59,7 @@ def colour_bins() -> Tensor:
 class Colorization(Method):
     """Args:
     encoder: (B, 3, H, W) to (B, D), with a `feature_map`. It sees the lightness in all three channels.
-    uniform: λ, how much of the prior is uniform: 1 weighs all colours the same.
+    uniform: λ, the uniform fraction of the prior: 1 weighs all colours equally.
     """
 
     encoder: ImageNetwork
@@ -111,7 +111,7 @@ class Colorization(Method):
         return self.table[a * (2 * LIMIT // STEP + 1) + b]
 
     def weights(self) -> Tensor:
-        """w of each bin, shape (Q,): 1 in expectation."""
+        """Weight w of each bin, shape (Q,), with expectation 1."""
         prior = self.counts / self.counts.sum()
         weights = 1 / ((1 - self.uniform) * prior + self.uniform / len(prior))
         return weights / (prior * weights).sum()
@@ -121,7 +121,7 @@ class Colorization(Method):
         self.counts += self.seen
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:
-        """A place's colour is the annealed mean of the paper's equation 5, at T = 0.38."""
+        """Illustrations in which a place's colour is the annealed mean of the paper's equation 5, at T = 0.38."""
         mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(images.device))
         lab = self.to_lab(images)
         colours = torch.einsum("bqhw,qc->bchw", (self.predict(lab) / ANNEALING).softmax(1), self.bins)

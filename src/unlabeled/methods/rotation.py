@@ -1,4 +1,4 @@
-"""Rotation: tell by how many quarter turns an image was rotated.
+"""Rotation: recognise by how many quarter turns an image was rotated.
 
     L = mean over images and the four rotations y of −log p_y(rot(x, 90° · y))
 
@@ -13,11 +13,11 @@ from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
 
 SAME = 0.1
-"""Share of an image's contrast below which a rotation has hardly changed it."""
+"""Fraction of an image's contrast below which a rotation hardly changes it."""
 
 
 def rotations(images: Tensor) -> Tensor:
-    """Images (B, C, S, S) turned counter-clockwise by 0, 90, 180 and 270 degrees, in this order: (4B, C, S, S)."""
+    """Images (B, C, S, S) rotated counter-clockwise by 0, 90, 180 and 270 degrees, in this order: (4B, C, S, S)."""
     return torch.cat([images.rot90(turns, (2, 3)) for turns in range(4)])
 
 
