@@ -1,4 +1,4 @@
-"""What the page of a run on captioned images has beside that of images: what is found for a text, and for an image."""
+"""The page of a run on captioned images: retrieval between texts and images, then the sections of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from unlabeled.reports.page import Section, Table, Tiles, percent
 
 NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
 TEXTS = 3
-"""Shown for an image."""
+"""Number of texts shown for an image."""
 KINDS = {"chance": "by chance", "bag_of_words": "by words and pixels"}
 
 
@@ -24,7 +24,7 @@ def build_report(evidence: PairEvidence) -> str:
 
 
 def retrieval(evidence: PairEvidence) -> Section | None:
-    """Recall beside its baselines, and grids of what is found for some of the test split."""
+    """Recall beside its baselines, and examples of retrieval on the test split."""
     found = evidence.metrics["retrieval"]
     if not found:
         return None
@@ -41,7 +41,10 @@ def retrieval(evidence: PairEvidence) -> Section | None:
 
 
 def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
-    """The loss of an encoder that tells all captions apart, but not the images that share one, in nats.
+    """The loss, in nats, of an encoder that distinguishes all captions but not the images that share one.
+
+    If n images of a batch share a caption, each of them is found with probability 1 / n; log n is averaged over random
+    batches.
 
     An image whose caption n images of its batch have is told with a probability of 1 / n; the mean of log n is over
     random batches.

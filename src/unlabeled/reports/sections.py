@@ -1,4 +1,4 @@
-"""The sections of a run's page that every kind of data shares."""
+"""The sections that the pages of all kinds of data share."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,17 +26,17 @@ from unlabeled.reports.page import (
 from unlabeled.runtime.counts import counted
 
 Rules = Iterator[tuple[str, Finding | None]]
-"""Each rule that could be tried, by name, and what it found."""
+"""Names of the rules that could be applied, each with its finding."""
 Curves = dict[str, list[Accuracy]]
 
 
 def curves_of(evidence: Evidence) -> Curves:
-    """Of the encoder and of the baselines; empty without labels."""
+    """Curves of the encoder and of the baselines; empty without labels."""
     return {} if evidence.probe is None else all_curves(evidence.metrics, *evidence.labels.counts())
 
 
 def verdict_of(evidence: Evidence, curves: Curves) -> str:
-    """What the encoder is worth by itself, the numbers behind that, and what the gate made of it."""
+    """The verdict on the encoder, its numbers, and the gate's decision."""
     words = worth(evidence.metrics, evidence.manifest, evidence.pretraining, evidence.unit).words
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
@@ -79,7 +79,7 @@ def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
 
 
 def _finetuned(evidence: Evidence) -> Curves:
-    """Curves of whole networks that learned from the same numbers of labels."""
+    """Curves of fine-tuned networks, at the same numbers of labels."""
     labels, points = evidence.labels, {}
     classes = len(np.unique(labels.targets[labels.train]))
     for setting, starts in evidence.finetuned.items():
@@ -92,7 +92,7 @@ def _finetuned(evidence: Evidence) -> Curves:
 
 
 def feature_findings(evidence: Evidence, curves: Curves) -> Section:
-    """What the rules found that look at features and history alone."""
+    """Findings of the rules that need only features and history."""
     return findings_section(rules_of_features(evidence, curves), lambda finding: None)
 
 
