@@ -56,7 +56,7 @@ def evaluate(
 def zero_shot_accuracy(
     encoder: PairEncoder, features: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> float | None:
-    """How often the class whose prompts are nearest to a test image is its own; None without labels.
+    """Fraction of test images whose class has the nearest prompts; None without labels.
 
     Args:
         features: Features of all images, float32 (N, D).

@@ -1,4 +1,4 @@
-"""One text encoder beside TF-IDF and a network that has learned nothing, and beside models that only count."""
+"""Evaluation of a text encoder beside TF-IDF, an untrained network, and models that count tokens."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 
 TERMS = 2000
-"""Of TF-IDF, the most frequent ones of the training split."""
+"""Number of terms of TF-IDF, the most frequent ones of the training split."""
 
 
 class Evaluated(NamedTuple):
-    """What evaluation finds: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
+    """The results of evaluation: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
 
     metrics: Measured
     features: np.ndarray
@@ -29,7 +29,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(encoder: TextEncoder, method: str, manifest: pd.DataFrame, config: Evaluation) -> Evaluated:
-    """Measures an encoder and its baselines: on the passages' labels, and on what the method was trained to do."""
+    """Measures an encoder and its baselines on the passages' labels, and the encoder on its training task."""
     texts = manifest.text.tolist()
     baselines = _baselines(encoder, manifest, config)
     metrics, features, probe = measure_all(encoder.embed(texts), manifest, config, baselines, unit="passages")

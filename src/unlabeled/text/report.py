@@ -1,4 +1,4 @@
-"""The page of a run on text: the sections of every page, and in place of pictures what can be read."""
+"""The page of a run on text: the sections of every page, with texts to read in place of pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from unlabeled.reports.page import Section, Table, render
 from unlabeled.text.evidence import TextEvidence
 
 EXCERPT = 240
-"""Characters of a passage that are shown."""
+"""Number of characters of a passage that are shown."""
 QUERIES, NEIGHBOURS = 6, 3
 WORDS = {
     "bits_per_byte": "bits per byte",
@@ -41,7 +41,7 @@ def build_report(evidence: TextEvidence) -> str:
 
 
 def _language(evidence: Evidence) -> Section | None:
-    """What it was trained to do, on test documents."""
+    """Measurements of the training task on test documents."""
     measured = evidence.metrics["language"]
     if not measured:
         return None
@@ -72,7 +72,7 @@ def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
 def _neighbours(evidence: Evidence) -> Section | None:
     """Passages of the test split drawn at random, and the training passages nearest to each."""
     queries = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
-    train = np.setdiff1d(evidence.rows_of("train"), queries)  # which may be of them, where there is no test split
+    train = np.setdiff1d(evidence.rows_of("train"), queries)  # without a test split they are training passages
     similarities, found = nearest(evidence.features, queries, train, NEIGHBOURS)
     rows = []
     for query, near, similar in zip(queries, found, similarities, strict=True):

@@ -1,4 +1,4 @@
-"""Two towers of clips beside pixels, spectrograms and networks that have learned nothing."""
+"""Evaluation of two towers of clips beside pixels, spectrograms and untrained networks."""
 
 from typing import Any, NamedTuple
 
@@ -15,20 +15,20 @@ from unlabeled.video.correspondence import correspondence
 from unlabeled.video.sound import log_mel
 
 FRAMES, SIDE = 4, 16
-"""Frames of a clip, at most, that stand for pixels alone, and how many of these there are a side."""
+"""Largest number of frames of a clip in the baselines on pixels, and their side in pixels."""
 BANDS, TIMES = 20, 16
-"""Of the averaged spectrograms that stand for sound alone."""
+"""Numbers of bands and of times of the averaged spectrograms in the baselines on sound."""
 CLIPS = 64
-"""Whose frames are averaged at a time."""
+"""Clips whose frames are averaged at a time."""
 SHOWN, FOUND = 6, 4
-"""Test clips whose answers are kept to look at, and answers of each."""
+"""Number of test clips whose answers are kept to look at, and of answers for each."""
 
 
 class Evaluated(NamedTuple):
-    """What evaluation finds.
+    """The results of evaluation.
 
     Attributes:
-        features: Of the frames, float32 (N, D).
+        features: Features of the frames, float32 (N, D).
         shown: A few test rows, each with the rows of the sounds that are most similar to its frames.
     """
 
@@ -41,7 +41,7 @@ class Evaluated(NamedTuple):
 def evaluate(
     encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> Evaluated:
-    """Measures both towers by the protocol of images, and whether they tell what belongs together.
+    """Measures both towers by the protocol of images, and how well they match videos and sounds.
 
     Args:
         frames: uint8 (N, T, C, H, W).
@@ -73,7 +73,7 @@ def evaluate(
 
 
 def _pixels(frames: np.ndarray) -> np.ndarray:
-    """Of some frames of each clip, float32 (N, …)."""
+    """Averaged pixels of some frames of each clip, float32 (N, …)."""
     count, length = frames.shape[:2]
     some = np.linspace(0, length - 1, min(FRAMES, length)).round().astype(int)
     rows = []
@@ -86,7 +86,7 @@ def _pixels(frames: np.ndarray) -> np.ndarray:
 def _measured_sound(
     encoder: PairEncoder, features: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Any]:
-    """The protocol's numbers of the sounds' tower, and of spectrograms alone; none without labels."""
+    """The protocol's numbers for the sounds' tower and for spectrograms alone; empty without labels."""
     labels = Labels.of(manifest)
     if not labels.suffice():
         return {}

@@ -1,4 +1,4 @@
-"""Ingestion of clips: one memory-mapped array of frames, one of sounds, and a manifest; a few in memory at a time."""
+"""Ingestion of clips into memory-mapped arrays of frames and of sounds, and a manifest, in bounded memory."""
 
 import hashlib
 import logging
@@ -35,21 +35,21 @@ logger = logging.getLogger(__name__)
 BATCH = 4
 """Clips that a thread decodes before it hands them over."""
 SAMPLE = 8
-"""Clips looked at to choose a number of channels where the user chose none."""
+"""Clips inspected to choose the number of channels where none is configured."""
 COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "group", "label", "split"]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What ingestion leaves.
+    """The results of ingestion.
 
     Attributes:
         frames: Memory map, uint8, shape (N, T, C, H, W).
         sounds: Memory map, int16, shape (N, S).
-        manifest: One row a clip: path, sha256 of its content, checksum of its stored frames, width, height, seconds,
-            group (rows of one belong together), label (None: unlabelled), split (train, validation, test, or excluded:
-            its frames are those of a clip that is held out), target (-1: unlabelled).
-        quarantine: path and reason of what could not be used.
+        manifest: One row for each clip: path, sha256 of its content, checksum of its stored frames, width, height,
+            seconds, group (rows of one group belong together), label (None: unlabelled), split (train, validation,
+            test, or excluded: its frames equal those of a clip that is held out), target (-1: unlabelled).
+        quarantine: path and reason of each clip that could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
 
@@ -111,27 +111,27 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
 
 
 def _channels(sample: Iterable[Item], config: VideoIngestion) -> int:
-    """1 if all clips of the sample that can be read are grey, else 3."""
+    """Number of channels: 1 if all readable clips of the sample are grey, else 3."""
     clips = [result for _, _, result in (_read_one(item, config) for item in sample) if isinstance(result, Clip)]
     return 1 if clips and all(clip.grey for clip in clips) else 3
 
 
 class _Batch(NamedTuple):
-    """What a thread hands over of some clips."""
+    """The decoded clips that a thread hands over."""
 
     count: int
     frames: np.ndarray
-    """Of the good ones, uint8 (n, T, C, H, W)."""
+    """Frames of the good clips, uint8 (n, T, C, H, W)."""
     sounds: np.ndarray
-    """Of the good ones, int16 (n, S)."""
+    """Sounds of the good clips, int16 (n, S)."""
     records: list[tuple]
-    """Of the good ones, by COLUMNS."""
+    """Manifest rows of the good clips, by COLUMNS."""
     rejects: list[tuple[str, str]]
-    """The path and the reason of those that cannot be used."""
+    """Path and reason of each clip that cannot be used."""
     coloured: int
-    """How many of the good ones have colours, which may be turned grey."""
+    """Number of good clips with colours, which may be converted to grey."""
     sums: np.ndarray
-    """`sums_of` the frames of the good ones that are not for testing."""
+    """`sums_of` the frames of the good clips that are not in the test split."""
 
 
 def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
@@ -148,14 +148,14 @@ def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...
 
 
 def _record(item: Item, digest: str, clip: Clip, split: str) -> tuple:
-    """By COLUMNS."""
+    """The manifest row of a clip, by COLUMNS."""
     check = checksum(clip.frames)
     stored = check, clip.width, clip.height, clip.seconds
     return item.path, digest, *stored, group_column(item, check), item.label, split
 
 
 def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str]:
-    """An item, the sha256 of its content, and the clip, or why there is none."""
+    """An item, the sha256 of its content, and the clip or the reason why there is none."""
     try:
         if item.reason or not isinstance(item.content, Path):
             raise UndecodableError(item.reason or "listed, but the file is missing")
@@ -165,7 +165,7 @@ def _read_one(item: Item, config: VideoIngestion) -> tuple[Item, str, Clip | str
 
 
 def _digest(path: Path) -> str:
-    """Of a video's bytes; of frames and their sound, of the digests of the files one after another."""
+    """Digest of a clip: for a video, of its bytes; for frames and their sound, of the digests of all files in order."""
     images, sound = parts_of(path)
     digests = []
     for part in [*images, sound]:

@@ -14,9 +14,9 @@ from unlabeled.video.sound import log_mel
 
 DIRECTIONS = {"video_to_sound": "a sound for a video", "sound_to_video": "a video for a sound", "chance": "by chance"}
 FRAMES = 4
-"""Of a clip that are shown."""
+"""Number of frames of a clip that are shown."""
 DEVIATIONS = 3.0
-"""Of a spectrogram that are between black and white."""
+"""Standard deviations on either side of the mean that a spectrogram's greys cover."""
 
 
 def build_report(evidence: VideoEvidence) -> str:
@@ -34,7 +34,7 @@ def build_report(evidence: VideoEvidence) -> str:
 
 
 def _together(evidence: VideoEvidence) -> Section | None:
-    """What belongs together, in numbers and in pictures."""
+    """Correspondence and retrieval of videos and sounds, in numbers and pictures."""
     metrics = evidence.metrics
     if not metrics["retrieval"]:
         return None
