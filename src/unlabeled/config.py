@@ -36,7 +36,7 @@ POINT = 1e-3
 architecture."""
 RAW = "data/01_raw"
 """Default folder of the data to ingest."""
-SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
+SOURCE_SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
 """Pixels a side of a source's images, where known before one is read."""
 
 
@@ -207,7 +207,7 @@ class Ingestion(Block):
     @property
     def known_size(self) -> int | None:
         """Pixels a side of the stored images; None where it depends on the images."""
-        return self.image_size or SIZES.get(self.name)
+        return self.image_size or SOURCE_SIZES.get(self.name)
 
     @property
     def place(self) -> str | None:

@@ -24,11 +24,11 @@ from unlabeled.storage.freshness import is_other
 from unlabeled.storage.intact import DIGEST, check_weights, digest_of_weights
 
 Encoder = TypeVar("Encoder", bound="Saved")
-MADE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.arange}
+ALLOCATING_FUNCTIONS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.arange}
 """Torch functions that allocate the tensors of a network."""
-SPARE = 2**24
+EXTRA_NUMBERS = 2**24
 """Numbers that a network may hold in addition to its weights."""
-LARGEST_SPEC = 2**26
+MAX_SPEC_BYTES = 2**26
 """Largest size of an encoder's .json in bytes; it may contain a tokenizer."""
 
 
@@ -128,7 +128,7 @@ class _Bounded(TorchFunctionMode):
         self.most = self.left = most
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if func in MADE:
+        if func in ALLOCATING_FUNCTIONS:
             shape = args[0] if args and isinstance(args[0], list | tuple) else args
             self.left -= math.prod(shape) ** (2 if func is torch.eye else 1)
             if self.left < 0:
@@ -144,8 +144,8 @@ def read_encoder(path: Path) -> Saved:
     """
     path = Path(path)
     try:
-        spec = json.loads(read_file(path.with_suffix(".json"), LARGEST_SPEC))
-        with _Bounded(path.stat().st_size + SPARE):  # each number takes at least one byte
+        spec = json.loads(read_file(path.with_suffix(".json"), MAX_SPEC_BYTES))
+        with _Bounded(path.stat().st_size + EXTRA_NUMBERS):  # each number takes at least one byte
             encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
         if is_other(_digest(encoder), spec.get(DIGEST)):

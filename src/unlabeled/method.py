@@ -47,7 +47,7 @@ class Method(nn.Module):
         """
         return {}
 
-    def suits(self, images: Tensor) -> str | None:
+    def reason_unsuitable(self, images: Tensor) -> str | None:
         """The reason why it would learn nothing from such images, in one sentence; None where it may learn.
 
         Args:

@@ -24,7 +24,7 @@ from unlabeled.config import Ingestion
 from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
-from unlabeled.images.choices import SAMPLE, check_values, look_at
+from unlabeled.images.choices import SAMPLE_SIZE, check_values, look_at
 from unlabeled.images.decode import pixel_limit
 from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.ingest import decode_batch
@@ -35,7 +35,7 @@ from unlabeled.storage.arrays import replace_file
 
 logger = logging.getLogger(__name__)
 
-PARTS = "[0-9]*.parquet"
+PART_PATTERN = "[0-9]*.parquet"
 """Glob pattern of the finished parts in a folder of parts."""
 
 
@@ -71,11 +71,11 @@ def embed_folder(
         logger.info("%s", found.left_out)
     if model.encoder.normalisation.pixel_range is None:
         with pixel_limit(max_pixels):
-            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE))
+            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE_SIZE))
             check_values(sample, Ingestion().max_quarantined)
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
-    done = len(list(parts.glob(PARTS)))
+    done = len(list(parts.glob(PART_PATTERN)))
     rows: list[pa.RecordBatch] = []
     with (
         pixel_limit(max_pixels),
@@ -181,7 +181,7 @@ def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
     def write(partial: Path) -> None:
         nonlocal bad
         with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
-            for part in sorted(parts.glob(PARTS)):
+            for part in sorted(parts.glob(PART_PATTERN)):
                 table = pq.read_table(part, schema=schema)
                 bad += table.column("embedding").null_count
                 writer.write_table(table)

@@ -23,7 +23,7 @@ from unlabeled.images.pixels import read_pixels
 from unlabeled.ingestion.walk import find_files
 from unlabeled.storage.arrays import open_array, replace_file, spread
 
-CHECKED = 64
+MAX_CHECKED_IMAGES = 64
 """Largest number of images that the files are checked on."""
 TOLERANCE = 1e-4
 """Largest allowed difference between ONNX and torch, as a fraction of the largest number that torch gives."""
@@ -138,7 +138,7 @@ def largest_difference(model: LoadedModel[ImageEncoder], images: np.ndarray, pat
 
 
 def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -> np.ndarray:
-    """At most CHECKED real images as the encoder takes them, uint8 (N, C, size, size).
+    """At most MAX_CHECKED_IMAGES real images as the encoder takes them, uint8 (N, C, size, size).
 
     Args:
         ingested: The array that `ingestion` left, uint8 (N, C, H, W), if any.
@@ -149,7 +149,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
     """
     if given is not None:
         files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
-        decoded = list(islice(_decoded(files, encoder), CHECKED))
+        decoded = list(islice(_decoded(files, encoder), MAX_CHECKED_IMAGES))
         if not decoded:
             raise DataError(f"export.image: {given} holds no image that can be read")
         return np.stack(decoded)
@@ -158,7 +158,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
             "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
             "an image, or a folder of them, with export.image"
         )
-    return fit(spread(open_array(ingested), CHECKED), encoder.channels, encoder.image_size)
+    return fit(spread(open_array(ingested), MAX_CHECKED_IMAGES), encoder.channels, encoder.image_size)
 
 
 def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:

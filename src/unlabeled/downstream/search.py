@@ -15,7 +15,7 @@ from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.pixels import PixelFormat, read_alone, read_content, read_pixels
 from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
 
-ROWS = 4096
+ROWS_IN_MEMORY = 4096
 """Rows of the file of embeddings in memory at a time."""
 
 
@@ -81,7 +81,7 @@ def nearest_files(embeddings: Path, query: np.ndarray, top: int, but: str | None
 def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Paths (n,) and features (n, D) of the rows that have an embedding."""
     with pq.ParquetFile(embeddings) as file:
-        for batch in file.iter_batches(ROWS, columns=["path", "embedding"]):
+        for batch in file.iter_batches(ROWS_IN_MEMORY, columns=["path", "embedding"]):
             rows = batch.filter(batch["embedding"].is_valid())
             if len(rows):
                 features = rows["embedding"].flatten().to_numpy().reshape(len(rows), -1)

@@ -13,26 +13,26 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.config import Pretraining
-from unlabeled.evaluation.health import ROWS
+from unlabeled.evaluation.health import MAX_ROWS
 from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.records import Measured, Metrics
 from unlabeled.storage.arrays import spread
 
-GAP = 0.05
+MAX_OVERFIT_GAP = 0.05
 """Difference of a probe's accuracy between training and new images, above which it overfits."""
 FEW_ERRORS = 3
 """Wrong answers below which an accuracy has no room left to rise."""
-WATCHED = 512
+MONITORED_ROWS = 512
 """Validation rows measured at each look during training, where there are as many (see pretrain.embedding_monitor)."""
 IDENTICAL = 0.99
 """Correlation of two images' differences from the mean image, above which they show the same picture."""
 EVEN = 1.0
 """Standard deviation of an image's levels, of 255, below which nothing in it is recognisable."""
-LEAKED = 0.005
+MIN_LEAKED_SHARE = 0.005
 """Fraction of test images with a near-duplicate in training that visibly changes an accuracy."""
-SEARCHED = 3_000
+MAX_SEARCHED_ROWS = 3_000
 """Largest number of images whose neighbours a rule looks up, spread over the split."""
 NEIGHBOURS = 10
 """Number of neighbours that vote on whether a label is right."""
@@ -40,9 +40,9 @@ OVERLAP = {9: 0.35, 8: 0.55}
 """Largest fraction of the neighbours' errors in which at least so many of them agree on one other class, where labels
 are right and classes overlap (by simulation). The second finds cases that the first misses: a fifth of all labels
 wrong."""
-SURE = 0.025
+CONTRADICTION_LEVEL = 0.025
 """Significance level of each count of contradictions: their largest probability where all labels are right."""
-SHOWN = 12
+MAX_LISTED_ROWS = 12
 """Largest number of rows that a finding lists."""
 
 
@@ -90,7 +90,7 @@ def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int)
         dims: Dimensions of the embedding.
         count: Rows that RankMe was measured on.
     """
-    room, rank = min(dims, count, ROWS), metrics["rankme"]
+    room, rank = min(dims, count, MAX_ROWS), metrics["rankme"]
     needed = max(min(classes - 1, room) / 2, room / 50, min(2, room / 2))
     if rank >= needed:
         return None
@@ -118,7 +118,7 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
     last, half = watched.iloc[-1], watched[watched.epoch <= watched.epoch.iloc[-1] / 2]
     if half.empty or last.knn_accuracy < watched.knn_accuracy.max():
         return None
-    before, count = half.knn_accuracy.iloc[-1], min(validated, WATCHED)
+    before, count = half.knn_accuracy.iloc[-1], min(validated, MONITORED_ROWS)
     if (1 - last.knn_accuracy) * count < FEW_ERRORS or _least_gap(last.knn_accuracy, count, before, count) <= 0:
         return None
     gain = last.knn_accuracy - before
@@ -137,7 +137,7 @@ def overfit_probe(
     """The linear probe is right far more often on its training data than on new data; `unit`: name of the data in the
     plural."""
     (learned, known), (_, new) = (_tried(probe, features, labels, rows) for rows in (labels.train, labels.test))
-    if learned - accuracy <= GAP or _least_gap(learned, known, accuracy, new) <= 0:
+    if learned - accuracy <= MAX_OVERFIT_GAP or _least_gap(learned, known, accuracy, new) <= 0:
         return None
     return Finding(
         "overfit probe",
@@ -163,17 +163,17 @@ def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) ->
     An image's nearest training image in the embedding is its twin if both differ from the mean image in the same way.
     """
     split = manifest.split.to_numpy()
-    test, train = spread(np.flatnonzero(split == "test"), SEARCHED), np.flatnonzero(split == "train")
+    test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
     if not len(test) or not len(train):
         return None
     _, found = nearest(features, test, train, 1)
-    mean = images[spread(train, SEARCHED)].mean(0, dtype=np.float32)
+    mean = images[spread(train, MAX_SEARCHED_ROWS)].mean(0, dtype=np.float32)
     parts = range(0, len(test), 256)
     alike = np.concatenate([_correlations(images, test[i : i + 256], found[i : i + 256, 0], mean) for i in parts])
     twins = np.flatnonzero(alike > IDENTICAL)
-    if len(twins) <= LEAKED * len(test):
+    if len(twins) <= MIN_LEAKED_SHARE * len(test):
         return None
-    listed = twins[np.argsort(-alike[twins], kind="stable")][:SHOWN]
+    listed = twins[np.argsort(-alike[twins], kind="stable")][:MAX_LISTED_ROWS]
     return Finding(
         "leakage",
         f"{100 * len(twins) / len(test):.1f} % of the test images ({len(twins)} of {len(test)} that were looked at) "
@@ -198,17 +198,19 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
     known = np.sort(np.concatenate([labels.train, labels.validation, labels.test]))
     if len(known) <= NEIGHBOURS:
         return None
-    looked_at = spread(known, SEARCHED)
+    looked_at = spread(known, MAX_SEARCHED_ROWS)
     given, votes = labels.targets[looked_at], _votes_of_others(features, labels.targets, looked_at, known, len(classes))
     said = votes.argmax(1)
     told = np.bincount(given[said == given], minlength=len(classes)) >= np.bincount(given, minlength=len(classes)) / 2
     errors = (said != given) & told[given]
     contradicted = {agreed: np.flatnonzero(errors & (votes.max(1) >= agreed)) for agreed in OVERLAP}
-    sure = [n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= SURE]
+    sure = [
+        n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= CONTRADICTION_LEVEL
+    ]
     if not sure:
         return None
     agreed, suspects = sure[0], contradicted[sure[0]]
-    listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:SHOWN]
+    listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:MAX_LISTED_ROWS]
     share, split_votes = 100 * len(suspects) / len(looked_at), errors.sum() - len(suspects)
     explained = OVERLAP[agreed] / (1 - OVERLAP[agreed]) * split_votes
     return Finding(

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MOST = 1000
+MAX_COMPARED_IMAGES = 1000
 """Largest number of images of each side that are compared."""
 PERMUTATIONS = 999
-FEW = 10
+MIN_GROUPS = 10
 """Smallest number of rows on each side for a comparison."""
 STATISTICS = ("brightness", "contrast", "sharpness")
-LEVEL = 0.01
+DRIFT_LEVEL = 0.01
 """Significance level of a difference."""
 
 
@@ -36,15 +36,15 @@ def summarise(
         seed: Seed of the samples and permutations.
 
     Returns:
-        `new` and `gone`, counts of images; and, with at least FEW new and FEW known groups, `embedding` (see
-        `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, if there are FEW on
+        `new` and `gone`, counts of images; and, with at least MIN_GROUPS new and MIN_GROUPS known groups, `embedding`
+        (see `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, with MIN_GROUPS on
         either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
     """
     is_new = ~now.sha256.isin(before.sha256).to_numpy()
     summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
     rows = _one_of_each_group(now, is_new, seed)
     now, is_new, features = now.iloc[rows], is_new[rows], features[rows]
-    if min(is_new.sum(), (~is_new).sum()) < FEW:
+    if min(is_new.sum(), (~is_new).sum()) < MIN_GROUPS:
         return summary
     rng = np.random.default_rng(seed)
     normalised = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
@@ -52,7 +52,7 @@ def summarise(
     if images is not None:
         summary["pixels"] = _pixels_differ(images, rows[~is_new], rows[is_new], rng)
     labels = [now.label[side].dropna().to_numpy() for side in (~is_new, is_new)]
-    if min(map(len, labels)) >= FEW:
+    if min(map(len, labels)) >= MIN_GROUPS:
         summary["classes"] = _shares_differ(*labels, rng)
     if "width" not in now:  # texts
         return summary
@@ -84,7 +84,7 @@ def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Gen
     In [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018). The
     p-value is of a permutation test.
     """
-    first, second = (each[rng.permutation(len(each))[:MOST]] for each in (first, second))
+    first, second = (each[rng.permutation(len(each))[:MAX_COMPARED_IMAGES]] for each in (first, second))
     both = np.concatenate([first, second]).astype(np.float64)
     squares = (both**2).sum(1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * both @ both.T, 0))
@@ -121,7 +121,7 @@ def _pixels_differ(
     images: np.ndarray, known: np.ndarray, new: np.ndarray, rng: np.random.Generator
 ) -> dict[str, float]:
     """The `embedding_distance` between the pixel statistics of two sets of images, given by their rows."""
-    known, new = (np.sort(rng.permutation(rows)[:MOST]) for rows in (known, new))
+    known, new = (np.sort(rng.permutation(rows)[:MAX_COMPARED_IMAGES]) for rows in (known, new))
     statistics = pixel_statistics(images[np.concatenate([known, new])])
     statistics /= np.maximum(statistics.std(0), 1e-6)
     return embedding_distance(statistics[: len(known)], statistics[len(known) :], rng)
@@ -149,6 +149,6 @@ def sentence_of(summary: dict[str, Any]) -> str:
     told = []
     for words, key in ((words, key) for words, key in parts.items() if key in summary):
         found = summary[key]
-        verdict = "different" if found["p_value"] <= LEVEL else "alike"
+        verdict = "different" if found["p_value"] <= DRIFT_LEVEL else "alike"
         told.append(f"{verdict} {words} ({found['distance']:.2f}, p = {found['p_value']:.2g})")
     return f"{counts}: the new ones are {', '.join(told)}"

@@ -14,7 +14,7 @@ from unlabeled.evaluation.probe import Labels, knn_accuracy
 from unlabeled.storage.arrays import spread
 from unlabeled.training.collapse import REMEDY
 
-WATCHED = 2048
+MAX_MONITORED_IMAGES = 2048
 """Largest number of images of each split that the monitor embeds."""
 
 

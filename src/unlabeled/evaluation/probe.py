@@ -27,9 +27,9 @@ from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE, effectiv
 from unlabeled.records import Accuracies
 from unlabeled.storage.intact import DIGEST, digest_of_weights
 
-ABOUT = "about"
+METADATA_KEY = "about"
 """Metadata key of a probe's file; its value is the probe's description as JSON."""
-KNN_CELLS = 2**26
+MAX_SIMILARITIES = 2**26
 """Largest number of similarities in memory at a time."""
 SMALL_PROBLEM = 2**22
 """Numbers in a problem below which BLAS is faster with one thread than with several."""
@@ -129,7 +129,7 @@ class LinearProbe:
         # safetensors writes memory as it lies there, whatever the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         about = {"regularisation": self.regularisation, DIGEST: digest_of_weights(arrays)}
-        save_file(arrays, path, metadata={ABOUT: json.dumps(about)})  # one entry: safetensors shuffles several
+        save_file(arrays, path, metadata={METADATA_KEY: json.dumps(about)})  # one entry: safetensors shuffles several
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":
@@ -137,7 +137,7 @@ class LinearProbe:
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in ("weight", "bias", "classes")}
             header = file.metadata()
-        said = json.loads(header[ABOUT]) if ABOUT in header else header  # written by an earlier release
+        said = json.loads(header[METADATA_KEY]) if METADATA_KEY in header else header  # written by an earlier release
         if said.get(DIGEST) not in (None, digest_of_weights(arrays)):
             raise DataError(f"{path} is damaged: run the stage evaluation again, or restore the file")
         return cls(**arrays, regularisation=float(said["regularisation"]))
@@ -220,7 +220,7 @@ def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int)
     """
     normalised, k = F.normalize(torch.from_numpy(features[bank]), dim=1), min(k, len(bank))
     similarities, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    chunk = max(1, KNN_CELLS // max(1, len(bank)))
+    chunk = max(1, MAX_SIMILARITIES // max(1, len(bank)))
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)
         found = (F.normalize(torch.from_numpy(features[queries[part]]), dim=1) @ normalised.T).topk(k)

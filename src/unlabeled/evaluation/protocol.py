@@ -19,7 +19,7 @@ from unlabeled.encoders import Saved, untrained
 from unlabeled.evaluation import health
 from unlabeled.evaluation import probe as protocol
 from unlabeled.evaluation.probe import Labels, LinearProbe, measure, why_untested
-from unlabeled.evaluation.verdict import NAMES
+from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.nn.small_networks import random_rotation
 from unlabeled.records import Accuracies, Measured
 from unlabeled.runtime.progress import bar
@@ -149,7 +149,7 @@ def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
 
 
 def _tell(measured: dict[str, Accuracies], config: Evaluation) -> None:
-    numbers = {NAMES.get(name, name): each for name, each in measured.items()}
+    numbers = {BASELINE_NAMES.get(name, name): each for name, each in measured.items()}
     candidates = config.regularisation
     ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
     if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:

@@ -10,7 +10,7 @@ CUTS = (1, 5, 10)
 """Values of k for recall at k."""
 Similarity = Callable[[slice], np.ndarray]
 """A function from some queries, given by their rows, to their similarities (n, M) to all items of the bank."""
-QUERIES = 512
+QUERY_BATCH_SIZE = 512
 """Queries that are ranked at a time."""
 
 
@@ -23,8 +23,8 @@ def recall(similarity: Similarity, queries: np.ndarray, bank: np.ndarray) -> dic
     """
     most = min(max(CUTS), len(bank))
     hits = np.zeros(most)
-    for start in range(0, len(queries), QUERIES):
-        rows = slice(start, start + QUERIES)
+    for start in range(0, len(queries), QUERY_BATCH_SIZE):
+        rows = slice(start, start + QUERY_BATCH_SIZE)
         scores = similarity(rows)
         top = np.argpartition(-scores, most - 1, axis=1)[:, :most]
         order = np.take_along_axis(scores, top, 1).argsort(1, kind="stable")[:, ::-1]

@@ -19,7 +19,7 @@ EFFECTIVE, KNN_EFFECTIVE = "effective_tests", "knn_effective_tests"
 """Keys, in metrics and tags, of the `effective_count` of test images where it differs from their number: for the linear
 probe's answers (or those of few labels), and for those of kNN."""
 
-BLOCK = 2**22
+DRAW_BATCH_SIZE = 2**22
 """Random numbers drawn at a time."""
 
 
@@ -173,7 +173,7 @@ def chance_of_gain(gains: np.ndarray, draws: int = 10_000, seed: int = 0) -> flo
 def _drawn_flips(gains: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Sums of random subsets of the gains, (draws,): flipping the signs of a subset lowers the total by twice its
     sum."""
-    block = max(1, BLOCK // len(gains))
+    block = max(1, DRAW_BATCH_SIZE // len(gains))
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
     return np.concatenate([generator.integers(0, 2, (size, len(gains)), np.int8) @ gains for size in sizes])
 
@@ -187,7 +187,7 @@ def _fair_coins(count: int) -> np.ndarray:
 def _resampled(gains: np.ndarray, counts: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Differences of bootstrap samples of the groups, (draws,)."""
     kinds, times = np.unique(np.stack([gains, counts]), axis=1, return_counts=True)  # groups that are alike
-    share, block = times / times.sum(), max(1, BLOCK // len(times))
+    share, block = times / times.sum(), max(1, DRAW_BATCH_SIZE // len(times))
     drawn = []
     for start in range(0, draws, block):
         many = generator.multinomial(len(gains), share, min(block, draws - start))

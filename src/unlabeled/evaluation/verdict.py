@@ -15,7 +15,7 @@ from unlabeled.evaluation.significance import EFFECTIVE, wilson_interval
 from unlabeled.ingestion.groups import contents
 from unlabeled.records import Accuracies, Measured, Metrics
 
-NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
+BASELINE_NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
 """Names of the baselines in sentences."""
 
 
@@ -143,15 +143,15 @@ def _worse(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str
         for mine, theirs in zip(encoder, points, strict=True)
     ]
     gap, name, setting = max(gaps)
-    return f", and clearly worse than {NAMES.get(name, name)} with {setting}" if gap > 0 else ""
+    return f", and clearly worse than {BASELINE_NAMES.get(name, name)} with {setting}" if gap > 0 else ""
 
 
 def with_fewest_labels(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
     """A sentence, without full stop, of the accuracies of the encoder and the best baseline with the fewest labels."""
     name, rival = max(((name, points[0]) for name, points in baselines.items()), key=lambda pair: pair[1].mean)
     return (
-        f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, {NAMES.get(name, name)}, "
-        f"gets {rival}"
+        f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, "
+        f"{BASELINE_NAMES.get(name, name)}, gets {rival}"
     )
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
-from unlabeled.images.decode import DIM, Header, UndecodableError, Values, header, is_deep, is_grey, values
+from unlabeled.images.decode import DIM_SHARE, Header, UndecodableError, Values, header, is_deep, is_grey, values
 from unlabeled.ingestion.items import Item
 
-SAMPLE = 256
+SAMPLE_SIZE = 256
 """Images inspected, spread over the whole source."""
-EVERY = 8
+INSPECTED_EVERY = 8
 """Number of images of more than 8 bits in the sample whose pixels are all inspected. Of the others, one in this many
 is."""
 LARGEST_CHOSEN_SIZE = 96
@@ -36,7 +36,7 @@ def look_at(sample: Iterable[Item]) -> list[Looked]:
         with suppress(UndecodableError, OSError):
             if item.content is not None:
                 seen = header(item.content)
-                looked_into = is_deep(seen.mode) and (deep < EVERY or deep % EVERY == 0)
+                looked_into = is_deep(seen.mode) and (deep < INSPECTED_EVERY or deep % INSPECTED_EVERY == 0)
                 deep += is_deep(seen.mode)
                 found.append(Looked(seen, values(item.content) if looked_into else None))
     return found
@@ -72,7 +72,7 @@ def check_values(sample: list[Looked], allowed: float) -> None:
     seen = [looked.values for looked in sample if looked.values]
     stated = [each for each in seen if each.white is not None]
     odd = [each for each in seen if each.white is None]
-    if all(each.white is not None and each.high < each.white * DIM for each in stated):
+    if all(each.white is not None and each.high < each.white * DIM_SHARE for each in stated):
         odd += stated
     if not odd or len(odd) / len(seen) * deep <= allowed * len(sample):
         return

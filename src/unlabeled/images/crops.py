@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of floating-point numbers in memory while a chunk of the cache is made."""
-MOST_PARTS = 16
+MAX_PARTS = 16
 """Largest number of files of a cache; beyond it they are merged into one."""
 INDEX = "views.parquet"
 
@@ -38,12 +38,12 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     The views of an image depend only on its content and the recipe. Views of the same content and recipe that the
     folder already holds stay where they are, and new images get a file of their own, so that only they are computed and
     stored in DVC. Damaged views are cut again in place. The files are merged into one where more than half of the rows
-    belong to images that are gone, or where there are MOST_PARTS files.
+    belong to images that are gone, or where there are MAX_PARTS files.
 
     The views of an image follow from its content and the recipe alone. Those that the folder has of the same content,
     made in the same way, stay where they are, and new images get a file of their own: they cost what they are worth,
     here and in DVC. Damaged ones are cut again in their place. All of it becomes one file again where more than half of
-    it is of images that are gone, or where it has come to MOST_PARTS files.
+    it is of images that are gone, or where it has come to MAX_PARTS files.
 
     Args:
         images: uint8 of shape (N, C, H, W), any split.
@@ -71,7 +71,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     added = [content for content in wanted if content not in intact] if grows else wanted
     checksums: list[int] = []
     folder.mkdir(parents=True, exist_ok=True)
-    _stop_if_no_room(len(added), shape, folder)
+    _check_disk_space(len(added), shape, folder)
     with bar("caching views", len(wanted), "images") as progress:
         progress.advance(len(wanted) - len(added))
         if added or not grows:
@@ -125,7 +125,7 @@ def _earlier(images: np.ndarray, recipe: Augmentation, folder: Path) -> EarlierR
     return earlier_rows(partial(_open, folder), _how(images, recipe), shape_of(images, recipe))
 
 
-def _stop_if_no_room(count: int, shape: tuple[int, ...], folder: Path) -> None:
+def _check_disk_space(count: int, shape: tuple[int, ...], folder: Path) -> None:
     needed, free = count * math.prod(shape), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
@@ -164,7 +164,7 @@ def _parts(folder: Path) -> list[Path]:
 
 def _can_grow(earlier: EarlierRows[Rows], wanted: int) -> bool:
     parts = earlier.array.parts
-    return len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
+    return len(parts) < MAX_PARTS and sum(map(len, parts)) <= 2 * wanted
 
 
 def _repair(folder: Path, earlier: EarlierRows[Rows], cut: Callable[..., "Chunks"]) -> dict[str, int]:

@@ -27,7 +27,7 @@ FORMATS = (
 )
 """Pillow formats that are opened, regardless of a file's name. EPS is left out: Pillow would start Ghostscript on it.
 TGA, which has no signature, comes last."""
-DRAFT = 2
+DRAFT_RATIO = 2
 """Least ratio of a JPEG's decoded size to the wanted size: decoding at reduced size is faster, and as good once
 resized."""
 UPRIGHT = {
@@ -48,7 +48,7 @@ bits."""
 FULL_SIXTEEN = {None, "JPEG2000", "PNG", "PPM", "TIFF"}
 """Formats whose 16-bit values go from 0 (black) to the highest value of their stated bits (white), by themselves or as
 Pillow scales them. None: an array."""
-DIM = 1 / 4
+DIM_SHARE = 1 / 4
 """Fraction of the range below which an image is dim: at least two of its bits are unused."""
 PHOTOMETRIC, WHITE_IS_ZERO, BITS_PER_SAMPLE = 262, 0, 258
 """Two TIFF tags, and a value of the first."""
@@ -61,20 +61,20 @@ BYTES_A_PIXEL = 10
 """Largest memory of decoding, in bytes for each pixel of the limit."""
 LEAST_ROOM, ROOM_A_CORE = 2**26, 2**27
 """Bytes that decoding may always take: for one image, and, for all threads together, for each core."""
-HELD = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+BYTES_BY_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes a pixel of Pillow's modes; all others take 4."""
-POINTER = 8
+ROW_BYTES = 8
 """Bytes that Pillow takes for each row of an image."""
-BESIDE = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
+EXTRA_BYTES_BY_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
 """Bytes a pixel that a decoder takes in addition to the image that it makes."""
-COEFFICIENTS = 6
+SCAN_BYTES = 6
 """Bytes a pixel that a JPEG of several scans takes in addition to its image, for its coefficients."""
 MAX_SCANS = 50
 """Largest number of scans of a JPEG: each takes as long as a whole image, and cameras and programs make at most about
 12."""
 SCAN, MARKER = b"\xff\xda", re.compile(rb"\xff+[^\x00\xff\xd0-\xd8]")
 """The bytes that begin a scan, and a pattern of those that begin any segment of a JPEG."""
-BAND = 2**22
+BAND_PIXELS = 2**22
 """Pixels that are converted at a time: an intermediate mode takes several times their memory. Larger images are cut
 first. Smaller ones are not, as resizing rounds by the shape of its input."""
 
@@ -101,7 +101,7 @@ class Decoded:
     @property
     def is_dim(self) -> bool:
         """Whether an image of more than 8 bits is nearly black, perhaps because it uses only a part of its range."""
-        return is_deep(self.mode) and int(self.pixels.max()) < 256 * DIM
+        return is_deep(self.mode) and int(self.pixels.max()) < 256 * DIM_SHARE
 
 
 class Header(NamedTuple):
@@ -307,7 +307,7 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
         if isinstance(image, JpegImageFile) and isinstance(content, bytes):
             _check_scans(image, content)
         beside = _beside(image)
-        image.draft(wanted, (DRAFT * size, DRAFT * size))
+        image.draft(wanted, (DRAFT_RATIO * size, DRAFT_RATIO * size))
         with _limits[-1].room(_memory(image, beside)):
             image.load()  # which turns a TIFF upright, and no other format
             orientation = _orientation(image)
@@ -334,13 +334,15 @@ def _check_scans(image: JpegImageFile, content: bytes) -> None:
 
 def _beside(image: Image.Image) -> int:
     """Bytes that the decoder of an image takes in addition to its output."""
-    scans = COEFFICIENTS if "progressive" in image.info else 0
-    return math.prod(image.size) * BESIDE.get(image.format, scans)
+    scans = SCAN_BYTES if "progressive" in image.info else 0
+    return math.prod(image.size) * EXTRA_BYTES_BY_FORMAT.get(image.format, scans)
 
 
 def _memory(image: Image.Image, beside: int | None = None) -> int:
     """Approximate memory in bytes of decoding and converting an image; `beside`: the part that `_beside` gives."""
-    held = math.prod(image.size) * HELD.get(image.mode, 4) + POINTER * image.height + 4 * min(image.size) ** 2
+    held = (
+        math.prod(image.size) * BYTES_BY_MODE.get(image.mode, 4) + ROW_BYTES * image.height + 4 * min(image.size) ** 2
+    )
     return held + (_beside(image) if beside is None else beside)
 
 
@@ -402,7 +404,7 @@ def _converted(
         scaled = None  # Pillow has left the upper 8 bits
     if scaled is None and image.mode == wanted and not image.has_transparency_data:
         return image
-    if math.prod(image.size) <= BAND:
+    if math.prod(image.size) <= BAND_PIXELS:
         return _to_mode(image, wanted, scaled)
     left, top, right, bottom = box = _middle(image, size)
     made = Image.new(wanted, (right - left, bottom - top))
@@ -420,9 +422,9 @@ def _middle(image: Image.Image, size: int) -> tuple[int, int, int, int]:
 
 
 def _bands(box: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Splits a box into parts of BAND pixels, one below the other."""
+    """Splits a box into parts of BAND_PIXELS pixels, one below the other."""
     left, top, right, bottom = box
-    rows = max(1, BAND // (right - left))
+    rows = max(1, BAND_PIXELS // (right - left))
     return ((left, start, right, min(start + rows, bottom)) for start in range(top, bottom, rows))
 
 

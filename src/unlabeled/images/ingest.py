@@ -15,14 +15,14 @@ import PIL
 
 from unlabeled.config import Ingestion
 from unlabeled.images import decode as decoding
-from unlabeled.images.choices import SAMPLE, check_values, choose_shape, look_at, misfits
+from unlabeled.images.choices import SAMPLE_SIZE, check_values, choose_shape, look_at, misfits
 from unlabeled.images.decode import Decoded, UndecodableError, pixel_limit
 from unlabeled.images.pixels import Content, PixelFormat, read_content, read_image_file, read_pixels
 from unlabeled.images.sources import open_source
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item, Source
-from unlabeled.ingestion.settle import settle, stop_if_damaged
+from unlabeled.ingestion.settle import check_quarantine, settle
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
 from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
@@ -34,7 +34,7 @@ from unlabeled.storage.reuse import EarlierRows, Stamps, checksum, earlier_rows
 
 logger = logging.getLogger(__name__)
 
-BATCH = 16
+DECODE_BATCH_SIZE = 16
 """Images that a thread decodes before it hands them over."""
 STORED = ["checksum", "width", "height", "mode"]
 COLUMNS = ["path", "sha256", *STORED, "group", "label", "split"]
@@ -78,7 +78,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     began = time.perf_counter()
     source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
-        sample = look_at(source.sample(SAMPLE))
+        sample = look_at(source.sample(SAMPLE_SIZE))
         pixel_format = PixelFormat(*choose_shape(sample, config), config.pixel_range)
         if config.pixel_range is None:
             check_values(sample, config.max_quarantined)
@@ -101,7 +101,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
                 writer.append(batch.pixels)
                 progress.advance(batch.count)
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-            stop_if_damaged(quarantine, source.total, config.max_quarantined, folder)
+            check_quarantine(quarantine, source.total, config.max_quarantined, folder)
             manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels)
             manifest.attrs[MADE_BY] = how
         stamps.keep()
@@ -175,7 +175,7 @@ def _decode_all(
     def make(batch: list[Item]) -> _Batch:
         return _stack(decode_batch(batch, pixel_format, fraction, earlier, stamps), pixel_format.shape, rule)
 
-    return in_order(make, batches_of(items, BATCH))
+    return in_order(make, batches_of(items, DECODE_BATCH_SIZE))
 
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:

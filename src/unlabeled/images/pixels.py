@@ -8,7 +8,7 @@ import numpy as np
 from unlabeled.images.decode import Decoded, UndecodableError, check_header, decode, decode_alone
 from unlabeled.ingestion.walk import read_file
 
-READ_UNSEEN = 2**26
+MAX_UNCHECKED_BYTES = 2**26
 """Bytes of the largest file that is read without looking at its header first, as a folder of photos may contain
 videos."""
 
@@ -38,7 +38,7 @@ class PixelFormat(NamedTuple):
 def read_image_file(path: Path) -> bytes:
     """The bytes of a file; a large one is read only if it begins as an image does. Raises UndecodableError or
     OSError."""
-    if path.stat().st_size > READ_UNSEEN:
+    if path.stat().st_size > MAX_UNCHECKED_BYTES:
         check_header(path)
     return read_file(path)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from unlabeled.config import Augmentation, Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
@@ -27,11 +27,11 @@ from unlabeled.training.history import Monitor, Report, tell
 from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
 
-DIVISIBLE = 840
+DIVISIBLE_SIDE = 840
 """Side in pixels, divisible by every grid and patch size, for images whose size is not known yet."""
-ILLUSTRATED = 12
+MAX_ILLUSTRATED_IMAGES = 12
 """Largest number of images that the method illustrates for `examples`."""
-JUDGED = 256
+MAX_JUDGED_IMAGES = 256
 """Largest number of images by which a method decides whether the images suit it."""
 
 
@@ -79,7 +79,7 @@ def pretrain_encoder(
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         encoder, model = build_method(method, config, channels, size, normalisation, classes)
-    if reason := model.suits(torch.from_numpy(images[spread(rows, JUDGED)]).float() / 255):
+    if reason := model.reason_unsuitable(torch.from_numpy(images[spread(rows, MAX_JUDGED_IMAGES)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else checked_views(views, recipe, images),
@@ -106,7 +106,7 @@ def pretrain_encoder(
     )
     tell(history, supply.unit)
     unseen = np.flatnonzero(manifest.split == "validation")
-    shown = images[(unseen if len(unseen) else rows)[:ILLUSTRATED]]
+    shown = images[(unseen if len(unseen) else rows)[:MAX_ILLUSTRATED_IMAGES]]
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
 
 
@@ -117,7 +117,7 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
         size: Pixels a side of a view; None: not known yet, so that checks which depend on it come later.
     """
     choose_device(config.device)
-    size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
+    size, anything = size or DIVISIBLE_SIDE, Normalisation((0.0,) * 3, (1.0,) * 3)
     with tentatively():
         _, model = build_method(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
@@ -213,7 +213,7 @@ def fingerprint(method: str, manifest: pd.DataFrame, summary: Summary, config: P
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
     """A monitor with the measurements of `embedding_monitor` and, with several views, their alignment."""
-    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, MAX_MONITORED_IMAGES)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()

@@ -7,7 +7,7 @@ from unlabeled.encoders import evaluating
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.encoder import ImageEncoder
 
-DRAWS = 16
+NOISY_COPIES = 16
 NOISE = 0.15
 """Standard deviation of the added noise, as a fraction of an image's range."""
 
@@ -31,7 +31,7 @@ def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearPro
         direction = torch.from_numpy(probe.weight[said]).to(batch.device)
     total = torch.zeros_like(batch[:, 0])
     with evaluating(encoder.network):
-        for _ in range(DRAWS):
+        for _ in range(NOISY_COPIES):
             noise = torch.randn(batch.shape, generator=generator, device=batch.device)
             noisy = (batch + spread * noise).requires_grad_()
             features = encoder.network(noisy)

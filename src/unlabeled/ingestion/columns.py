@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 UNLABELLED = -1
 """Integer that stands for no label, as in STL-10 and on the Hugging Face Hub."""
-FIRST = ("label", "fine_label")
+PREFERRED = ("label", "fine_label")
 """Columns of classes that take precedence over all others; the second is CIFAR-100's."""
 USUAL = {"labels", "label_name", "class", "classes", "class_name", "class_label", "category", "category_name", "target"}
 USUAL_NUMBERS = {"label_id", "class_id", "category_id", "target_id"}
@@ -224,7 +224,7 @@ def _may_name_classes(column: str, tables: Sequence[Table]) -> bool:
 
 def _usual(columns: Collection[str], tables: Sequence[Table]) -> list[str]:
     """The columns that most probably name the classes: all those of the best rank."""
-    ranks = [*({name} for name in FIRST), None, USUAL, USUAL_NUMBERS]
+    ranks = [*({name} for name in PREFERRED), None, USUAL, USUAL_NUMBERS]
     for rank in ranks:
         if found := [each for each in columns if (_is_declared(each, tables) if rank is None else plain(each) in rank)]:
             return found

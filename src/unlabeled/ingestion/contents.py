@@ -23,7 +23,7 @@ from unlabeled.runtime.legible import legible
 
 logger = logging.getLogger(__name__)
 
-MAX_CLASSES = 20
+MAX_LISTED_CLASSES = 20
 """Largest number of classes that are listed; all others share one line."""
 ALL = "all"
 UNLABELLED = ""
@@ -67,7 +67,7 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
         return [name, *numbers, sum(numbers)]
 
     classes = {name: by_split for name, by_split in counts.items() if name != UNLABELLED}
-    largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_CLASSES])
+    largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_LISTED_CLASSES])
     rows = [row(legible(name), classes[name]) for name in classes if name in largest]
     if rest := [classes[name] for name in classes if name not in largest]:
         rows.append(row(counted(len(rest), "other classes"), *rest))

@@ -41,7 +41,7 @@ MASKS = words(
     "segmentationclass segmentationobject groundtruth ground truth gt gtfine gtcoarse bbox bboxes depth"
 )
 """Words for pictures that describe other pictures."""
-LISTED = 5
+MAX_LISTED_FOLDERS = 5
 """Largest number of folders that a warning names."""
 
 
@@ -247,7 +247,7 @@ def _count(*folders: Folder) -> int:
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(legible(name) for name in names[:LISTED]) + ", …" * (len(names) > LISTED)
+    return ", ".join(legible(name) for name in names[:MAX_LISTED_FOLDERS]) + ", …" * (len(names) > MAX_LISTED_FOLDERS)
 
 
 class _Reader:

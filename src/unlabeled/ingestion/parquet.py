@@ -15,11 +15,11 @@ from unlabeled.ingestion.columns import find_groups, find_labels, find_splits, g
 from unlabeled.ingestion.items import Item, Source, Understood, spread_over
 from unlabeled.ingestion.layout import split_in_name
 from unlabeled.ingestion.tables import Table, declared_beside, parquet_table, readable, some_rows
-from unlabeled.ingestion.walk import LARGEST_FILE, below, find_files
+from unlabeled.ingestion.walk import MAX_FILE_BYTES, below, find_files
 
 IMAGE = "image"
 """Column of images that is read where there are several."""
-ROWS = 64
+ROWS_IN_MEMORY = 64
 """Rows of a Parquet file in memory at a time, where they are small."""
 
 
@@ -149,7 +149,7 @@ def _rows_of_group(root: Path, part: Part, group: int, numbers: np.ndarray) -> I
     file = root / part.table.name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         first = 0
-        for batch in some_rows(file, table, [part.images], ROWS, [group]):
+        for batch in some_rows(file, table, [part.images], ROWS_IN_MEMORY, [group]):
             here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
             for number in here:
                 image = batch[part.images][number].as_py() or {}
@@ -187,7 +187,7 @@ def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, 
     file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         here = [column for column in others if column in table.schema_arrow.names]
-        batches = some_rows(file, table, [part.images, *here], ROWS)
+        batches = some_rows(file, table, [part.images, *here], ROWS_IN_MEMORY)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             yield f"{name}/{number}", row.pop(part.images) or {}, dict.fromkeys(others) | row
 
@@ -203,8 +203,8 @@ def _item(
 ) -> Item:
     """The item of a row: its bytes, or the file that it names, beside the Parquet file or below the root."""
     content, listed = image.get("bytes"), image.get("path")
-    if content and len(content) > LARGEST_FILE:
-        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {LARGEST_FILE / 1e6:,.0f} at most are read"
+    if content and len(content) > MAX_FILE_BYTES:
+        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {MAX_FILE_BYTES / 1e6:,.0f} at most are read"
         return Item(place, None, label, split, group, reason)
     if content or not listed:
         return Item(place, content or None, label, split, group)

@@ -13,7 +13,7 @@ from unlabeled.storage.arrays import replace_file
 from unlabeled.storage.spreadsheet import write_csv
 
 
-def stop_if_damaged(
+def check_quarantine(
     quarantine: pd.DataFrame, total: int, max_quarantined: float, folder: Path, unit: str = "image"
 ) -> None:
     """Raises DataError, and leaves `quarantine.csv`, where more of the source is damaged than is allowed."""

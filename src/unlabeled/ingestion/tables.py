@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_LINE = 2**24
+MAX_LINE_CHARACTERS = 2**24
 """Largest number of characters of a row."""
 PARQUET_ROWS = 4096
 """Rows of a Parquet file in memory at a time, where they are small; never columns of images."""
@@ -28,7 +28,7 @@ group, as its value may be in the dictionary."""
 EXPANDED, EXPANSION = 2**26, 100
 """Bytes of a row group's columns, and their ratio to the compressed size, above which a file is refused."""
 
-SIZES = ("uncompressed", "compressed")
+PARQUET_SIZES = ("uncompressed", "compressed")
 """Parquet's names for the uncompressed and the compressed size."""
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
@@ -101,12 +101,14 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
-    """The lines of a file. Raises DataError for one that is longer than LONGEST_LINE."""
+    """The lines of a file. Raises DataError for one that is longer than MAX_LINE_CHARACTERS."""
     number = 0
-    while line := file.readline(LONGEST_LINE + 1):
+    while line := file.readline(MAX_LINE_CHARACTERS + 1):
         number += 1
-        if len(line) > LONGEST_LINE:
-            raise DataError(f"{path}, line {number}: it has more than {LONGEST_LINE:,} characters, expected one row")
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise DataError(
+                f"{path}, line {number}: it has more than {MAX_LINE_CHARACTERS:,} characters, expected one row"
+            )
         yield line
 
 
@@ -223,7 +225,7 @@ def some_rows(
         group = file.metadata.row_group(number)
         chunks = [group.column(each) for each in range(group.num_columns)]
         chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
-        size, stored = (sum(getattr(chunk, f"total_{kind}_size") for chunk in chunks) for kind in SIZES)
+        size, stored = (sum(getattr(chunk, f"total_{kind}_size") for chunk in chunks) for kind in PARQUET_SIZES)
         if size > max(EXPANDED, EXPANSION * stored):
             raise DataError(
                 f"ingestion.path: {path} cannot be used: row group {number} would grow from {stored / 1e6:,.1f} MB to "

@@ -14,9 +14,9 @@ from unlabeled.runtime.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Files that describe those beside and below them, as in Hugging Face's ImageFolder; .tsv is ours."""
-LARGEST_FILE = 2**29
+MAX_FILE_BYTES = 2**29
 """Bytes of the largest file that is read at once; no image that can be decoded is larger."""
-EXAMPLES = 5
+MAX_LISTED_NAMES = 5
 """Largest number of file names reported for each reason to leave files out."""
 
 
@@ -52,7 +52,7 @@ class LeftOut:
     def add(self, reason: str, names: Iterable[str]) -> None:
         for name in names:
             self.counts[reason] = self.counts.get(reason, 0) + 1
-            if self.counts[reason] <= EXAMPLES:
+            if self.counts[reason] <= MAX_LISTED_NAMES:
                 self.names.setdefault(reason, []).append(legible(name))
 
     def summary(self) -> dict[str, dict]:
@@ -186,7 +186,7 @@ def open_file(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_file(path: Path, most: int = LARGEST_FILE) -> bytes:
+def read_file(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises OSError for anything else."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size  # files in /proc have size 0, and are not read

@@ -18,7 +18,7 @@ from unlabeled.pairs.captions import Group, features_of
 from unlabeled.pairs.towers import Towers, cosines
 from unlabeled.training.constants import check_positive
 
-MOST = 100.0
+MAX_SCALE = 100.0
 """Largest scale s."""
 
 
@@ -55,7 +55,7 @@ class CLIP(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        self.log_scale.clamp_(max=math.log(MOST))
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))
 
     def gauges(self) -> dict[str, float]:
         return {"temperature": math.exp(-self.log_scale.item())}

@@ -16,13 +16,13 @@ from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_range
 
-STEP = 10
+BIN_SIZE = 10
 """Side of a bin, in units of a and b."""
-LIMIT = 110
+MAX_COLOUR = 110
 """Largest |a| and |b| of a displayable colour, rounded up."""
 ANNEALING = 0.38
 """Temperature T of the colours in illustrations."""
-GREY = 4.0
+MAX_GREY_CHROMA = 4.0
 """Mean chroma below which images count as grey."""
 WHITE = (0.95047, 1.0, 1.08883)
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -53,7 +53,7 @@ def colour_bins() -> Tensor:
     """Centres (Q, 2) of the bins of a and b that contain a displayable colour."""
     axis = torch.linspace(0, 1, 33)
     cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(1, 3, 33, -1)
-    return (rgb_to_lab(cube)[0, 1:].flatten(1).T / STEP).round().unique(dim=0) * STEP
+    return (rgb_to_lab(cube)[0, 1:].flatten(1).T / BIN_SIZE).round().unique(dim=0) * BIN_SIZE
 
 
 class Colorization(Method):
@@ -76,8 +76,8 @@ class Colorization(Method):
         self.encoder, self.uniform = encoder, uniform
         with torch.device("cpu"):
             bins = colour_bins()
-            side = 2 * LIMIT // STEP + 1
-            places = ((bins + LIMIT) / STEP).round().long()
+            side = 2 * MAX_COLOUR // BIN_SIZE + 1
+            places = ((bins + MAX_COLOUR) / BIN_SIZE).round().long()
             table = torch.cdist(_grid(), bins).argmin(1)
             table[places[:, 0] * side + places[:, 1]] = torch.arange(len(bins))
         device = torch.get_default_device()
@@ -107,8 +107,8 @@ class Colorization(Method):
 
     def quantise(self, colours: Tensor) -> Tensor:
         """The nearest bin of a and b, (B, 2, h, w) to int64 (B, h, w)."""
-        a, b = ((colours.clamp(-LIMIT, LIMIT) + LIMIT) / STEP).round().long().unbind(1)
-        return self.table[a * (2 * LIMIT // STEP + 1) + b]
+        a, b = ((colours.clamp(-MAX_COLOUR, MAX_COLOUR) + MAX_COLOUR) / BIN_SIZE).round().long().unbind(1)
+        return self.table[a * (2 * MAX_COLOUR // BIN_SIZE + 1) + b]
 
     def weights(self) -> Tensor:
         """Weight w of each bin, shape (Q,), with expectation 1."""
@@ -130,11 +130,11 @@ class Colorization(Method):
         rows = {"lightness": lightness, "coloured": torch.cat([lab[:, :1], colours], 1)}
         return {"image": images, **{name: (lab_to_rgb(row) - mean) / std for name, row in rows.items()}}
 
-    def suits(self, images: Tensor) -> str | None:
+    def reason_unsuitable(self, images: Tensor) -> str | None:
         chroma = rgb_to_lab(images)[:, 1:].norm(dim=1).mean().item()
-        return f"these images are grey: their mean chroma is {chroma:.1f} of 100" if chroma < GREY else None
+        return f"these images are grey: their mean chroma is {chroma:.1f} of 100" if chroma < MAX_GREY_CHROMA else None
 
 
 def _grid() -> Tensor:
-    axis = torch.arange(-LIMIT, LIMIT + 1, STEP, dtype=torch.float32)
+    axis = torch.arange(-MAX_COLOUR, MAX_COLOUR + 1, BIN_SIZE, dtype=torch.float32)
     return torch.cartesian_prod(axis, axis)

@@ -23,7 +23,7 @@ from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_positive, check_range
 
-SMALLEST = 8
+MIN_SMALL_SIDE = 8
 """Smallest side of a small view, in pixels."""
 
 
@@ -121,7 +121,7 @@ class DINO(Method):
         """Random squares of each large view, shape (small_views · 2B, C, s, s)."""
         low, high = self.small_scale
         side = batch.shape[-1]
-        small = max(SMALLEST, round(side * math.sqrt(high)))
+        small = max(MIN_SMALL_SIDE, round(side * math.sqrt(high)))
         # From torch's own generator, which the loop seeds at each step.
         area, top, left = torch.rand(3, len(batch), self.small_views, device=batch.device)
         length = side * (low + (high - low) * area).sqrt()

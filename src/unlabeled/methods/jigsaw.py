@@ -22,9 +22,9 @@ from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
-SMALLEST_CELL = 4
+MIN_CELL_SIDE = 4
 """Smallest side of a cell, in pixels; smaller cells have no recognisable content."""
-COVERED = 0.8
+TILE_SHARE = 0.8
 """Fraction of a cell's side that its tile covers."""
 
 
@@ -59,10 +59,10 @@ class Jigsaw(Method):
         super().__init__()
         check_range("grid", grid, 2, 3)
         check_range("permutations", permutations, 2, 10_000)
-        if encoder.image_size // grid < SMALLEST_CELL:
+        if encoder.image_size // grid < MIN_CELL_SIDE:
             raise ValueError(
                 f"grid: received {grid}, which leaves tiles of {encoder.image_size // grid} pixels in images of "
-                f"{encoder.image_size}, expected {SMALLEST_CELL} at least"
+                f"{encoder.image_size}, expected {MIN_CELL_SIDE} at least"
             )
         self.encoder, self.grid = encoder, grid
         patch = getattr(encoder, "patch_size", 1)
@@ -112,7 +112,7 @@ class Jigsaw(Method):
     def cut(self, batch: Tensor) -> Tensor:
         """The normalised tiles of images (B, C, S, S), row by row: (B, grid², C, side, side)."""
         tiles, cell = self.grid**2, batch.shape[-1] // self.grid
-        tile = int(COVERED * cell)
+        tile = int(TILE_SHARE * cell)
         index = torch.arange(tiles, device=batch.device)
         corner = torch.stack([index // self.grid, index % self.grid], 1) * cell
         # From torch's own generator, which the loop seeds at each step.

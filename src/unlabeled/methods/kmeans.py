@@ -13,7 +13,7 @@ from unlabeled.method import ClosedForm
 from unlabeled.nn.small_networks import PatchNetwork
 from unlabeled.training.constants import check_positive
 
-PATCHES = 100_000
+MAX_PATCHES = 100_000
 """Largest number of patches to learn from, or one of each batch."""
 
 
@@ -53,7 +53,7 @@ class KMeans(ClosedForm):
         """Patches as rows on the CPU, equally many from each image, or from some images where there are more images
         than patches."""
         count = sum(len(batch) for batch in images)
-        each, of_images = max(1, PATCHES // count), -(-count // PATCHES)
+        each, of_images = max(1, MAX_PATCHES // count), -(-count // MAX_PATCHES)
         rows = []
         for batch in images:
             patches = self.encoder.patches(batch[::of_images]).cpu()

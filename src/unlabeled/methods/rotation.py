@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
 
-SAME = 0.1
+MIN_CHANGE = 0.1
 """Fraction of an image's contrast below which a rotation hardly changes it."""
 
 
@@ -46,10 +46,10 @@ class Rotation(Method):
         back = torch.stack([image.rot90(-int(turn), (1, 2)) for image, turn in zip(turned, told, strict=True)])
         return {"image": images, "turned": turned, "turned back by its answer": back}
 
-    def suits(self, images: Tensor) -> str | None:
+    def reason_unsuitable(self, images: Tensor) -> str | None:
         turned = rotations(images).unflatten(0, (4, -1))
         contrast = (images - images.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
         change = (turned[1:] - images).square().mean((2, 3, 4)).amin(0)
-        if (change < SAME * contrast).float().mean() < 0.5:
+        if (change < MIN_CHANGE * contrast).float().mean() < 0.5:
             return None
         return "most of these images look the same after a quarter turn, so that there is nothing to tell"

@@ -9,7 +9,7 @@ from unlabeled.nn.network import Network
 
 SIZES = {"tiny_transformer": (128, 4, 4), "small_transformer": (256, 6, 8), "base_transformer": (768, 12, 12)}
 """Width D, number of blocks and of attention heads, by name."""
-SLOWEST = 10_000.0
+ROTARY_BASE = 10_000.0
 """Number of tokens over which the slowest angle turns by about one radian."""
 
 
@@ -63,7 +63,7 @@ class Transformer(Network):
         width, depth, heads = SIZES[architecture]
         self.feature_dim, self.context, self.causal = width, context, causal
         self.embedding = nn.Embedding(vocabulary, width)
-        angles = torch.arange(context)[:, None] * SLOWEST ** -(torch.arange(0, 1, 2 * heads / width))
+        angles = torch.arange(context)[:, None] * ROTARY_BASE ** -(torch.arange(0, 1, 2 * heads / width))
         self.cosines = nn.Buffer(angles.cos(), persistent=False)
         self.sines = nn.Buffer(angles.sin(), persistent=False)
         self.drop = nn.Dropout(0.0)

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.text.packing import SMALL
+from unlabeled.text.packing import MAX_SMALL_VOCABULARY
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def pack_captions(texts: Sequence[str], tokenizer: Tokenizer) -> Captions:
             100 * cut / len(encodings),
         )
     rows = [encoding.ids for encoding in encodings]
-    dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= MAX_SMALL_VOCABULARY else np.int32
     starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Captions(np.concatenate([np.array(row, dtype) for row in rows]), starts)
 

@@ -15,7 +15,7 @@ from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.records import Measured
 
-SHOWN, FOUND = 7, 6
+SHOWN_PAIRS, SHOWN_ANSWERS = 7, 6
 """Number of test pairs whose answers are kept to look at, and of answers for each."""
 
 
@@ -103,9 +103,9 @@ class _Search(NamedTuple):
         """The nearest rows of the manifest for a few images drawn at random, and for their texts."""
 
         def nearest(query: np.ndarray, bank: np.ndarray, rows: np.ndarray) -> list[int]:
-            return self.rows[rows[(-(query @ bank.T)).argsort(kind="stable")[:FOUND]]].tolist()
+            return self.rows[rows[(-(query @ bank.T)).argsort(kind="stable")[:SHOWN_ANSWERS]]].tolist()
 
-        drawn = np.random.default_rng(seed).permutation(len(self.rows))[:SHOWN]
+        drawn = np.random.default_rng(seed).permutation(len(self.rows))[:SHOWN_PAIRS]
         everything = np.arange(len(self.rows))
         return {
             "text_to_image": [[int(self.rows[i]), *nearest(texts[self.of[i]], images, everything)] for i in drawn],

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.evaluation.retrieval import recall
 from unlabeled.images.encoder import ImageEncoder, Normalisation
-from unlabeled.images.pretrain import DIVISIBLE, checked_views, fingerprint
+from unlabeled.images.pretrain import DIVISIBLE_SIDE, checked_views, fingerprint
 from unlabeled.images.views import Views
 from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import Transformer
@@ -112,7 +112,9 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
     choose_device(config.device)
     constants = constants_of(method, config)
     with tentatively(), as_config_error():
-        image = ImageEncoder(config.encoder, 3, recipe.crop_size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3))
+        image = ImageEncoder(
+            config.encoder, 3, recipe.crop_size or DIVISIBLE_SIDE, Normalisation((0.0,) * 3, (1.0,) * 3)
+        )
         text = Transformer(config.text_encoder, 300, recipe.caption_length, causal=True)
         load_method(method)(Towers(image.network, text, config.projection_dim), **constants)
 
@@ -120,8 +122,8 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
 def _monitor(encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
     """A monitor with the measurements of `embedding_monitor`, the spread of caption embeddings, and recall on the
     validation split."""
-    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
-    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, MAX_MONITORED_IMAGES)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), MAX_MONITORED_IMAGES)
     pictures = Rows([images], rows)
     texts, of = np.unique(manifest.text.iloc[rows].tolist(), return_inverse=True)
 

@@ -11,10 +11,10 @@ from unlabeled.images.report import tile
 from unlabeled.pairs.evidence import PairEvidence
 from unlabeled.reports.page import Section, Table, Tiles, percent
 
-NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
-TEXTS = 3
+DIRECTION_NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
+SHOWN_TEXTS = 3
 """Number of texts shown for an image."""
-KINDS = {"chance": "by chance", "bag_of_words": "by words and pixels"}
+BASELINE_NAMES = {"chance": "by chance", "bag_of_words": "by words and pixels"}
 
 
 def build_report(evidence: PairEvidence) -> str:
@@ -57,10 +57,10 @@ def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
 
 
 def _recalls(found: dict[str, Any]) -> Table:
-    kinds = {"": found, **{f", {KINDS[name]}": numbers for name, numbers in found["baselines"].items()}}
+    kinds = {"": found, **{f", {BASELINE_NAMES[name]}": numbers for name, numbers in found["baselines"].items()}}
     rows = [
         [words + kind, *(percent(each[name][f"recall_at_{k}"]) for k in CUTS)]
-        for name, words in NAMES.items()
+        for name, words in DIRECTION_NAMES.items()
         for kind, each in kinds.items()
     ]
     caption = (
@@ -81,7 +81,7 @@ def _images(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
 def _texts(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
     tiles = []
     for query, *rows in found:
-        texts = " · ".join(_text(evidence, row) for row in rows[:TEXTS])
+        texts = " · ".join(_text(evidence, row) for row in rows[:SHOWN_TEXTS])
         tiles.append(tile(evidence, query, texts, _mark(evidence, query, rows[0])))
     caption = "For each image the captions found for it, the nearest first; marked where that is its own."
     return Tiles([("", tiles)], caption, large=True)

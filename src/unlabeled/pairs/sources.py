@@ -20,9 +20,9 @@ from unlabeled.pairs.config import PairsIngestion
 
 CAPTION = "text"
 """Name of the column of captions."""
-LONGEST = 100_000
+MAX_CAPTION_CHARACTERS = 100_000
 """Largest number of characters of a caption."""
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Pairs(NamedTuple):
@@ -53,10 +53,10 @@ def captioned_digits() -> Pairs:
     weights = _thirds(pixels.mean((1, 2)), ("thin ", "", "bold "))
     slants = _thirds(_slants(pixels), (" leaning left", "", " leaning right"))
     captions = {
-        item.path: f"a {weight}{WORDS[int(str(item.label))]}{slant}"
+        item.path: f"a {weight}{DIGIT_WORDS[int(str(item.label))]}{slant}"
         for item, weight, slant in zip(items, weights, slants, strict=True)
     }
-    named = (replace(item, label=WORDS[int(str(item.label))]) for item in items)
+    named = (replace(item, label=DIGIT_WORDS[int(str(item.label))]) for item in items)
     return Pairs(replace(source, items=named), captions)
 
 
@@ -84,8 +84,10 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, reason="no row in metadata.csv names it")
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
-        elif len(caption) > LONGEST:
-            yield replace(item, reason=f"its caption has {len(caption):,} characters, expected {LONGEST:,} at most")
+        elif len(caption) > MAX_CAPTION_CHARACTERS:
+            yield replace(
+                item, reason=f"its caption has {len(caption):,} characters, expected {MAX_CAPTION_CHARACTERS:,} at most"
+            )
         else:
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 

@@ -46,7 +46,7 @@ STYLE: dict[RcKeyType, Any] = {
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
 }
-NAMES = {
+CURVE_TITLES = {
     "loss": "loss",
     "knn_accuracy": "kNN accuracy on validation, %",
     "embedding_std": "standard deviation of the embedding",
@@ -62,7 +62,7 @@ NAMES = {
 }
 """Titles of the curves of a training, in order; other columns of its history follow under their own names."""
 NOT_CURVES = {"epoch", "seconds"}
-MAX_CLASSES = 20
+MAX_SHOWN_CLASSES = 20
 """Largest number of classes that a chart shows."""
 
 
@@ -92,16 +92,16 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
 
 def training_curves(history: pd.DataFrame) -> list[Chart]:
     """A chart for each column of a training's history, over epochs."""
-    columns = [name for name in NAMES if name in history]
+    columns = [name for name in CURVE_TITLES if name in history]
     others = (name for name in history if not name.startswith("untrained_"))
-    columns += [name for name in others if name not in {*NAMES, *NOT_CURVES}]
+    columns += [name for name in others if name not in {*CURVE_TITLES, *NOT_CURVES}]
     return [_curve(history, name) for name in columns if history[name].notna().sum() > 1]
 
 
 def _curve(history: pd.DataFrame, name: str) -> Chart:
     rows = history.dropna(subset=[name])
     values = 100 * rows[name] if name == "knn_accuracy" else rows[name]
-    title = NAMES.get(name, name.replace("_", " "))
+    title = CURVE_TITLES.get(name, name.replace("_", " "))
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(3.0, 1.9, "epoch", "")
         axes.set_title(title)
@@ -124,8 +124,8 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
 
 
 def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) -> Chart:
-    """Accuracy of each class in ascending order, for at most the MAX_CLASSES worst classes."""
-    order = np.argsort(accuracies, kind="stable")[:MAX_CLASSES][::-1]
+    """Accuracy of each class in ascending order, for at most the MAX_SHOWN_CLASSES worst classes."""
+    order = np.argsort(accuracies, kind="stable")[:MAX_SHOWN_CLASSES][::-1]
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(5.6, 0.9 + 0.21 * len(order), "accuracy of the linear probe on test, %", "")
         axes.hlines(range(len(order)), 0, 100 * accuracies[order], color=SERIES[0][0], linewidth=2)
@@ -140,14 +140,14 @@ def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) 
             figure,
             f"Accuracy of each class; the worst is {names[worst]} with {100 * accuracies[worst]:.0f} %.",
             "In brackets: test images of the class."
-            + (f" The {MAX_CLASSES} worst classes." if len(names) > MAX_CLASSES else ""),
+            + (f" The {MAX_SHOWN_CLASSES} worst classes." if len(names) > MAX_SHOWN_CLASSES else ""),
         )
 
 
 def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
     """Confusion matrix of at most 20 classes, those with the most errors: counts (C, C), with true classes in rows."""
     errors = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
-    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_SHOWN_CLASSES])
     counts, names = counts[np.ix_(kept, kept)], [names[i] for i in kept]
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     with matplotlib.rc_context(STYLE):
@@ -170,7 +170,7 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
             f"Confusion matrix of {counted(len(names), 'classes')}: {wrong} of {int(counts.sum())} test images are "
             f"told wrong.",
             "Test images by class; the tint is their share of the row."
-            + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
+            + (f" The {MAX_SHOWN_CLASSES} classes with the most errors." if len(errors) > MAX_SHOWN_CLASSES else ""),
         )
 
 

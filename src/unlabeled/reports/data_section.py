@@ -6,7 +6,7 @@ from unlabeled.records import Summary
 from unlabeled.reports.page import Block, Prose, Table
 from unlabeled.runtime.counts import counted
 
-SHOWN = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
+SHOWN_KEYS = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
 """Keys of a summary that these blocks show."""
 
 

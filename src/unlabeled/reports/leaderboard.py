@@ -17,14 +17,14 @@ from unlabeled.evaluation.significance import (
     paired_difference,
     wilson_interval,
 )
-from unlabeled.evaluation.verdict import NAMES, curve, over_draws
+from unlabeled.evaluation.verdict import BASELINE_NAMES, curve, over_draws
 from unlabeled.records import Accuracies, Metrics
 from unlabeled.reports import charts
 from unlabeled.reports.page import Block, Link, Prose, Section, Table, render
 from unlabeled.runtime.counts import counted
 
 NBSP = "\u00a0"
-DRAWN = 5
+MAX_CURVES = 5
 """Number of methods whose curves are drawn; more lines cannot be distinguished."""
 
 
@@ -96,7 +96,7 @@ def _verdict(source: str, ranked: list[Entry]) -> str:
 def _reference(entry: Entry) -> tuple[str, Accuracies]:
     """Name, in words, and numbers of the first baseline that was measured beside an entry."""
     name, numbers = next(iter(entry.metrics["baselines"].items()))
-    return NAMES.get(name, name), numbers
+    return BASELINE_NAMES.get(name, name), numbers
 
 
 def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
@@ -111,7 +111,7 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
         fewest = over_draws(0, *entry.few())
         points.append((entry.method, entry.metrics["seconds"], fewest.mean, fewest.low, fewest.high))
     counts = labelled[0].labelled, labelled[0].classes, tested
-    curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:DRAWN]}
+    curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:MAX_CURVES]}
     name, reference = _reference(labelled[0])
     curves[name] = curve(reference, *counts)
     drawn = [charts.accuracy_over_seconds(points), charts.label_efficiency(curves)]
@@ -129,7 +129,7 @@ def _table(source: str, ranked: list[Entry]) -> Table:
         rows.append([name, *_accuracies(entry.metrics, settings, len(entry.predictions)), *_health(entry.metrics)])
     for name, numbers in ranked[0].metrics["baselines"].items():
         cells = _accuracies(numbers, settings, len(ranked[0].predictions))
-        rows.append([NAMES.get(name, name), *cells, *[("", "")] * 3])
+        rows.append([BASELINE_NAMES.get(name, name), *cells, *[("", "")] * 3])
     header = ["features", *map(in_words, settings), "linear probe", "kNN", "embedding std", "RankMe", "seconds"]
     caption = (
         "Accuracy on test, %. Few labels: mean ± std over draws. Linear probe and kNN: ± half of the 95 % interval."

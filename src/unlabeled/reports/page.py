@@ -23,14 +23,25 @@ LARGE_SIDE = 256
 """Largest side, in pixels, of a picture that is shown alone."""
 MAP_SIDE = 64
 """Largest side, in pixels, of a picture on a map."""
-GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#888888", "#c2571a", "#7f5539", "#5c7cfa")
+CLASS_COLOURS = (
+    "#4477aa",
+    "#d9596a",
+    "#228833",
+    "#b8860b",
+    "#2a9d9d",
+    "#9a6fb0",
+    "#888888",
+    "#c2571a",
+    "#7f5539",
+    "#5c7cfa",
+)
 """Colours of classes on a map, whose points also name their class."""
 TINY_BELOW = 32
 """Image side, in pixels, below which an image is stored losslessly as PNG, and enlarged with crisp edges."""
 PNG, WEBP = "data:image/png;base64,", "data:image/webp;base64,"
 LONG_WORD = 24
 """Characters above which a word in a table, such as a path or a digest, may be broken."""
-TALL = 30
+MAX_TABLE_ROWS = 30
 """Rows above which a table scrolls by itself."""
 
 
@@ -99,7 +110,7 @@ class Table:
     @property
     def tall(self) -> bool:
         """Whether the table scrolls by itself, so that the page does not grow with it."""
-        return len(self.rows) > TALL
+        return len(self.rows) > MAX_TABLE_ROWS
 
 
 @dataclass(frozen=True)
@@ -248,7 +259,7 @@ def _template():
     environment.filters["unbroken"] = _unbroken
     environment.filters["shown"] = _shown
     environment.filters["sorts"] = _sorts
-    return environment.get_template("page.html.j2", globals={"colours": GROUPS})
+    return environment.get_template("page.html.j2", globals={"colours": CLASS_COLOURS})
 
 
 def _legible(value: object) -> object:

@@ -8,10 +8,10 @@ import numpy as np
 from unlabeled.config import in_words
 from unlabeled.evaluation import diagnosis
 from unlabeled.evaluation.diagnosis import Finding
-from unlabeled.evaluation.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
+from unlabeled.evaluation.verdict import BASELINE_NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
 from unlabeled.records import Accuracies
 from unlabeled.reports import charts
-from unlabeled.reports.data_section import SHOWN, understood
+from unlabeled.reports.data_section import SHOWN_KEYS, understood
 from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import (
     Block,
@@ -62,10 +62,10 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
     if not curves:
         return None
-    named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
+    named = {BASELINE_NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
     settings = [point.setting for point in curves["encoder"]]
     kinds: dict[str, Accuracies] = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
-    neighbours = {NAMES.get(name, name): each["knn_accuracy"] for name, each in kinds.items()}
+    neighbours = {BASELINE_NAMES.get(name, name): each["knn_accuracy"] for name, each in kinds.items()}
     rows = []
     for name, points in named.items():
         cells = {p.setting: (f"{100 * p.mean:.1f}\u00a0±\u00a0{50 * (p.high - p.low):.1f}", p.mean) for p in points}
@@ -128,7 +128,7 @@ def training(evidence: Evidence, curves: Curves) -> Section | None:
 
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
-    rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN]
+    rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN_KEYS]
     blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)

@@ -14,7 +14,7 @@ from unlabeled.storage.freshness import is_other
 
 DIGEST = "digest"
 """Key, in the file of an encoder or a probe, of the digest of its content when it was saved."""
-TOGETHER = 256
+CHECK_BATCH_SIZE = 256
 """Rows that a thread checks at a time."""
 
 
@@ -65,11 +65,11 @@ def check_rows(array: np.ndarray | Rows, checksums: np.ndarray, file: Path, reme
     count = min(len(array), len(checksums))
 
     def damaged(first: int) -> int:
-        rows = range(first, min(first + TOGETHER, count))
+        rows = range(first, min(first + CHECK_BATCH_SIZE, count))
         return sum(checksum(array[row]) != checksums[row] for row in rows)
 
     with ThreadPoolExecutor() as pool:  # xxhash releases Python's lock
-        bad = abs(len(array) - len(checksums)) + sum(pool.map(damaged, range(0, count, TOGETHER)))
+        bad = abs(len(array) - len(checksums)) + sum(pool.map(damaged, range(0, count, CHECK_BATCH_SIZE)))
     if bad:
         raise DataError(f"{file} is damaged or of another run, in {bad:,} of {len(checksums):,} rows: {remedy}")
 

@@ -20,7 +20,7 @@ from unlabeled.storage.freshness import MADE_BY
 
 Array = TypeVar("Array", np.ndarray, Rows)
 
-SETTLED = 2 * 10**9
+SETTLED_NANOSECONDS = 2 * 10**9
 """Nanoseconds after a file's last change until a further change is sure to alter its stamp."""
 
 
@@ -105,7 +105,7 @@ class Stamps:
         if sha256 is None:
             content = read(file)
             sha256 = hashlib.sha256(content).hexdigest()
-        if abs(time.time_ns() - stat.st_ctime_ns) > SETTLED:
+        if abs(time.time_ns() - stat.st_ctime_ns) > SETTLED_NANOSECONDS:
             self._found[stamp] = sha256
         return content, sha256
 

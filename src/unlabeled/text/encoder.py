@@ -15,9 +15,9 @@ from unlabeled.encoders import Saved, evaluating
 from unlabeled.errors import DataError
 from unlabeled.nn.transformer import Transformer
 
-LONGEST_CONTEXT = 2**16
+MAX_CONTEXT = 2**16
 """Largest number of tokens that a transformer reads at once."""
-BATCH = 64
+EMBED_BATCH_SIZE = 64
 """Texts, or parts of long ones, embedded at a time."""
 
 
@@ -61,8 +61,8 @@ class TextEncoder(Saved):
                 by_length[len(part)].append((row, part))
         for length in sorted(by_length):
             parts = by_length[length]
-            for start in range(0, len(parts), BATCH):
-                rows, numbers = zip(*parts[start : start + BATCH], strict=True)
+            for start in range(0, len(parts), EMBED_BATCH_SIZE):
+                rows, numbers = zip(*parts[start : start + EMBED_BATCH_SIZE], strict=True)
                 yield np.array(rows), torch.tensor(numbers, device=self.device)
 
     def spec(self) -> dict[str, Any]:
@@ -78,6 +78,6 @@ class TextEncoder(Saved):
     @classmethod
     def of(cls, spec: dict[str, Any]) -> Self:
         tokenizer, context = Tokenizer.from_str(json.dumps(spec["tokenizer"])), spec["context"]
-        if not isinstance(context, int) or not 1 <= context <= LONGEST_CONTEXT:
-            raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {LONGEST_CONTEXT}")
+        if not isinstance(context, int) or not 1 <= context <= MAX_CONTEXT:
+            raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {MAX_CONTEXT}")
         return cls(spec["architecture"], tokenizer, context, spec["causal"])

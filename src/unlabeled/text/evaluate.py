@@ -15,7 +15,7 @@ from unlabeled.records import Measured
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 
-TERMS = 2000
+MAX_TERMS = 2000
 """Number of terms of TF-IDF, the most frequent ones of the training split."""
 
 
@@ -44,7 +44,7 @@ def _baselines(encoder: TextEncoder, manifest: pd.DataFrame, config: Evaluation)
     def tfidf() -> np.ndarray:
         from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
-        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=TERMS)
+        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_TERMS)
         vectorizer.fit(manifest.text[manifest.split == "train"])
         return vectorizer.transform(texts).toarray().astype(np.float32)
 

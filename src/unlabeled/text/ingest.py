@@ -21,7 +21,7 @@ from unlabeled.text.tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)
 
-REPEATED = 60
+MIN_COPIED_CHARACTERS = 60
 """Number of characters from which a paragraph in two documents counts as a copy rather than a coincidence."""
 
 
@@ -133,7 +133,7 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
         fresh = []
         for paragraph in document.text.split("\n\n"):
             words = " ".join(paragraph.split())
-            if len(words) < REPEATED or words not in seen:
+            if len(words) < MIN_COPIED_CHARACTERS or words not in seen:
                 fresh.append(paragraph)
             seen.add(words)
         text = "\n\n".join(fresh)

@@ -19,10 +19,10 @@ from unlabeled.text.tokens import SEP, SPECIAL, encode, pair_of
 
 ORDERS = {"tokens": (2, 3, 4), "bytes": (5, 6, 7)}
 """Candidate orders of the n-gram models; the validation split chooses."""
-BATCH = 16
-SAMPLED = 200
+ASSESS_BATCH_SIZE = 16
+SAMPLE_TOKENS = 200
 """Number of tokens of a sample."""
-SHOWN = 8
+SHOWN_TEXTS = 8
 """Number of texts of each kind to read."""
 
 
@@ -60,7 +60,7 @@ def next_token_bits(encoder: TextEncoder, text: str) -> float:
     starts = range(0, max(1, len(numbers) - 1 - stride), stride)
     windows = [(start, numbers[start : start + encoder.context + 1]) for start in starts]
     full = [window for _, window in windows if len(window) == encoder.context + 1]
-    groups = [torch.stack(full[i : i + BATCH]) for i in range(0, len(full), BATCH)]
+    groups = [torch.stack(full[i : i + ASSESS_BATCH_SIZE]) for i in range(0, len(full), ASSESS_BATCH_SIZE)]
     groups += [window[None] for _, window in windows if len(window) <= encoder.context]
     first = True
     for group in groups:
@@ -112,10 +112,10 @@ def _zstd(data: bytes) -> int:
 def _samples(encoder: TextEncoder, texts: Sequence[str]) -> list[tuple[str, str]]:
     """Continuations of unseen texts by the model, at a temperature of 0.8."""
     generator, shown = torch.Generator().manual_seed(0), []
-    for text in texts[: SHOWN // 2]:
+    for text in texts[: SHOWN_TEXTS // 2]:
         start = [SPECIAL.index(SEP), *encode(encoder.tokenizer, text)[:16].tolist()]
         numbers = list(start)
-        while len(numbers) < SAMPLED:
+        while len(numbers) < SAMPLE_TOKENS:
             seen = torch.tensor([numbers[-encoder.context :]], device=encoder.device)
             hidden = encoder.network.eval().tokens(seen)[0, -1]
             odds = (encoder.network.logits(hidden).float().cpu() / 0.8).softmax(0)
@@ -139,7 +139,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
     """
     length, vocabulary = (encoder.context - 3) // 2, encoder.tokenizer.get_vocab_size()
     rows = pack(test, encoder.tokenizer, length)
-    supply = Sequences(rows, length, pairs=True, batch_size=BATCH, seed=0, device=encoder.device)
+    supply = Sequences(rows, length, pairs=True, batch_size=ASSESS_BATCH_SIZE, seed=0, device=encoder.device)
     if not supply.steps_per_epoch:
         return {}, []
     network, counts = encoder.network.eval(), _Bigrams(pack(train, encoder.tokenizer, length).reshape(-1), vocabulary)
@@ -166,7 +166,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
                 true = wanted.flatten().cpu().numpy()
                 sums[f"{name}_right"] += int((odds.argmax(1) == true).sum())
                 losses[name] -= float(np.log(odds[np.arange(len(true)), true]).sum())
-            if len(shown) < SHOWN:
+            if len(shown) < SHOWN_TEXTS:
                 shown += _guesses(encoder, tokens[0], chosen[0], logits[0], wanted[0], step)
     masked = sums["masked"]
     numbers: dict[str, Any] = {
@@ -182,7 +182,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
         }
         for name in ("unigram", "bigram")
     }
-    return numbers, shown[:SHOWN]
+    return numbers, shown[:SHOWN_TEXTS]
 
 
 class _Bigrams:

@@ -11,7 +11,7 @@ from torch import Tensor
 from unlabeled.text.tokens import PAD, SEP, encode
 from unlabeled.training.batches import step_seed
 
-SMALL = 2**16
+MAX_SMALL_VOCABULARY = 2**16
 """Largest vocabulary whose tokens fit into two bytes each."""
 
 
@@ -24,7 +24,7 @@ def pack(texts: Iterable[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
     sep, pad = tokenizer.token_to_id(SEP), tokenizer.token_to_id(PAD)
     stream = np.concatenate([part for text in texts for part in ([sep], encode(tokenizer, text))] or [[]])
     padding = -len(stream) % length
-    dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= MAX_SMALL_VOCABULARY else np.int32
     return np.concatenate([stream, np.full(padding, pad)]).astype(dtype).reshape(-1, length)
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import SIZES, Transformer
 from unlabeled.records import Summary
@@ -92,7 +92,9 @@ def fingerprint(method: str, summary: Summary, config: Pretraining, recipe: Pack
 
 def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, supply: Sequences) -> Monitor:
     """A monitor with the measurements of `embedding_monitor`, and the loss on the validation split."""
-    measure = embedding_monitor(encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, WATCHED // 4)
+    measure = embedding_monitor(
+        encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, MAX_MONITORED_IMAGES // 4
+    )
     unseen = Sequences(
         pack(texts_of(manifest, "validation"), encoder.tokenizer, supply.length),
         supply.length,

@@ -15,7 +15,7 @@ from unlabeled.text.config import TextIngestion
 
 HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
 """A heading `= Title =`, as in WikiText, or `# Title`, not of a lower level; adjacent headings count as one."""
-LARGEST = 2**31
+MAX_CORPUS_BYTES = 2**31
 """Largest file that is read, in bytes; a file may be a whole corpus, where documents begin at headings."""
 UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
 """Unicode's categories of control characters, of marks without a shape of their own (such as the byte order mark), and
@@ -98,7 +98,7 @@ def _files(root: Path, unit: str) -> Documents:
 
 def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
     try:
-        text = read_file(file, LARGEST).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = read_file(file, MAX_CORPUS_BYTES).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
         yield Document(name, "", place.label, reason, place.split)

@@ -14,10 +14,10 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
 
 
-LONGEST = 100
+MAX_WORD_LENGTH = 100
 """Largest length of a word that is learned and encoded as one, in characters (for BPE in bytes), as in WordPiece: the
 time grows with the square of a word's length."""
-MOST = 4096
+MAX_VOCABULARY = 4096
 """Largest number of learned tokens where none is configured."""
 
 
@@ -37,7 +37,7 @@ def train_tokenizer(texts: Iterable[str], config: Vocabulary) -> Tokenizer:
     Raises:
         ConfigError: The vocabulary is larger than the texts allow, or smaller than their number of characters.
     """
-    tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MOST)
+    tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MAX_VOCABULARY)
     size = tokenizer.get_vocab_size()
     if config.vocabulary and size > config.vocabulary:
         raise ConfigError(
@@ -109,7 +109,7 @@ def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
 
 def _in_pieces(words: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
     """Splits words that are too long: text without blanks would take minutes a megabyte."""
-    return pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST)])
+    return pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(MAX_WORD_LENGTH)])
 
 
 def _surround(template: str) -> processors.TemplateProcessing:

@@ -12,7 +12,7 @@ REMEDY = "try a tenth of pretraining.learning_rate, a longer pretraining.warmup_
 """Advice where losses or embeddings are not finite."""
 
 
-def stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
+def check_finite(losses: list[float], step: int, rate: float) -> None:
     """Raises TrainingError where one of the latest losses, up to that of a step, is not finite; `rate`: its learning
     rate."""
     if math.isfinite(sum(losses)):
@@ -23,7 +23,7 @@ def stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
     )
 
 
-def stop_if_collapsed(
+def check_not_collapsed(
     row: dict[str, float], earlier: list[dict[str, float]], step: int, rate: float, config: Pretraining
 ) -> None:
     """Raises TrainingError where a spread has collapsed at two measurements in a row: a single one may be a dip.

@@ -12,7 +12,7 @@ from unlabeled.config import Pretraining
 from unlabeled.method import Method
 from unlabeled.runtime.counts import counted
 from unlabeled.training.batches import Supply
-from unlabeled.training.collapse import spreads_of, stop_if_collapsed, stop_if_not_finite
+from unlabeled.training.collapse import check_finite, check_not_collapsed, spreads_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class History:
         ends = self.step % self._supply.steps_per_epoch == 0
         if ends or len(self._pending) == self._look_every:
             self._losses += torch.stack(self._pending).tolist()
-            stop_if_not_finite(self._losses, self.step, rate)
+            check_finite(self._losses, self.step, rate)
             self._pending.clear()
         if ends:
             self.rows.append(self._row(rate, method))
@@ -106,7 +106,7 @@ class History:
         if self._monitor and (epoch % self._config.monitor_every == 0 or self.is_complete):
             row |= self._monitor(method) | (self._untrained or {})
             looks = [each for each in self.rows if each["epoch"] * self._supply.steps_per_epoch > self.warmup]
-            stop_if_collapsed(row, looks, self.step, rate, self._config)
+            check_not_collapsed(row, looks, self.step, rate, self._config)
             row["seconds"] = time.perf_counter() - self._started
         return row
 

@@ -21,19 +21,19 @@ from unlabeled.storage import checkpoint
 from unlabeled.training.batches import Supply
 from unlabeled.training.loop import pretrain
 
-SILENT = 60
+MIN_REPORTED_SECONDS = 60
 """Largest duration, in seconds, of a training whose plan is not printed."""
-LONG = 600
+MIN_LONG_SECONDS = 600
 """Duration, in seconds, from which a plan suggests how to make the training shorter."""
-QUICK = 0.5
+QUICK_STEP_SECONDS = 0.5
 """Seconds of a step below which more steps are timed."""
-FEW, MORE = 2, 8
+TIMED_STEPS, TIMED_QUICK_STEPS = 2, 8
 """Number of steps that are timed, and of quick steps; the first one, which includes preparations, is not counted."""
-MANY = 200
+MIN_COMPARED_STEPS = 200
 """Number of steps from which it is worthwhile to time alternatives that would make the training shorter."""
-WORTH = 1.3
+MIN_SPEEDUP = 1.3
 """Least speed-up of a change that is suggested."""
-FULL = 0.8
+MAX_MEMORY_SHARE = 0.8
 """Fraction of the machine's memory above which a training is likely to be killed."""
 
 
@@ -84,22 +84,22 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """The plan in a few sentences; none for a short training."""
-        if self.seconds < SILENT:
+        if self.seconds < MIN_REPORTED_SECONDS:
             return
         crops = f"; {_size(self.crops)} of crops on disk ({_size(self.free)} free)" if self.crops else ""
-        cutting = f", {_time(self.cutting)} of it for the crops" if self.cutting > SILENT else ""
+        cutting = f", {_time(self.cutting)} of it for the crops" if self.cutting > MIN_REPORTED_SECONDS else ""
         yield (
             f"plan: {self.steps:,} steps of {self.batch_size} {self.unit}, about {_time(self.seconds)} on this "
             f"{'GPU' if self.gpu else 'machine'}{cutting}{crops}; {_size(self.pace.memory)} of memory at most, of "
             f"{_size(self.available)}"
         )
-        if self.seconds > LONG:
+        if self.seconds > MIN_LONG_SECONDS:
             ways = [f"{change} (about {_time(seconds)})" for change, seconds in self.ways().items()]
             yield f"shorter: {', '.join(ways + ([] if self.gpu else ['a GPU']))}"
 
     def warning(self) -> str | None:
         """Advice where the memory is likely not to suffice; else None."""
-        if self.pace.memory <= FULL * self.available:
+        if self.pace.memory <= MAX_MEMORY_SHARE * self.available:
             return None
         return (
             f"a step needs {_size(self.pace.memory)} of memory, and there are {_size(self.available)}: lower "
@@ -112,7 +112,7 @@ class Plan:
         fewer = max(1, self.epochs // 10)
         ways = {f"pretraining.epochs={fewer}": self.cutting + training * fewer / self.epochs}
         changed = {change: self.cutting + training / factor for change, factor in self.shorter.items()}
-        return ways | {change: seconds for change, seconds in changed.items() if self.seconds > WORTH * seconds}
+        return ways | {change: seconds for change, seconds in changed.items() if self.seconds > MIN_SPEEDUP * seconds}
 
 
 class _Epochs:
@@ -136,9 +136,9 @@ def pace_of(method: Method, supply: Supply, config: Pretraining) -> Pace:
         history = pretrain(method, _Epochs(supply), config.model_copy(update=harmless), title="timing steps")
         return [supply.batch_size / row[f"{supply.unit}_per_second"] for row in history]
 
-    seconds = median(timed(FEW)[1:])
-    if seconds < QUICK:
-        seconds = median(timed(MORE)[1:])
+    seconds = median(timed(TIMED_STEPS)[1:])
+    if seconds < QUICK_STEP_SECONDS:
+        seconds = median(timed(TIMED_QUICK_STEPS)[1:])
     return Pace(seconds, _peak_memory(supply.device))
 
 

@@ -16,7 +16,7 @@ from unlabeled.method import load_method
 from unlabeled.records import Summary
 from unlabeled.storage.freshness import digest_of
 
-LOOP = 2
+LOOP_VERSION = 2
 """Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
 resumed across the change."""
 
@@ -86,7 +86,7 @@ def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: B
         "method": method,
         "data": summary["data_digest"],
         "torch": torch.__version__,
-        "loop": LOOP,
+        "loop": LOOP_VERSION,
         "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
         "recipe": recipe.model_dump(),
         **more,

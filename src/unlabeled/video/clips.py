@@ -26,7 +26,7 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SOUND = ".wav"
 MAX_STREAMS = 64
 """Largest number of streams in a file: pictures, sounds and subtitles."""
-READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav", "max_streams": str(MAX_STREAMS)}
+READ_OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav", "max_streams": str(MAX_STREAMS)}
 """FFmpeg's options for reading. Playlists are excluded, whatever a file is called: FFmpeg would open the files and
 addresses that they name."""
 MAX_PIXELS = 2**25
@@ -37,15 +37,15 @@ MAX_CHANNELS = 64
 """Largest number of channels of a sound."""
 MAX_RATE = 1000
 """Frames, or parts of a sound, a second, above which a file's clock is assumed to be broken."""
-SIZELESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
+UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
 """Sizes that a WAV states where its length was unknown when it was written."""
-FPS = 25
+DEFAULT_FPS = 25
 """Frames a second of a video that states none."""
-ROUNDING = 0.001
+ROUNDING_SECONDS = 0.001
 """Rounding error of containers for the time of a frame, in seconds."""
-GAP = 0.01
+MIN_GAP_SECONDS = 0.01
 """Least gap in a sound, in seconds, that becomes silence: containers round the time of each part."""
-COMPLETE = 0.9
+MIN_COMPLETE_SHARE = 0.9
 """Fraction of the stated duration below which a file counts as cut short."""
 
 
@@ -88,12 +88,12 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
     if images:
         pictures, start, ends = _pictures(images, config, stated or config.seconds), heard, heard
     else:
-        pictures, start, ends = _film(path, config, heard)
+        pictures, start, ends = _read_video(path, config, heard)
     silence = round((heard - start) * config.rate)
     if silence >= config.samples:
         raise UndecodableError(f"no sound in its first {config.seconds:g} seconds: it begins after {heard - start:.2f}")
     ends = max(ends - start, (silence + len(wave)) / config.rate)
-    if stated and ends < COMPLETE * min(stated, config.seconds):
+    if stated and ends < MIN_COMPLETE_SHARE * min(stated, config.seconds):
         raise UndecodableError(f"cut short: it ends after {ends:.2f} of its {stated:.2f} seconds")
     frames = np.stack([picture.pixels for picture in pictures])
     grey = bool((frames == frames[:, :1]).all())
@@ -144,7 +144,7 @@ def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
             for part in resampler.resample(frame):
                 start = _time(part) if start is None else start
                 due = round((_time(part) - start) * rate)
-                filled = min(samples, due) if due - filled > GAP * rate else filled
+                filled = min(samples, due) if due - filled > MIN_GAP_SECONDS * rate else filled
                 piece = part.to_ndarray()[0][: samples - filled]
                 wave[filled : filled + len(piece)] = piece
                 filled += len(piece)
@@ -172,7 +172,7 @@ def _check_wav(path: Path) -> None:
             name, size = struct.unpack("<4sI", head)
             if name == b"data":
                 there = path.stat().st_size - file.tell()
-                if size not in SIZELESS and there < COMPLETE * size:
+                if size not in UNKNOWN_SIZES and there < MIN_COMPLETE_SHARE * size:
                     raise UndecodableError(f"cut short: it holds {there:,} of the {size:,} bytes of its sound")
                 return
             file.seek(size + size % 2, 1)
@@ -238,7 +238,7 @@ def _stated_seconds(path: Path) -> float | None:
         return seconds if seconds > 0 else None
 
 
-def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
+def _read_video(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
     """The stored frames, upright; the second of the file's clock at which its picture or sound begins, whichever is
     first; and the second until which its last frame is shown. Each frame is shown until the next one; the first also
     covers the time before it.
@@ -265,14 +265,14 @@ def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decode
         pictures, moments = [], start + _moments(config)
         for frame in frames:
             if (time := _time(frame)) > since:  # frames that go back in time are not shown
-                if due := np.searchsorted(moments, time - ROUNDING) - len(pictures):
+                if due := np.searchsorted(moments, time - ROUNDING_SECONDS) - len(pictures):
                     pictures += [_upright(shown, config)] * due
                 shown, since = frame, time
             if since - start >= config.seconds:
                 break
         if due := config.frames - len(pictures):
             pictures += [_upright(shown, config)] * due
-    return pictures, start, since + 1 / float(stream.average_rate or FPS)
+    return pictures, start, since + 1 / float(stream.average_rate or DEFAULT_FPS)
 
 
 def _upright(frame: av.VideoFrame, config: VideoIngestion) -> Decoded:
@@ -310,7 +310,7 @@ def _picture(path: Path, config: VideoIngestion) -> Decoded:
 @contextmanager
 def _opened(path: Path) -> Generator[InputContainer]:
     try:
-        with av.open(f"file:{path}", container_options=READS) as container:
+        with av.open(f"file:{path}", container_options=READ_OPTIONS) as container:
             if len(container.streams) > MAX_STREAMS:
                 raise UndecodableError(f"{len(container.streams):,} streams, expected {MAX_STREAMS} at most")
             yield container

@@ -15,7 +15,7 @@ from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion
 from unlabeled.video.sound import log_mel
 
-BATCH = 64
+EMBED_BATCH_SIZE = 64
 """Clips embedded at a time."""
 
 
@@ -50,7 +50,7 @@ class FramesEncoder(Saved):
         if frames.ndim != 5 or frames.dtype != np.uint8 or frames.shape[2] != self.image.channels:
             expected = f"expected uint8 of (N, T, {self.image.channels}, H, W)"
             raise DataError(f"received frames of {frames.dtype} with shape {frames.shape}, {expected}")
-        return self.in_batches(frames, self.prepare, BATCH)
+        return self.in_batches(frames, self.prepare, EMBED_BATCH_SIZE)
 
     def misfit(self, data: Any) -> str | None:
         """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
@@ -97,7 +97,7 @@ class SoundEncoder(Saved):
         def prepare(some: np.ndarray) -> Tensor:
             return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(self.device)
 
-        return self.in_batches(sounds, prepare, BATCH)
+        return self.in_batches(sounds, prepare, EMBED_BATCH_SIZE)
 
     def spec(self) -> dict[str, Any]:
         return {

@@ -17,7 +17,7 @@ from unlabeled.images.ingest import channel_moments, sums_of
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item
-from unlabeled.ingestion.settle import settle, stop_if_damaged
+from unlabeled.ingestion.settle import check_quarantine, settle
 from unlabeled.ingestion.splits import SplitRule
 from unlabeled.ingestion.walk import open_file
 from unlabeled.records import Summary
@@ -32,9 +32,9 @@ from unlabeled.video.sources import open_source
 
 logger = logging.getLogger(__name__)
 
-BATCH = 4
+DECODE_BATCH_SIZE = 4
 """Clips that a thread decodes before it hands them over."""
-SAMPLE = 8
+SAMPLE_SIZE = 8
 """Clips inspected to choose the number of channels where none is configured."""
 COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "group", "label", "split"]
 
@@ -69,11 +69,11 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
     began = time.perf_counter()
     source, grouper = open_source(config, folder), Grouper(config.group)
     chosen = config.channels is None
-    channels = config.channels or _channels(source.sample(SAMPLE), config)
+    channels = config.channels or _channels(source.sample(SAMPLE_SIZE), config)
     config = config.model_copy(update={"channels": channels})
     shape = config.frames, channels, config.image_size, config.image_size
     records, rejects, coloured, sums = [], [], 0, np.zeros((3, channels), np.int64)
-    batches = batches_of(grouper.grouped(source.items), BATCH)
+    batches = batches_of(grouper.grouped(source.items), DECODE_BATCH_SIZE)
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
         ArrayWriter(folder / "frames.npy", shape) as frames,
@@ -89,7 +89,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
             sounds.append(batch.sounds)
             progress.advance(batch.count)
         quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-        stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
+        check_quarantine(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     by = f"ingestion.group={config.group!r}" if config.group else "equal frames"
     warnings = grouper.warnings() + divided_groups(manifest, by)
@@ -103,7 +103,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         logger.warning(
             "%d of %d clips have colours and are stored grey, as the %d that were looked at are: set "
             "ingestion.channels=3 to keep them",
-            *(coloured, len(manifest), min(SAMPLE, source.total)),
+            *(coloured, len(manifest), min(SAMPLE_SIZE, source.total)),
         )
     _tell(summary, len(manifest) / (time.perf_counter() - began))
     tell_contents(summary, source.understood.left_out, "clips")

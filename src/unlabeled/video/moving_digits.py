@@ -23,8 +23,8 @@ from unlabeled.storage.freshness import made_by
 from unlabeled.video import clips
 from unlabeled.video.clips import write_clip
 
-CLIPS = 600
-TEST = 150
+CLIP_COUNT = 600
+TEST_COUNT = 150
 SIDE = 32
 GLYPH = 16
 """Side of a digit in pixels, twice that of scikit-learn's."""
@@ -34,7 +34,7 @@ SEED = 0
 FORMANTS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 3010), "u": (300, 870, 2240)}
 """Formants of vowels in Hz: men's means by Peterson & Barney (1952)."""
 BANDWIDTH = 120
-NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
+DIGIT_NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
 """Names of the digits 0 to 9. Several share every vowel and every pair of vowels, so that no single one identifies a
 digit."""
 
@@ -47,12 +47,12 @@ def clips_folder(folder: Path) -> Path:
 def make_clips(folder: Path) -> None:
     """Writes the missing clips, each of another digit image, and `metadata.csv` with labels and splits."""
     items = list(digits().items)
-    chosen = np.random.default_rng(SEED).permutation(len(items))[:CLIPS]
-    names = [f"synthetic-{number:03d}.mp4" for number in range(CLIPS)]
-    splits = ["test" if number < TEST else "train" for number in range(CLIPS)]
+    chosen = np.random.default_rng(SEED).permutation(len(items))[:CLIP_COUNT]
+    names = [f"synthetic-{number:03d}.mp4" for number in range(CLIP_COUNT)]
+    splits = ["test" if number < TEST_COUNT else "train" for number in range(CLIP_COUNT)]
     rows = [(name, items[i].label, split) for name, i, split in zip(names, chosen, splits, strict=True)]
     write_metadata(folder, rows)
-    missing = [number for number in range(CLIPS) if not (folder / names[number]).exists()]
+    missing = [number for number in range(CLIP_COUNT) if not (folder / names[number]).exists()]
     with bar("making synthetic clips", len(missing), "clips") as progress:
         for _ in in_order(lambda number: _make(folder / names[number], items[chosen[number]], number), missing):
             progress.advance()
@@ -70,7 +70,7 @@ def write_metadata(folder: Path, rows: list[tuple[str, str, str]]) -> None:
 
 def _make(path: Path, item: Item, number: int) -> None:
     draw = np.random.default_rng([SEED, number])
-    write_clip(path, moving(np.asarray(item.content), draw), FPS, sung(NAMES[int(str(item.label))], draw), RATE)
+    write_clip(path, moving(np.asarray(item.content), draw), FPS, sung(DIGIT_NAMES[int(str(item.label))], draw), RATE)
 
 
 def moving(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:

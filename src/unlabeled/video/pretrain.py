@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.pretrain import fingerprint
 from unlabeled.method import Method, load_method
@@ -149,8 +149,8 @@ def _build(
 def _monitor(encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame) -> Monitor:
     """A monitor with the measurements of `embedding_monitor`, the spread of sound embeddings, and the accuracy of
     correspondence."""
-    measure = embedding_monitor(encoder, frames.__getitem__, manifest, WATCHED // 4)
-    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+    measure = embedding_monitor(encoder, frames.__getitem__, manifest, MAX_MONITORED_IMAGES // 4)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), MAX_MONITORED_IMAGES)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()

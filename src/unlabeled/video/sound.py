@@ -19,10 +19,10 @@ from unlabeled.runtime.progress import bar
 from unlabeled.storage.arrays import ArrayWriter, open_array
 from unlabeled.video.config import Spectrograms
 
-SAMPLES = 2**19
+MAX_SAMPLES = 2**19
 """Largest number of samples whose spectrograms are computed at once, at least one sound; intermediate results are about
 twenty times as large."""
-RANGE = 8.0
+DYNAMIC_RANGE = 8.0
 """Dynamic range below the loudest power of a clip, in powers of ten: 8, which is 80 dB."""
 
 
@@ -109,7 +109,7 @@ def hertz_of(mel: np.ndarray) -> np.ndarray:
 
 
 def _few_at_a_time(waves: np.ndarray) -> Iterator[slice]:
-    step = max(1, SAMPLES // waves.shape[1])
+    step = max(1, MAX_SAMPLES // waves.shape[1])
     return (slice(start, start + step) for start in range(0, len(waves), step))
 
 
@@ -120,7 +120,7 @@ def _log_mel(waves: np.ndarray, rate: int, recipe: Spectrograms, bank: Tensor) -
     frames = sounds.unfold(-1, len(window), _samples(recipe.hop_ms, rate)) * window
     power = torch.fft.rfft(frames, _points(rate, recipe)).abs().square()
     bands = (power @ bank.T).transpose(1, 2).clamp(min=1e-10).log10()
-    bands = bands.maximum(bands.amax((1, 2), keepdim=True) - RANGE)
+    bands = bands.maximum(bands.amax((1, 2), keepdim=True) - DYNAMIC_RANGE)
     spread = bands.std((1, 2), keepdim=True, correction=0).clamp(min=1e-3)  # silence stays finite
     return ((bands - bands.mean((1, 2), keepdim=True)) / spread).numpy()
 
