@@ -2,9 +2,6 @@
 
 Required keys are in every file; keys that only some kinds of data have, or that earlier releases did not write, are not
 required.
-
-Keys that every file has are required; those that only a kind of data has, or that an earlier release did not write, are
-not.
 """
 
 from typing import (

@@ -2,8 +2,6 @@
 from.
 
 The rules' error rates on clean data and on data with known faults: `python benchmarks/rules.py`.
-
-How often each rule is wrong on clean data, and what it finds where something is wrong: `python benchmarks/rules.py`.
 """
 
 import math
@@ -84,8 +82,6 @@ def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int)
     The limit is the largest of half of classes − 1, a fiftieth of the dimensions, and two, as far as there is room for
     so many.
 
-    Below half of classes − 1, or a fiftieth of the dimensions, or two; each as far as there is room for so many.
-
     Args:
         dims: Dimensions of the embedding.
         count: Rows that RankMe was measured on.
@@ -159,8 +155,6 @@ def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) ->
 
     A test image and its nearest training image in the embedding are near-duplicates if both differ from the mean image
     in the same way.
-
-    An image's nearest training image in the embedding is its twin if both differ from the mean image in the same way.
     """
     split = manifest.split.to_numpy()
     test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
@@ -190,10 +184,6 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
     Where classes overlap, neighbours contradict right labels too, but then most of their errors are split votes. Labels
     are reported as wrong where more of the errors are unanimous than overlap explains. Errors on classes that are
     mostly misclassified are left out: there the neighbours carry no information, or only which class is frequent.
-
-    Neighbours contradict right labels, too, where classes overlap; but then most of their errors are split votes. Wrong
-    labels are found where more of the errors are unanimous than overlap explains. Errors on classes that are mostly
-    told wrong are left out: there the neighbours know nothing, or only which class is frequent.
     """
     known = np.sort(np.concatenate([labels.train, labels.validation, labels.test]))
     if len(known) <= NEIGHBOURS:

@@ -26,8 +26,6 @@ def summarise(
     One row of each group, drawn at random, is compared on either side: passages of one new document are alike because
     they belong together.
 
-    One row of each group is compared, drawn, on either side: passages of one new document are alike for that reason.
-
     Args:
         before: The manifest of the model's training data.
         now: Today's manifest.
@@ -80,9 +78,6 @@ def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Gen
 
     The coefficient is in [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013,
     doi:10.1016/j.jspi.2013.03.018).
-
-    In [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018). The
-    p-value is of a permutation test.
     """
     first, second = (each[rng.permutation(len(each))[:MAX_COMPARED_IMAGES]] for each in (first, second))
     both = np.concatenate([first, second]).astype(np.float64)

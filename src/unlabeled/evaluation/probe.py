@@ -147,8 +147,6 @@ def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -
     """Fits the probe on train and validation, with the regularisation of lowest cross entropy on validation.
 
     (Accuracy would leave ties: a validation split is small.) Without a validation split, the middle candidate is taken.
-
-    (Accuracy would leave ties: a validation split is small.) Without one, it is the middle candidate.
     """
     mean, std = _moments(features[labels.train])
     candidates = sorted(config.regularisation)
@@ -288,8 +286,6 @@ def draw_labels(labels: Labels, setting: int | float, generator: np.random.Gener
 
     Rows come from different groups as long as there are any: a second passage of one document teaches less than a
     passage of another.
-
-    No two are of one group as long as there are others: a second passage of a document teaches less than another's.
     """
     targets, train = labels.targets, labels.train
     shuffled = generator.permutation(train)

@@ -102,9 +102,6 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
 
     The sorted predictions of two encoders for the same images correspond row by row. Groups become numbers; in
     predictions that were recorded without groups, each image is its own group.
-
-    Those of two encoders to the same images are then row by row of the same image. Groups are numbers; answers that
-    were recorded without them are each of their own.
     """
     answers = predictions.sort_values(["sha256", "row"], kind="stable", ignore_index=True)
     groups = pd.factorize(answers.group)[0] if "group" in answers else np.arange(len(answers))

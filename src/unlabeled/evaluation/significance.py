@@ -2,9 +2,6 @@
 
 The tests are exact and the intervals are resampled, both over groups: answers that belong together (passages of one
 document, images of one patient) are one observation. Without groups each answer is one.
-
-The tests are exact and the intervals are resampled, both over groups: answers that belong together (passages of one
-document, images of one patient) are one observation. Without groups each answer is one.
 """
 
 import math
@@ -201,9 +198,6 @@ def level_left(level: float, judged: int) -> float:
     The shares 2 / (k (k + 1)) of the level, k = 1, 2, …, sum to 2. Of a two-sided test only the side of the gains
     counts: the probability that any test accepts a gain that is due to chance stays below the level, however many tests
     there are.
-
-    The shares 2 / (k (k + 1)) of the level, k = 1, 2, …, sum to 2. Of a two-sided test only the side of the gains
-    counts: the chance that any test takes a chance gain for a real one is below the level, however many there are.
     """
     return 2 * level / ((judged + 1) * (judged + 2))
 

@@ -1,8 +1,6 @@
 """Verdict on an encoder: the accuracies by number of labels, and the sentences that follow from them.
 
 Page, model card, gate, `kedro champion` and the terminal all describe a run in the words of `worth`.
-
-Page, model card, gate, `kedro champion` and the terminal say the same words of a run: those of `worth`.
 """
 
 from dataclasses import dataclass
@@ -66,9 +64,6 @@ def curve(numbers: Accuracies, labelled: int, classes: int, tested: int) -> list
 
     Few labels a class: `over_draws`. (Fractions of all labels are left out: some draws miss a class.) All labels: the
     linear probe, with the 95 % interval for that number of test images.
-
-    Few labels a class: `over_draws`. (Shares of all labels are left out: some draws miss a class.) All labels: the
-    linear probe, and the 95 % interval that the number of test images leaves.
 
     Args:
         numbers: `few_label` and `linear_probe_accuracy`, as in metrics.json.

@@ -4,12 +4,6 @@ A crop is two small matrix products an image, `rows @ image @ columns`, and so i
 the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a rotation about the
 grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is SimCLR's and BYOL's
 (arXiv:2002.05709, 2006.07733). Unlike there, the jitters have a fixed order and are clipped once, at the end.
-
-A crop is two small matrix products an image, `rows @ image @ columns`, and so is a Gaussian blur: they differ only in
-the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
-rotation about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is
-SimCLR's and BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at
-their end.
 """
 
 import math

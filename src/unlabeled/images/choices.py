@@ -60,8 +60,6 @@ def check_values(sample: list[Looked], allowed: float) -> None:
     They do not use it where 12 bits are stored in 16. A range guessed image by image would make brightness
     incomparable.
 
-    They do not where 12 bits are stored in 16. A range guessed image by image would make brightness incomparable.
-
     Args:
         allowed: Largest fraction of images without such a range; they are quarantined, or reported at the end.
 

@@ -40,11 +40,6 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     stored in DVC. Damaged views are cut again in place. The files are merged into one where more than half of the rows
     belong to images that are gone, or where there are MAX_PARTS files.
 
-    The views of an image follow from its content and the recipe alone. Those that the folder has of the same content,
-    made in the same way, stay where they are, and new images get a file of their own: they cost what they are worth,
-    here and in DVC. Damaged ones are cut again in their place. All of it becomes one file again where more than half of
-    it is of images that are gone, or where it has come to MAX_PARTS files.
-
     Args:
         images: uint8 of shape (N, C, H, W), any split.
         contents: The sha256 of each image's content, in hexadecimal.

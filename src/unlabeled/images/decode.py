@@ -186,8 +186,6 @@ def decode(
 
     Of an animation the first frame is taken; transparency is laid on white; more than 8 bits are scaled to 8.
 
-    The first frame stands for an animation; transparency is laid on white; more than 8 bits are scaled to 8.
-
     Args:
         content: An encoded file, or an array of shape (H, W) or (H, W, C).
         size: Pixels a side of the result.

@@ -66,9 +66,6 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     Images that an earlier run stored are reused without decoding, where their content is equal by its manifest. Files
     that have not changed since are not even read.
 
-    What an earlier run stored there of the same content, by its manifest, is taken over without being decoded; files
-    that nobody has touched since are not even read.
-
     Args:
         source: None: the one that `ingestion.source` names.
 

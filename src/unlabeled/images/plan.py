@@ -56,8 +56,6 @@ def plan_training(
     any time.
 
     A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
-
-    A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
     """
     kind = load_method(method)
     if issubclass(kind, ClosedForm):

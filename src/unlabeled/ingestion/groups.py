@@ -2,9 +2,6 @@
 
 Groups follow from `ingestion.group` (patients, bursts, videos that clips are cut from). Without it, the passages of a
 document form a group, and so do images or clips with equal stored pixels.
-
-Groups are what `ingestion.group` says (patients, bursts, videos that clips are cut from), else the passages of a
-document, and images or clips with equal stored pixels.
 """
 
 import re
@@ -24,8 +21,6 @@ def contents(manifest: pd.DataFrame) -> pd.Series:
     """The identity of each row for an encoder: the checksum of its stored pixels, else the sha256 of its content.
 
     Files with equal stored pixels may differ in compression, in metadata, or in what was cut off.
-
-    Files may differ where their stored pixels are equal: in compression, in metadata, or in what was cut off.
     """
     return manifest["checksum" if "checksum" in manifest else "sha256"]
 

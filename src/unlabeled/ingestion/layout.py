@@ -2,8 +2,6 @@
 
 Only folders that hold data count, and a folder that holds nothing but one other is seen through:
 
-Only folders that hold data count, and a folder that holds nothing but one other is seen through:
-
     cat/1.png                          classes
     train/cat/1.png  test/cat/2.png    splits, then classes
     cat/train/1.png  cat/test/2.png    classes, then splits

@@ -15,9 +15,6 @@ class SplitRule:
     Splits are drawn by content: an item keeps its split when others are added, and copies of it land in the same one. A
     group is drawn as a whole, by its name.
 
-    It is drawn by content: an item stays where it is when others are added, and copies of it land on one side.
-    A group is drawn as a whole, by its name.
-
     Attributes:
         official: Official splits of the source, and where they are named.
         validation_fraction, test_fraction: Fractions to draw, in [0, 1).

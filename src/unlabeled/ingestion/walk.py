@@ -200,9 +200,6 @@ def below(root: Path, name: str | Path) -> Path | None:
 
     Only the name is checked. Links below the root are followed, as the user placed them there; the content of a file
     may come from a stranger.
-
-    By its name alone: links below the root are followed, as who placed them means what they lead to; what the content
-    of a file names may be a stranger's.
     """
     for top in (root.absolute(), root.resolve()):
         path = Path(os.path.normpath(top / name))

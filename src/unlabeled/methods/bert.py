@@ -38,8 +38,6 @@ def mask_tokens(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, 
     tokens.
 
     A row that has fewer words repeats some of them among its positions; a row that has none stays unchanged.
-
-    A row that has fewer words has one of them several times among its places; a row that has none stays as it is.
     """
     scores = torch.rand(tokens.shape, device=tokens.device).masked_fill(tokens < len(SPECIAL), -1)
     best, chosen = scores.topk(max(1, round(share * tokens.shape[1])), 1)

@@ -24,8 +24,6 @@ def correspondence_loss(first: Tensor, second: Tensor, scale: Tensor, bias: Tens
     """Cross entropy of whether each of (B, P) belongs to each of (B, P); log 2 where s is 0 throughout.
 
     Matching and non-matching pairs have equal weight, although few pairs match.
-
-    Both answers weigh the same, however few of the pairs belong together.
     """
     answers = scale * cosines(first, second) + bias
     own = torch.eye(len(answers), dtype=torch.bool, device=answers.device)

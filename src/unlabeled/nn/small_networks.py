@@ -120,9 +120,6 @@ def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tens
 
     Without the rotation, standardising PCA components makes all of them equally large, including noise (Gong and
     Lazebnik 2011, "Iterative Quantization", there PCA-RR).
-
-    Components of PCA that are standardised without it come to be as large as each other, noise included (Gong and
-    Lazebnik 2011, "Iterative Quantization", there PCA-RR).
     """
     return nn.init.orthogonal_(torch.empty(dims, dims), generator=generator)
 

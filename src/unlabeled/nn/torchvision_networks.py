@@ -2,8 +2,6 @@
 
 This module is separate from `small_networks` because torchvision takes seconds to import and the default does not need
 it.
-
-Apart from `networks`, because torchvision takes seconds to import and the default does without it.
 """
 
 import math
@@ -55,9 +53,6 @@ class ViT(ImageNetwork, VisionTransformer):
 
     Unlike torchvision's, they take images of any size: positions are interpolated. The class token takes part in the
     attention and is not read.
-
-    Unlike in torchvision's forward pass, images of another size are welcome: their positions are interpolated. The
-    class token takes part in the attention and is not read.
     """
 
     def __init__(self, architecture: str, channels: int, image_size: int):

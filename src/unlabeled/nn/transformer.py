@@ -18,8 +18,6 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
     The product of a query with a key then depends only on their distance.
 
-    The product of a query with a key then depends on how far apart they are, and not on where.
-
     Args:
         cosines, sines: Cosines and sines of the angles, (T, d / 2).
     """

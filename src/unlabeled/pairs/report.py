@@ -45,9 +45,6 @@ def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
 
     If n images of a batch share a caption, each of them is found with probability 1 / n; log n is averaged over random
     batches.
-
-    An image whose caption n images of its batch have is told with a probability of 1 / n; the mean of log n is over
-    random batches.
     """
     sharing = np.unique(captions, return_counts=True)[1]
     others = np.random.default_rng(0).hypergeometric(

@@ -34,8 +34,6 @@ class PairEncoder(Saved, Generic[First, Second]):
     """Two encoders, each complete, and their maps into a shared space where matching data are near each other.
 
     Its features, which are probed and monitored, are those of the first encoder.
-
-    Its own features, which are probed and monitored, are those of the first.
     """
 
     network: Towers

@@ -3,9 +3,6 @@ named parts, which are compared one by one.
 
 A part is a digest, or the value itself. Whether the bytes of a file are those that were written is a separate question,
 which `intact` answers, and `reuse` row by row.
-
-A part is a digest, or the value itself. Whether the bytes of a file are those that were written is another question:
-`intact` answers it, and `reuse` row by row.
 """
 
 import hashlib
@@ -34,8 +31,6 @@ class Difference(NamedTuple):
 
 def difference(asked: Parts, found: Parts) -> Difference | None:
     """The first part that differs between the current inputs and a stored result; None: the result is current.
-
-    Parts that only `found` has are not compared.
 
     Parts that only `found` has are not compared.
     """

@@ -83,9 +83,6 @@ class Stamps:
     changes. A file that was only just written is not recorded, as its next change may fall into the same tick of the
     clock.
 
-    A stamp is made of what git keeps of a file in its index: its name, size, inode, and the times of its last changes.
-    A file that has only just been written is not noted, as its next change may fall into the same tick of the clock.
-
     Args:
         path: File of the records, which `keep` writes; a missing or unreadable file counts as empty.
     """

@@ -1,6 +1,4 @@
 """Text: the parts of ingestion, cache, encoder and evaluation that are specific to it.
 
 The loop and the probe are shared with the other kinds of data.
-
-The loop and the probe are shared.
 """

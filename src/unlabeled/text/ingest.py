@@ -100,9 +100,6 @@ def passages_of(text: str, least: int) -> list[str]:
 
     A shorter rest stays with the passage before it, so only a shorter text makes a shorter passage. Passages joined by
     line ends are the text again.
-
-    A rest that is shorter stays with the passage before it, so only a text that is shorter makes a shorter passage.
-    Joined by line ends, passages are the text again.
     """
     passages, lines, size = [], [], 0
     for line in text.split("\n"):
@@ -122,9 +119,6 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
 
     Official test documents keep theirs, then official validation documents. Documents that become empty are returned
     with the reason.
-
-    Official test documents keep theirs, then those for validation. Documents of which nothing is left come back with
-    the reason.
     """
     seen: set[str] = set()
     kept, rejects = [], []

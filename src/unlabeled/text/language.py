@@ -37,8 +37,6 @@ def assess_next_tokens(
 
     Compressors are given the same bytes: alone, and after the training text, where only the additional bytes are
     counted.
-
-    Compressors are given the same bytes: alone, and after the training text, where only what the test adds is counted.
     """
     if not test:
         return {}, _samples(encoder, train)

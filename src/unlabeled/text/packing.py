@@ -38,8 +38,6 @@ class Sequences:
 
     The windows of an epoch are adjacent, and each epoch starts at another offset, so that no two epochs are cut alike.
 
-    The windows of an epoch lie side by side and start at an offset of its own: no two epochs cut alike.
-
     Args:
         rows: Packed rows, as `pack` returns them.
         length: Tokens of a window that a method predicts from (L).

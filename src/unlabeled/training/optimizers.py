@@ -68,8 +68,6 @@ def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Loads a `state_dict` whose tensors are stored densely, as in a file.
 
     Fused kernels iterate over memory, so a moment needs its parameter's memory order, including channels_last.
-
-    Fused kernels walk through memory: a moment has to lie there in its parameter's order, channels_last too.
     """
     optimizer.load_state_dict(saved)
     for parameter, moments in optimizer.state.items():

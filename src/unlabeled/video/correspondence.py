@@ -31,8 +31,6 @@ def correspondence(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Corr
     """Similarities from unit vectors of videos and of their sounds, (N, P) each, row by row; N ≥ 2.
 
     The other sounds are drawn at random, by a permutation without fixed points.
-
-    The other sound is drawn at random: a permutation in which none stays where it was.
     """
     order = np.random.default_rng(seed).permutation(len(first))
     other = np.empty_like(order)

@@ -1,8 +1,6 @@
 """The embedded synthetic clips: a handwritten digit moves while its name in an invented language is sung.
 
 They are made from scikit-learn's digits and a seed, and written as real mp4 files.
-
-They are made from scikit-learn's digits and a seed, and written as real mp4 files.
 """
 
 import csv

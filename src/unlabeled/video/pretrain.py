@@ -30,9 +30,6 @@ class Clips:
 
     A spectrogram is shifted in time and has a band hidden (arXiv:1904.08779), as a recording may begin earlier and
     sound duller. Frames are not augmented: a video moves by itself.
-
-    A spectrogram is moved in time and has a band of it hidden (arXiv:1904.08779), as a recording may begin earlier and
-    sound duller; frames are as they are: a video moves by itself.
     """
 
     unit = "clips"

@@ -2,9 +2,6 @@
 
 The mel of a frequency f in Hz is 2595 log10(1 + f / 700), as in HTK (O'Shaughnessy 1987). Bands are triangles, evenly
 spaced on that scale from 0 Hz to half the rate, each 1 at its centre and 0 at the centres of its neighbours.
-
-The mel of a frequency f in Hz is 2595 log10(1 + f / 700), as in HTK (O'Shaughnessy 1987). Bands are triangles that lie
-evenly on that scale from 0 Hz to half the rate, each 1 at its centre and 0 at the centres of its neighbours.
 """
 
 from collections.abc import Iterator
@@ -32,9 +29,6 @@ def log_mel(waves: np.ndarray, rate: int, recipe: Spectrograms) -> np.ndarray:
     Each clip is standardised by its own mean and std, as the volume of a recording says nothing about its content, and
     so that a sound can be embedded without statistics of others. Power more than 80 dB below the clip's loudest, such
     as silence, is raised to that level.
-
-    A clip's own mean and std, as how loudly something was recorded says nothing of what it is, and as a sound can be
-    embedded without any statistics of others. What is 80 dB below its loudest, silence above all, counts as that.
 
     Args:
         waves: int16 (N, S).
