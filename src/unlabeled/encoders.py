@@ -157,8 +157,7 @@ def read_encoder(path: Path) -> Saved:
 
 
 def load_encoder(folder: str | Path, weights: str | None = None, remedy: str = "train it again") -> Saved:
-    """Loads the encoder that a run left in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into
-    features.
+    """Loads the encoder in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into features.
 
     Args:
         weights: Expected digest of the weights, from a record; None: they are not compared.

@@ -1,5 +1,4 @@
-"""Embeddings of any folder of images, in bounded memory. They are written part by part, and an interrupted run resumes
-after the last part.
+"""Embeddings of any folder of images, in bounded memory and in parts, so that an interrupted run can resume.
 
 Every core decodes and embeds batches of its own: on a CPU, threads that share a convolution wait for each other, and
 for those that decode; beside a GPU, some decode while it is at work.
@@ -57,7 +56,7 @@ def embed_folder(
         max_pixels: Larger images are not decoded.
 
     Returns:
-        How many images were embedded, and how many files could not be.
+        Number of embedded images, and of files that could not be embedded.
 
     Raises:
         DataError: The folder is missing, or holds no images, or holds images of more than 8 bits that leave open which

@@ -65,8 +65,8 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
         The largest difference between ONNX and torch, as a share of the largest number that torch gives.
 
     Raises:
-        UnlabeledError: The difference is above TOLERANCE, or the network cannot be written as ONNX. What an earlier
-            export left stays as it is.
+        UnlabeledError: The difference is above TOLERANCE, or the network cannot be written as ONNX. Files of an
+            earlier export stay unchanged.
     """
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)

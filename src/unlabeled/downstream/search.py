@@ -94,7 +94,7 @@ def similar_page(
     """The query and the images found as an HTML page, with pictures of the files that still exist.
 
     Args:
-        pixel_range: As in PixelFormat.
+        pixel_range: Value of `PixelFormat.pixel_range`.
     """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."

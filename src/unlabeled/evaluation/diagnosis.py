@@ -1,5 +1,4 @@
-"""Rules that detect what is wrong with a run. Each finding says what was seen, what to try, and where the rule comes
-from.
+"""Rules that detect what is wrong with a run. A finding has an observation, a remedy to try, and a source.
 
 The rules' error rates on clean data and on data with known faults: `python benchmarks/rules.py`.
 """

@@ -18,7 +18,7 @@ MAX_PAIRED_ROWS = 2048
 def embedding_std(features: Tensor) -> float:
     """Mean standard deviation of the L2-normalised dimensions, times √D: 1 is as spread as can be, 0 a collapse.
 
-    As SimSiam watches it (arXiv:2011.10566, section 4.1). Features: (N, D).
+    SimSiam monitors it (arXiv:2011.10566, section 4.1). Features: (N, D).
     """
     normalised = F.normalize(_sample(features.float(), MAX_ROWS), dim=1)
     return float(normalised.std(0, unbiased=False).mean() * features.shape[1] ** 0.5)

@@ -81,8 +81,8 @@ def why_untested(manifest, unit: str = "images") -> str:
     """The reason why no accuracy can be measured, as a clause; empty where the labels suffice.
 
     Args:
-        manifest: With the columns target, split and label.
-        unit: What a row is, in the plural.
+        manifest: Table with the columns target, split and label.
+        unit: Name of the rows in the plural.
     """
     labels, known = Labels.of(manifest), manifest.target >= 0
     if labels.suffice():
@@ -99,8 +99,8 @@ def why_untested(manifest, unit: str = "images") -> str:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A linear classifier of raw features: logits are `features @ weight.T + bias`, of shape (N, classes). The
-    standardisation is folded in.
+    """A linear classifier of raw features, with standardisation folded in: logits are `features @ weight.T + bias`, (N,
+    classes).
 
     Attributes:
         classes: The target that each row of `weight` stands for.
@@ -281,8 +281,8 @@ def mean_and_std(accuracies: list[float]) -> dict[str, float]:
 
 
 def draw_labels(labels: Labels, setting: int | float, generator: np.random.Generator) -> np.ndarray:
-    """Draws training rows: `setting` labels a class (all, if it has fewer), or a fraction of them, of at least two
-    classes.
+    """Draws training rows of at least two classes: `setting` labels a class (all, if it has fewer), or a fraction of
+    them.
 
     Rows come from different groups as long as there are any: a second passage of one document teaches less than a
     passage of another.

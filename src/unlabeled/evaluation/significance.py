@@ -21,8 +21,7 @@ DRAW_BATCH_SIZE = 2**22
 
 
 class Difference(NamedTuple):
-    """How much more often the first of two encoders is right: mean, 95 % interval, and two-sided p-value of the exact
-    test.
+    """Difference of two encoders' accuracies: mean, 95 % interval, and two-sided p-value of the exact test.
 
     The interval leaves zero out only where the p-value is below .05.
     """

@@ -93,7 +93,7 @@ def misfits(
     """Sentences on the images that do not fit the chosen size, channels or range.
 
     Args:
-        manifest: With the columns width, height and mode.
+        manifest: Table with the columns width, height and mode.
         dim: Number of images of more than 8 bits that are nearly black.
         looked_at: Number of images by which size and channels were chosen.
         size, channels: Size and channels of the stored images.

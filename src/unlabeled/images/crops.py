@@ -32,8 +32,7 @@ INDEX = "views.parquet"
 
 
 def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, folder: Path) -> Rows:
-    """Caches K random views of each image (resized and affinely transformed crops) in `folder`, in memory independent
-    of N.
+    """Caches K random views (resized, moved crops) of each image in `folder`, in memory independent of N.
 
     The views of an image depend only on its content and the recipe. Views of the same content and recipe that the
     folder already holds stay where they are, and new images get a file of their own, so that only they are computed and

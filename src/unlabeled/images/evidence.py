@@ -21,7 +21,7 @@ class ImageEvidence(Evidence):
     Attributes:
         images: uint8 (N, C, H, W).
         views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
-        examples: As `Method.illustrate` returns them, uint8.
+        examples: Rows of pictures, as `Method.illustrate` returns them, uint8.
     """
 
     unit = "images"

@@ -52,8 +52,7 @@ def plan_training(
     *,
     resume: Path | None = None,
 ) -> Plan | None:
-    """Plan of `pretrain_encoder`, including missing crops of the folder `crops`; None for a training that takes hardly
-    any time.
+    """Plan of `pretrain_encoder`, including missing crops in `crops`; None for a training of hardly any time.
 
     A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
     """

@@ -125,7 +125,7 @@ def image_folder(root: Path, label: str | None = None, group: str | None = None)
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label, group: As `ingestion.label` and `ingestion.group`.
+        label, group: Values of `ingestion.label` and `ingestion.group`.
     """
     return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label, group=group)
 
@@ -138,7 +138,7 @@ def named_items(
     Args:
         unit: Name of the data in the plural.
         expected: Description of usable data, for the DataError that is raised where there are none.
-        label, group: As `ingestion.label` and `ingestion.group`.
+        label, group: Values of `ingestion.label` and `ingestion.group`.
     """
     metadata = read_metadata(root, found, label, group=column_of(group))
     source = described_items(root, found, metadata, unit, expected, label)

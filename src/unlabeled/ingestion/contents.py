@@ -39,7 +39,7 @@ def contents_of(
     """Entries of the summary on the contents: `counts`, `splits_from`, `left_out` and `warnings`.
 
     Args:
-        manifest: With the columns label and split.
+        manifest: Table with the columns label and split.
         classes: Names of the classes, in order.
         how: Origin of the splits, in words.
         warnings: Warnings about the rows, in addition to those of the source.

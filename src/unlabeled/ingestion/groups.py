@@ -97,7 +97,7 @@ def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Groups]:
     """Entry `groups` of the summary.
 
     Args:
-        manifest: With the columns group and split.
+        manifest: Table with the columns group and split.
         by: Rule that makes the groups, in words.
         unit: Name of the rows in the plural.
     """

@@ -32,7 +32,7 @@ def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tup
     """Numbers the classes, keeps copies of test images out of training, and raises DataError where too little is left.
 
     Args:
-        manifest: With the columns sha256, label and split, and checksum where pixels are stored.
+        manifest: Table with the columns sha256, label and split, and checksum where pixels are stored.
         rare_labels: Value of `ingestion.rare_labels`.
         unit: Name of a row in messages.
 

@@ -34,8 +34,7 @@ def masked_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def mask_tokens(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Tokens with masks as the network sees them, (B, T), and the positions to predict, (B, share · T), without special
-    tokens.
+    """Tokens (B, T) with masks, and the positions to predict, (B, share · T), none of them of special tokens.
 
     A row that has fewer words repeats some of them among its positions; a row that has none stays unchanged.
     """

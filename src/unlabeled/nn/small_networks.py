@@ -115,8 +115,7 @@ class PatchNetwork(ImageNetwork):
 
 
 def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tensor:
-    """A random orthogonal matrix (dims, dims), float32. Rotated data keep their distances, and their variance spreads
-    evenly.
+    """A random orthogonal matrix (dims, dims), float32, which preserves distances and spreads variance evenly.
 
     Without the rotation, standardising PCA components makes all of them equally large, including noise (Gong and
     Lazebnik 2011, "Iterative Quantization", there PCA-RR).

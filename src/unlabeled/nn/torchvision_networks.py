@@ -48,8 +48,7 @@ class ResNet(ImageNetwork, TorchvisionResNet):
 
 
 class ViT(ImageNetwork, VisionTransformer):
-    """Vision transformers, (B, C, H, W) to (B, D): the mean of the patches' last tokens (arXiv:2010.11929; for the mean
-    2205.01580).
+    """Vision transformers, (B, C, H, W) to (B, D), the mean of the patches' last tokens (arXiv:2010.11929, 2205.01580).
 
     Unlike torchvision's, they take images of any size: positions are interpolated. The class token takes part in the
     attention and is not read.
@@ -113,8 +112,7 @@ def _replace_attention(blocks: Iterable[nn.Module]) -> None:
 
 
 def patch_size(image_size: int) -> int:
-    """Side of a ViT's patches in pixels: the divisor of the image's side from 2 to 16 that is nearest to an eighth of
-    it.
+    """Side of a ViT's patches in pixels: the divisor of the image's side, from 2 to 16, nearest to an eighth of it.
 
     Raises:
         ValueError: There is no such divisor.

@@ -14,8 +14,7 @@ MARKS = {"o": BLUE, "s": RED, "D": GREEN}
 
 
 def draw_leaderboard(board: pd.DataFrame) -> Figure:
-    """Draws one row for each method, the first on top: accuracy with the fewest labels ± std over draws, kNN, and
-    linear probe.
+    """Draws each method's accuracy with the fewest labels (± std over draws), by kNN and by linear probe, in rows.
 
     Args:
         board: Columns `method`, `status`, `linear_probe_accuracy`, `knn_accuracy`, and `few_label_<setting>` with its

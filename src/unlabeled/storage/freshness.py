@@ -1,5 +1,4 @@
-"""Freshness of stored results: whether they were made from the current inputs. The inputs that decide a result are
-named parts, which are compared one by one.
+"""Freshness of stored results: whether the named parts that decide a result are still the same.
 
 A part is a digest, or the value itself. Whether the bytes of a file are those that were written is a separate question,
 which `intact` answers, and `reuse` row by row.

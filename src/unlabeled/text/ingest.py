@@ -114,8 +114,8 @@ def passages_of(text: str, least: int) -> list[str]:
 
 
 def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list[tuple[str, str]]]:
-    """Keeps each paragraph once, in the shortest document that has it, so that no sentence is both trained on and
-    tested (arXiv:2107.06499).
+    """Keeps each paragraph once, in the shortest document that has it: none is trained on and tested
+    (arXiv:2107.06499).
 
     Official test documents keep theirs, then official validation documents. Documents that become empty are returned
     with the reason.

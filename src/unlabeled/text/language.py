@@ -129,8 +129,7 @@ Mask = Callable[[Tensor, float, int], tuple[Tensor, Tensor]]
 
 @torch.no_grad()
 def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Sequence[str], mask: Mask) -> Assessment:
-    """Accuracy and perplexity of masked test tokens, beside a unigram and a bigram model; and accuracy of next
-    sentences.
+    """Accuracy and perplexity of masked test tokens, beside unigrams and bigrams; and accuracy of next sentences.
 
     Args:
         mask: `methods.bert.mask_tokens`: a tenth of the tokens stay, and a tenth become another one, as in training.

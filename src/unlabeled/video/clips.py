@@ -239,9 +239,10 @@ def _stated_seconds(path: Path) -> float | None:
 
 
 def _read_video(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
-    """The stored frames, upright; the second of the file's clock at which its picture or sound begins, whichever is
-    first; and the second until which its last frame is shown. Each frame is shown until the next one; the first also
-    covers the time before it.
+    """Reads the stored frames, upright, and the times at which the clip begins and its last frame ends.
+
+    The clip begins with its picture or its sound, whichever is first, in seconds of the file's clock. Each frame is
+    shown until the next one; the first also covers the time before it.
 
     Args:
         heard: Second at which its sound begins.

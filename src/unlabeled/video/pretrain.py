@@ -58,8 +58,7 @@ class Clips:
 
 
 def change(spectrograms: Tensor, time_shift: float, hidden_band: float, generator: torch.Generator) -> Tensor:
-    """Spectrograms (B, mels, F), each shifted in time and with neighbouring bands hidden, which are set to their mean,
-    0.
+    """Spectrograms (B, mels, F), shifted in time at random and with neighbouring bands hidden at their mean, 0.
 
     Args:
         time_shift: Largest shift in either direction as a fraction of the length; the shift is circular.
