@@ -124,7 +124,7 @@ class Block(BaseModel):
             return super().model_validate(obj, **options)
         except ValidationError as error:
             expected: dict[str, list[str]] = {}
-            for each in error.errors():  # several for one key are the branches of a union
+            for each in error.errors():  # several errors for one key come from the branches of a union
                 received, wanted = cls._received_and_expected(each)
                 expected.setdefault(received, []).append(wanted)
             raise ConfigError("; ".join(start + " or ".join(ends) for start, ends in expected.items())) from error
@@ -142,9 +142,9 @@ class Block(BaseModel):
 
     @classmethod
     def _received_and_expected(cls, error: Any) -> tuple[str, str]:
-        if error["type"] == "value_error":  # of several keys at once: the validator says what it received
+        if error["type"] == "value_error":  # an error of several keys: the validator names what it received
             return f"{cls.block}: received ", str(error["ctx"]["error"])
-        # Branches of a union name themselves in `loc`: only the keys that a user wrote are worth repeating.
+        # `loc` also names branches of a union: only the keys that a user wrote are repeated.
         path = [str(part) for part in error["loc"] if str(part) in cls.model_fields or isinstance(part, int)]
         key = ".".join([cls.block, *(path or map(str, error["loc"]))])
         if error["type"] == "extra_forbidden":

@@ -92,7 +92,7 @@ def embed_folder(
 
 
 def _schema(model: LoadedModel[ImageEncoder], folder: Path) -> pa.Schema:
-    vector = pa.list_(pa.float32())  # not of a fixed size: Parquet loses which of those are null
+    vector = pa.list_(pa.float32())  # not a list of fixed size: Parquet loses its nulls
     fields = [("path", pa.string()), ("sha256", pa.string()), ("embedding", vector), ("reason", pa.string())]
     if model.probe is not None:
         fields += [("predicted", pa.string()), ("probability", vector)]
@@ -122,10 +122,9 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
 def _embedded(
     model: LoadedModel[ImageEncoder], folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yields the rows of the files from `first` on, a batch at a time, each with the number of the file after it. No
-    batch spans two parts."""
+    """Yields the rows of the files from `first` on, in batches within one part, each with the number of its end."""
     workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
-    model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
+    model.encoder.network.eval()  # else one thread's `embed` could restore train mode during another's
     waiting: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

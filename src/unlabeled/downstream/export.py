@@ -88,7 +88,7 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
         for file in sorted(made.iterdir()):
             replace_file(folder / file.name, lambda partial, file=file: shutil.copyfile(file, partial))
     if model.probe is None:
-        (folder / "probe.safetensors").unlink(missing_ok=True)  # of an earlier export
+        (folder / "probe.safetensors").unlink(missing_ok=True)  # left by an earlier export
     return difference
 
 
@@ -97,7 +97,7 @@ def write_onnx(model: LoadedModel[ImageEncoder], path: Path) -> None:
     encoder = model.encoder
     example = torch.zeros(2, encoder.channels, encoder.image_size, encoder.image_size, dtype=torch.uint8)
     try:
-        # By itself `onnx.export` would fix the number of images where it cannot be left open.
+        # Without this, `onnx.export` would silently fix the number of images where it cannot stay variable.
         batch = {0: torch.export.Dim("batch")}
         program = torch.export.export(Whole(encoder, model.probe).eval(), (example,), dynamic_shapes={"images": batch})
         torch.onnx.export(

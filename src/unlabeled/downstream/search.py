@@ -67,7 +67,7 @@ def nearest_files(embeddings: Path, query: np.ndarray, top: int, but: str | None
     """
     best = pd.DataFrame({"path": [], "similarity": []})
     for paths, features in _batches(embeddings):
-        # A vector of zeros is like nothing.
+        # A vector of zeros has a similarity of 0.
         similarity = features @ query / np.maximum(np.linalg.norm(features, axis=1) * np.linalg.norm(query), 1e-12)
         found = pd.DataFrame({"path": paths, "similarity": similarity})
         found = found[found.path != but]

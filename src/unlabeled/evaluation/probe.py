@@ -126,10 +126,12 @@ class LinearProbe:
     def save(self, path: Path) -> None:
         """Writes a safetensors file of `weight`, `bias` and `classes`."""
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
-        # safetensors writes memory as it lies there, whatever the strides.
+        # safetensors writes memory in order, ignoring the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         about = {"regularisation": self.regularisation, DIGEST: digest_of_weights(arrays)}
-        save_file(arrays, path, metadata={METADATA_KEY: json.dumps(about)})  # one entry: safetensors shuffles several
+        save_file(
+            arrays, path, metadata={METADATA_KEY: json.dumps(about)}
+        )  # a single entry, as safetensors shuffles several
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":
@@ -330,7 +332,7 @@ def _fold(classifier, mean: np.ndarray, std: np.ndarray, regularisation: float) 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = features.mean(0), features.std(0)
-    constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # up to rounding: it has no say
+    constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # constant up to rounding: such a feature has no influence
     return mean, np.where(constant, 1, std)
 
 

@@ -83,7 +83,7 @@ def _correlation_within(scores: np.ndarray, groups: np.ndarray) -> float:
     count, several, mean = len(scores), len(sizes) - 1, scores.mean()
     total = ((scores - mean) ** 2).sum()
     between = (sizes * (np.bincount(numbers, scores) / sizes - mean) ** 2).sum()
-    if not several or total < 1e-9:  # nothing is seen of how groups differ
+    if not several or total < 1e-9:  # the scores show no difference between groups
         return 1.0
     among, within = between / several, (total - between) / (count - len(sizes))
     usual = (count - (sizes**2).sum() / count) / several
@@ -158,7 +158,7 @@ def chance_of_gain(gains: np.ndarray, draws: int = 10_000, seed: int = 0) -> flo
     if not np.issubdtype(gains.dtype, np.integer):
         flipped = _drawn_flips(gains, draws, np.random.default_rng(seed))
         return float((1 + (flipped <= 1e-12 * np.abs(gains).sum()).sum()) / (1 + draws))
-    won = np.ones(1)  # chances of how much of all that differs the first has won
+    won = np.ones(1)  # probabilities of each possible sum of the first's gains
     for size, count in zip(*np.unique(np.abs(gains[gains != 0]), return_counts=True), strict=True):
         wins = np.zeros(size * count + 1)
         wins[::size] = _fair_coins(int(count))

@@ -16,8 +16,7 @@ from unlabeled.ingestion.items import Item
 SAMPLE_SIZE = 256
 """Images inspected, spread over the whole source."""
 INSPECTED_EVERY = 8
-"""Number of images of more than 8 bits in the sample whose pixels are all inspected. Of the others, one in this many
-is."""
+"""Values are inspected in the first images of more than 8 bits, up to this number, and in one of this many later ones."""
 LARGEST_CHOSEN_SIZE = 96
 
 
@@ -29,8 +28,7 @@ class Looked(NamedTuple):
 
 
 def look_at(sample: Iterable[Item]) -> list[Looked]:
-    """Inspects the images of a sample, one in memory at a time; files that are not images are left to `decode` to
-    report."""
+    """Inspects the images of a sample, one in memory at a time; `decode` reports files that are not images."""
     found, deep = [], 0
     for item in sample:
         with suppress(UndecodableError, OSError):

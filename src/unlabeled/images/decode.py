@@ -307,7 +307,7 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
         beside = _beside(image)
         image.draft(wanted, (DRAFT_RATIO * size, DRAFT_RATIO * size))
         with _limits[-1].room(_memory(image, beside)):
-            image.load()  # which turns a TIFF upright, and no other format
+            image.load()  # this turns a TIFF upright, but no other format
             orientation = _orientation(image)
             square = _converted(image, mode, size, wanted, pixel_range)
             if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
@@ -325,7 +325,7 @@ def _check_scans(image: JpegImageFile, content: bytes) -> None:
             continue
         scans += 1
         if content[marker.end() + 2 : marker.end() + 3] == bytes([image.layers]) and "progressive" not in image.info:
-            return  # all there is in one scan
+            return  # a single scan
         if scans > MAX_SCANS:
             raise UndecodableError(f"a JPEG of more than {MAX_SCANS} scans, each of which takes the time of an image")
 
@@ -374,7 +374,7 @@ def _as_undecodable() -> Generator[None]:
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # an image whose EXIF is damaged is a good image
+    except Exception:  # an image with damaged EXIF is still usable
         return None
 
 

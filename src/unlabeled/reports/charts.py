@@ -220,7 +220,7 @@ def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
 def _logarithmic(axes: Axes, ticks: list[float]) -> None:
     axes.set_xscale("log")
     kept: list[float] = []
-    for tick in ticks:  # two that would lie on each other are one
+    for tick in ticks:  # ticks that would overlap are merged
         if not kept or tick > 1.5 * kept[-1]:
             kept.append(tick)
     axes.xaxis.set_major_locator(FixedLocator(kept))
