@@ -129,9 +129,7 @@ class LinearProbe:
         # safetensors writes memory in order, ignoring the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         about = {"regularisation": self.regularisation, DIGEST: digest_of_weights(arrays)}
-        save_file(
-            arrays, path, metadata={METADATA_KEY: json.dumps(about)}
-        )  # a single entry, as safetensors shuffles several
+        save_file(arrays, path, metadata={METADATA_KEY: json.dumps(about)})  # one entry: safetensors shuffles several
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":

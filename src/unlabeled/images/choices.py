@@ -16,7 +16,7 @@ from unlabeled.ingestion.items import Item
 SAMPLE_SIZE = 256
 """Images inspected, spread over the whole source."""
 INSPECTED_EVERY = 8
-"""Values are inspected in the first images of more than 8 bits, up to this number, and in one of this many later ones."""
+"""Values are inspected of the first 8 images of more than 8 bits, and of each 8th later one."""
 LARGEST_CHOSEN_SIZE = 96
 
 
