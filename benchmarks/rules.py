@@ -20,11 +20,11 @@ import torch
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
 from unlabeled.evaluation import diagnosis, health
-from unlabeled.evaluation.drift import LEVEL, summarise
+from unlabeled.evaluation.drift import DRIFT_LEVEL, summarise
 from unlabeled.evaluation.probe import Labels
 from unlabeled.evaluation.significance import wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
-from unlabeled.training.collapse import stop_if_collapsed
+from unlabeled.training.collapse import check_not_collapsed
 
 Generator = np.random.Generator
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -263,7 +263,7 @@ def drift() -> Iterator[Case]:
         label = pd.Series(targets.astype(str)).where(rng.random(count) < (1 if key == "classes" else 0.5))
         now = pd.DataFrame({"sha256": np.arange(count).astype(str), "label": label, "width": side, "height": side})
         summary = summarise(now[~new], now, features, images, seed=int(rng.integers(2**31)))
-        return key in summary and summary[key]["p_value"] <= LEVEL
+        return key in summary and summary[key]["p_value"] <= DRIFT_LEVEL
 
     for key, (classes, count, separation, kind) in product(
         names, ((2, 100, 0, "dark"), (10, 300, 1, "blobs"), (1000, 300, 5, "bright"))
@@ -295,7 +295,7 @@ def ended_as_collapsed() -> Iterator[Case]:
         for spread in np.where(low, 0.01, spreads):
             row = {"embedding_std": spread, "untrained_embedding_std": 0.2}
             try:
-                stop_if_collapsed(row, history, 1, 1e-3, Pretraining())
+                check_not_collapsed(row, history, 1, 1e-3, Pretraining())
             except TrainingError:
                 return True
             history.append(row)

@@ -7,7 +7,7 @@ from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.registry.markdown import code, escaped
 from pipelines.registry.provenance import TRAINED_WITH
 from unlabeled.config import in_words
-from unlabeled.evaluation.verdict import NAMES
+from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.records import Metrics
 from unlabeled.runtime.legible import legible
 
@@ -79,5 +79,7 @@ def _table(metrics: Metrics) -> list[str]:
     for name, numbers in measured.items():
         few = [numbers["few_label"][setting] for setting in settings]
         whole = [f"{100 * numbers[key]:.1f}" for key in ("linear_probe_accuracy", "knn_accuracy")]
-        rows.append([NAMES.get(name, name), *whole, *(f"{100 * e['mean']:.1f} ± {100 * e['std']:.1f}" for e in few)])
+        rows.append(
+            [BASELINE_NAMES.get(name, name), *whole, *(f"{100 * e['mean']:.1f} ± {100 * e['std']:.1f}" for e in few)]
+        )
     return ["\n".join(f"| {' | '.join(row)} |" for row in rows)]

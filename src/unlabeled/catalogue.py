@@ -1,4 +1,4 @@
-"""The methods by name: all that is known of them without importing torch.
+"""The methods by name, readable without importing torch.
 
 A package of its own adds a method without touching this project, by an entry point of the group `unlabeled.methods`,
 `unlabeled.text_methods`, `unlabeled.pair_methods` or `unlabeled.video_methods`.
@@ -48,7 +48,7 @@ VIDEO_METHODS = {
 
 
 METHODS = IMAGE_METHODS | TEXT_METHODS | PAIR_METHODS | VIDEO_METHODS
-"""Where each is, as `module:class`, by the kind of data that it eats: all that is known without importing torch."""
+"""Location of each method's class as `module:class`, grouped by the kind of data that the method takes."""
 
 
 ENCODERS = {
@@ -58,4 +58,4 @@ ENCODERS = {
     "frames": "unlabeled.video.encoders:FramesEncoder",
     "sound": "unlabeled.video.encoders:SoundEncoder",
 }
-"""Where the class of an encoder is, by the `kind` in its .json; a file without one holds an encoder of images."""
+"""Location of each encoder's class, by the `kind` in its .json; a file without a kind holds an encoder of images."""

@@ -27,20 +27,21 @@ A_PATH = "a path"
 Location = Annotated[str | None, A_PATH]
 """A file or a folder. A relative one is taken from the project's root, wherever a command is run (`Block.anchored`)."""
 PerView = Annotated[tuple[Probability, ...], Field(min_length=1, strict=False)]
-"""A probability for each view of a step; the last one holds for all further views."""
+"""Probability for each view of a step; the last one holds for all further views."""
 GEOMETRY = {"views", "crop_size", "crop_scale", "crop_ratio", "degrees", "translate", "zoom", "shear", "seed"}
-"""The keys of `augmentation` that are cached."""
+"""Keys of `augmentation` that decide the cached crops."""
 POINT = 1e-3
-"""Spread of an embedding (as `health.embedding_std` measures it) that is one point. Equal images have up to 1.5e-7, by
-rounding; copies of one image with noise of 3/255 have .007 to .019 in untrained networks of every architecture."""
+"""Spread of an embedding, as `health.embedding_std` measures it, that counts as one point. Equal images reach up to
+1.5e-7, by rounding; copies of one image with noise of 3/255 reach .007 to .019 in untrained networks of every
+architecture."""
 RAW = "data/01_raw"
-"""The folder of what is ingested."""
-SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
-"""Pixels a side of the images of a source, where they are known before one is read."""
+"""Default folder of the data to ingest."""
+SOURCE_SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
+"""Pixels a side of a source's images, where known before one is read."""
 
 
 def _as_list(value: Any) -> Any:
-    """What `--params` cannot write with commas: `byol+simclr`, `1+10+all`."""
+    """Turns the lists of `--params`, which cannot contain commas, into lists: `byol+simclr`, `1+10+all`."""
     if isinstance(value, str):
         return [int(part) if part.isdigit() else part for part in value.split("+")]
     return [value] if isinstance(value, int) else value
@@ -55,7 +56,7 @@ def _as_range(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """What YAML and `--params` take for a number: `version=3`."""
+    """Turns a value that YAML or `--params` parsed as a number back into text: `version=3`."""
     return str(value) if type(value) is int else value
 
 
@@ -79,7 +80,7 @@ COLUMN = "column:"
 
 
 def column_of(group: str | None) -> str | None:
-    """The column that `ingestion.group` names; None: it names none."""
+    """The column that `ingestion.group` names; None if it names none."""
     return group.removeprefix(COLUMN) if group and group.startswith(COLUMN) else None
 
 
@@ -90,8 +91,9 @@ def _as_grouping(value: str | None) -> str | None:
 
 
 Grouping = Annotated[Name | None, AfterValidator(_as_grouping)]
-"""A regular expression on paths: what it finds in a path (its first group in parentheses, else all) is the name of the
-group. `column:patient`: the column `patient` of metadata.csv or Parquet is. None: what is equal as it is stored."""
+"""A regular expression on paths: the part of a path that matches (its first group in parentheses, else the whole match)
+names the group. `column:patient` takes the group from the column `patient` of metadata.csv or Parquet. None: images
+that are stored with equal pixels form a group."""
 
 
 def _may_be_text(annotation: Any) -> bool:
@@ -101,7 +103,7 @@ def _may_be_text(annotation: Any) -> bool:
 
 
 def check_fractions(validation_fraction: float, test_fraction: float, unit: str) -> None:
-    """Raises ValueError where nothing is left to train on; `unit`: of what, in the plural."""
+    """Raises ValueError where no data are left to train on; `unit`: name of the data in the plural, for the message."""
     if validation_fraction + test_fraction >= 1:
         raise ValueError(
             f"validation_fraction={validation_fraction:g} and test_fraction={test_fraction:g}, expected a sum below 1, "
@@ -110,7 +112,8 @@ def check_fractions(validation_fraction: float, test_fraction: float, unit: str)
 
 
 class Block(BaseModel):
-    """A frozen block of parameters. `model_validate` raises ConfigError: the key, what was received and expected."""
+    """A frozen block of parameters. `model_validate` raises a ConfigError with the key, the value received and the
+    values expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     block: ClassVar[str]
@@ -121,7 +124,7 @@ class Block(BaseModel):
             return super().model_validate(obj, **options)
         except ValidationError as error:
             expected: dict[str, list[str]] = {}
-            for each in error.errors():  # several for one key are the branches of a union
+            for each in error.errors():  # several errors for one key come from the branches of a union
                 received, wanted = cls._received_and_expected(each)
                 expected.setdefault(received, []).append(wanted)
             raise ConfigError("; ".join(start + " or ".join(ends) for start, ends in expected.items())) from error
@@ -134,14 +137,14 @@ class Block(BaseModel):
 
     @classmethod
     def takes_text(cls, key: str) -> bool:
-        """Whether a text is a value of the key as it is written, `007` and `1e3` too."""
+        """Whether the key takes text as it is written, such as `007` and `1e3`."""
         return key in cls.model_fields and _may_be_text(cls.model_fields[key].annotation)
 
     @classmethod
     def _received_and_expected(cls, error: Any) -> tuple[str, str]:
-        if error["type"] == "value_error":  # of several keys at once: the validator says what it received
+        if error["type"] == "value_error":  # an error of several keys: the validator names what it received
             return f"{cls.block}: received ", str(error["ctx"]["error"])
-        # Branches of a union name themselves in `loc`: only the keys that a user wrote are worth repeating.
+        # `loc` also names branches of a union: only the keys that a user wrote are repeated.
         path = [str(part) for part in error["loc"] if str(part) in cls.model_fields or isinstance(part, int)]
         key = ".".join([cls.block, *(path or map(str, error["loc"]))])
         if error["type"] == "extra_forbidden":
@@ -163,52 +166,53 @@ class Ingestion(Block):
     """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`, and `torchvision` where there are
     some), or the folder to download to (`torchvision`; None: data/01_raw)."""
     dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
-    """Which of torchvision's data sets, where `source` is `torchvision`."""
+    """Name of the torchvision data set, where `source` is `torchvision`."""
     label: LabelColumn = None
     image: Name | None = None
     """The column of Parquet that holds the images. None: the only one, or the one called `image`."""
     group: Grouping = None
-    """Which images belong together, as those of a patient or a burst: no split divides them, and an accuracy counts
-    them as one observation."""
+    """Rule for images that belong together, such as those of a patient or a burst: no split divides them, and an
+    accuracy counts them as one observation."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the images to keep, chosen by content; an official test split is kept whole."""
+    """Fraction of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
-    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: the middle one
+    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: the median size
     of a sample of the images, at most 96."""
     channels: Literal[1, 3] | None = None
     """None: 1 where a sample of the images is all grey, else 3."""
     pixel_range: Annotated[tuple[float, float] | None, Field(strict=False), BeforeValidator(_as_range)] = None
-    """The numbers that are black and white in images of more than 8 bits a pixel: 16-bit, signed or floating-point.
-    What is outside is black or white. None: as their format states; where it states nothing, they are refused. On a
-    command line, `-1000+1000`."""
+    """Values that are black and white in images of more than 8 bits a pixel: 16-bit, signed or floating-point. Values
+    outside are clipped. None: as their format states; where it states nothing, they are refused. On a command line,
+    `-1000+1000`."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Shares drawn by content of the images that are in no official split, or in that for training: for validation
-    where there is no official validation split, for test where there is no official test split."""
+    """Fractions drawn by content for validation and test, each only where there is no official split of that name. They
+    are drawn from images in no official split or in the official training split."""
     max_quarantined: Fraction = 0.05
     max_pixels: Count = 100_000_000
-    """Larger images are taken for decompression bombs and quarantined."""
+    """Largest number of pixels of an image; larger ones are quarantined as possible decompression bombs."""
     rare_labels: Literal["refuse", "drop"] = "refuse"
-    """A class with one image: stop, or keep the image without its label."""
+    """Handling of a class with one image: stop, or keep the image without its label."""
 
     @property
     def name(self) -> str:
-        """What results and the registry call the source."""
+        """Name of the source in results and in the registry."""
         return self.dataset if self.source == "torchvision" else self.source
 
     @property
     def groups(self) -> str:
-        """What makes the groups, in words."""
+        """Rule that makes the groups, in words."""
         return f"ingestion.group={self.group!r}" if self.group else "equal pixels"
 
     @property
     def known_size(self) -> int | None:
-        """Pixels a side of what will be stored; None: only the images can tell."""
-        return self.image_size or SIZES.get(self.name)
+        """Pixels a side of the stored images; None where it depends on the images."""
+        return self.image_size or SOURCE_SIZES.get(self.name)
 
     @property
     def place(self) -> str | None:
-        """What is read: `path`; without one, torchvision's data lie in a folder of their name in data/01_raw."""
+        """Location that is read: `path`; without one, torchvision's data lie in a folder of their name in
+        data/01_raw."""
         return f"{RAW}/{self.dataset}" if self.source == "torchvision" and not self.path else self.path
 
     def anchored(self, root: Path) -> "Ingestion":
@@ -246,47 +250,48 @@ class EarlierIngestion(Ingestion):
 
 
 class Augmentation(Block):
-    """The recipe of a view. Its geometry (crop and affine) is cached; all else is drawn afresh at each use."""
+    """The recipe of a view. Its geometry (crop and affine) is cached; everything else is drawn afresh at each use."""
 
     block: ClassVar[str] = "augmentation"
     views: Annotated[int, Field(ge=2, le=1024)] | Literal["fresh"] = 16
-    """K crops cached an image, or `fresh`: crop anew at each use. Two views a step need K ≥ 2."""
+    """Crops cached for each image (K), or `fresh`: crop anew at each use. Two views a step need K ≥ 2."""
     crop_size: Annotated[int, Field(ge=4)] | None = None
-    """Pixels a side of a view; None: that of the image."""
+    """Pixels a side of a view; None: the image's."""
     crop_scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.08, 1.0)
-    """Share of the image's area that a crop covers."""
+    """Fraction of the image's area that a crop covers."""
     crop_ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (3 / 4, 4 / 3)
     """Width over height of a crop."""
     degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotation after the crop, uniform in ± so many degrees. This and the next three are cached with the crop."""
+    """Rotation after the crop, uniform within ± this many degrees. This and the next three are cached with the crop."""
     translate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Shift after the crop, uniform in ± this share of a side, in either direction; what comes in is black."""
+    """Shift after the crop, uniform within ± this fraction of a side, in either direction; uncovered pixels are
+    black."""
     zoom: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1.0, 1.0)
-    """Magnification after the crop, log-uniform, of height and width each."""
+    """Magnification after the crop, log-uniform and drawn separately for height and width."""
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
-    """Horizontal shear after the crop, uniform in ± so many degrees."""
+    """Horizontal shear after the crop, uniform within ± this many degrees."""
     flip: Probability = 0.5
     jitter: Probability = 0.8
-    """Chance that brightness, contrast, saturation and hue are jittered at all."""
+    """Probability that brightness, contrast, saturation and hue are jittered at all."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.4
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.4
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.2
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Turns around the colour circle."""
+    """Largest hue shift, in turns around the colour circle."""
     gray: Probability = 0.2
     blur: PerView = (0.0,)
     blur_sigma: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.1, 2.0)
-    """Pixels."""
+    """Range of the standard deviation of the blur, in pixels."""
     solarize: PerView = (0.0, 0.2)
     seed: Seed = 0
-    """Of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
+    """Seed of the cached crops. (Everything drawn at each use follows from pretraining.seed.)"""
 
     def geometry(self) -> dict[str, Any]:
         """The keys that decide how crops are cut, as JSON values."""
         return self.model_dump(mode="json", include=GEOMETRY)
 
     def crops_of(self, data_digest: str, order: str) -> dict[str, Any]:
-        """All that decides the cached crops, as JSON values; `order`: which image is in which row."""
+        """Everything that decides the cached crops, as JSON values; `order`: digest of which image is in which row."""
         return {"data_digest": data_digest, "order": order, **self.geometry()}
 
     @model_validator(mode="after")
@@ -302,7 +307,7 @@ class Augmentation(Block):
 
 
 class Pretraining(Block):
-    """The loop: what is trained, for how long, with what."""
+    """The training loop: network, method, duration and optimizer."""
 
     block: ClassVar[str] = "pretraining"
     encoder: Literal[
@@ -317,21 +322,21 @@ class Pretraining(Block):
         "linear",
         "patches",
     ] = "small_resnet"
-    """The last two are those of the methods pca and kmeans."""
+    """Architecture of the encoder. The last two are those of the methods pca and kmeans."""
     method: dict[str, Any] = Field(default_factory=dict)
     """The paper's constants, passed to the method by name."""
     epochs: Count = 100
     batch_size: Annotated[int, Field(ge=2)] = 256
     optimizer: Literal["sgd", "adamw", "lars"] = "adamw"
     learning_rate: Positive = 2e-3
-    """At its peak, for this batch size: nothing is scaled behind your back."""
+    """Peak learning rate for this batch size; it is not scaled automatically."""
     momentum: Fraction = 0.9
-    """Of SGD and LARS. (A method's own is in `method`.)"""
+    """Momentum of SGD and LARS. (A method's own is in `method`.)"""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    """Not applied to biases and normalisation, unless `decay_all` is set."""
+    """Weight decay; not applied to biases and normalisation, unless `decay_all` is set."""
     decay_all: bool = False
     warmup_epochs: Annotated[float, Field(ge=0)] = 5
-    """At most half of the training is warm-up, however short it is."""
+    """Length of the warm-up in epochs; at most half of the training is warm-up, however short it is."""
     clip_gradient: Positive | None = None
     """Largest global norm of the gradient; None: not clipped."""
     seed: Seed = 0
@@ -339,18 +344,19 @@ class Pretraining(Block):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 where the hardware has it."""
     compile: bool = False
-    """torch.compile: worth its tens of seconds on long GPU runs only."""
+    """Whether to use torch.compile, which costs tens of seconds and pays off on long GPU runs only."""
     monitor_every: Count = 10
-    """Epochs between looks at kNN accuracy and collapse."""
+    """Epochs between measurements of kNN accuracy and collapse."""
     min_embedding_std: Annotated[float, Field(ge=0)] = 0.05
-    """Below it, and below half of the untrained network's, the run has collapsed (1: spread as evenly as noise; 0:
-    every image has the same embedding). A spread below POINT is a collapse whatever the untrained network's was."""
+    """Smallest spread of a healthy embedding (1: spread as evenly as noise; 0: every image has the same embedding). A
+    run has collapsed where the spread is below this and below half of the untrained network's. A spread below POINT is
+    a collapse in any case."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
-    """At least so many between two checkpoints, and more where a large one would take over a fiftieth of the time;
-    0: one after each step."""
+    """Least seconds between two checkpoints. A large checkpoint that would take over a fiftieth of the time is written
+    less often; 0: one after each step."""
 
     def is_collapsed(self, embedding_std: float, untrained: float | None) -> bool:
-        """Whether so small a spread is a collapse; `untrained`: that of the network before its training, if known.
+        """Whether this spread is a collapse; `untrained`: spread of the network before its training, if known.
 
         (Features after a ReLU, and a transformer's, may lie close together without any training.)
         """
@@ -365,43 +371,43 @@ class Evaluation(Block):
     knn_k: Count = 20
     knn_temperature: Positive = 0.1
     shots: Annotated[tuple[Count, ...], Field(strict=False)] = (1, 5, 10)
-    """Labels a class."""
+    """Numbers of labels a class of the few-label probes."""
     fractions: Annotated[tuple[Probability, ...], Field(strict=False)] = (0.01, 0.1)
-    """Shares of the labelled training images."""
+    """Fractions of the labelled training images that the few-label probes learn from."""
     draws: Count = 10
     regularisation: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    """C of the logistic regression; the validation split chooses."""
+    """Candidates for C of the logistic regression; the validation split chooses."""
     few_label_regularisation: Positive = 1.0
     max_iterations: Count = 200
     pca_dims: Count = 128
     seed: Seed = 0
 
     def digest(self) -> str:
-        """Two numbers compare only where this is the same."""
+        """Digest of the protocol. Two accuracies are comparable only where it is equal."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def in_words(setting: str) -> str:
-    """How few labels there are: of "1", "5" or "10%"."""
+    """A number of labels in words: "1", "5" or "10%"."""
     if "%" in setting:
         return f"{setting} of the labels"
     return "one label a class" if setting == "1" else f"{setting} labels a class"
 
 
 class Finetuning(Block):
-    """An encoder trained on with labels, beside the same network from scratch."""
+    """An encoder that is trained further with labels, beside the same network from scratch."""
 
     block: ClassVar[str] = "finetune"
     method: str = "byol"
-    """Whose encoder, of images."""
+    """Method of the encoder; a method of images."""
     labels: Annotated[
         tuple[Count | Literal["all"], ...], Field(strict=False, min_length=1), BeforeValidator(_as_list)
     ] = (1, 10, "all")
-    """Labels a class; on a command line, `1+10+all`."""
+    """Numbers of labels a class to fine-tune with; on a command line, `1+10+all`."""
     draws: Count = 3
-    """Of labels and first weights."""
+    """Number of repetitions, each with its own draw of labels and first weights."""
     steps: Count = 300
-    """Of gradient descent in all, rounded up to whole epochs."""
+    """Gradient descent steps in total, rounded up to whole epochs."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -416,7 +422,7 @@ class Finetuning(Block):
 
 
 class Compare(Block):
-    """Which methods to set side by side."""
+    """Methods to compare side by side."""
 
     block: ClassVar[str] = "compare"
     methods: Annotated[tuple[str, ...] | None, Field(strict=False, min_length=1), BeforeValidator(_as_list)] = None
@@ -434,30 +440,32 @@ class Compare(Block):
 
 
 class Registration(Block):
-    """The registry."""
+    """Registration of a version, and the gate to the champion."""
 
     block: ClassVar[str] = "registration"
     model_name: Name | None = None
-    """None: `unlabeled-<source>`."""
+    """Name of the model in the registry; None: `unlabeled-<source>`."""
     must_beat_baselines: bool = True
-    """A champion has to be better than every baseline, beyond their intervals, with some number of labels."""
+    """Whether a champion has to be better than every baseline, beyond their intervals, with some number of labels."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Bounds the chance that one set of test images ever makes a champion of a challenger that is no better, however
-    many it judges. A challenger's linear probe has to be right more often than the champion's, with a two-sided
-    p-value of McNemar's exact test below the level; the k-th on these test images, below 2 level / (k (k + 1))."""
+    """Upper bound of the probability that one set of test images ever promotes a challenger that is no better, however
+    many challengers it judges. A challenger's linear probe has to be right more often than the champion's, with a
+    two-sided p-value of McNemar's exact test below the level; for the k-th challenger on these test images, below 2
+    level / (k (k + 1))."""
     max_class_drop: Probability = 0.05
-    """How much worse the challenger may be on any class; a larger drop blocks it where the drop is itself sure."""
+    """Largest loss of accuracy on any class; a larger one blocks the challenger where the loss is itself
+    significant."""
     require_git: bool = True
-    """Refuse to run outside a git repository: a version without its commit cannot be reproduced."""
+    """Whether to refuse to run outside a git repository: a version without its commit cannot be reproduced."""
 
 
 class Chosen(Block):
     """A version in the registry."""
 
     model_name: Name | None = None
-    """None: that of `registration`."""
+    """Name of the model in the registry; None: the name in `registration`."""
     version: Annotated[Name, BeforeValidator(_as_text)] = "champion"
-    """A number or an alias."""
+    """Number or alias of the version."""
 
 
 class Embedding(Chosen):
@@ -465,25 +473,25 @@ class Embedding(Chosen):
 
     block: ClassVar[str] = "embed"
     path: Location = None
-    """The folder; of any nesting."""
+    """Folder of images, nested to any depth."""
     chunk: Count = 4096
-    """Images between two points from which a stopped run goes on."""
+    """Images between two points from which an interrupted run resumes."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
 class Search(Block):
-    """The images that are most like one."""
+    """Search for the images that are most similar to a given one."""
 
     block: ClassVar[str] = "search"
     image: Location = None
-    """The file to find others like."""
+    """File to find similar images for."""
     top: Count = 10
-    """How many of them."""
+    """Number of images to find."""
 
 
 class Exporting(Chosen):
-    """A version as files that need nothing of this project."""
+    """Export of a version as files that do not need this project."""
 
     block: ClassVar[str] = "export"
     image: Location = None
-    """An image, or a folder of them, to check the files on; None: those that were ingested."""
+    """Image or folder of images to check the exported files on; None: the ingested ones."""

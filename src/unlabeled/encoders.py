@@ -1,4 +1,4 @@
-"""A network together with what is needed to use it without this project's pipelines."""
+"""A network together with everything needed to use it without this project's pipelines."""
 
 import hashlib
 import json
@@ -24,44 +24,44 @@ from unlabeled.storage.freshness import is_other
 from unlabeled.storage.intact import DIGEST, check_weights, digest_of_weights
 
 Encoder = TypeVar("Encoder", bound="Saved")
-MADE = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.arange}
-"""What networks are made of."""
-SPARE = 2**24
-"""Numbers that a network may have beside its weights."""
-LARGEST_SPEC = 2**26
-"""Bytes of an encoder's .json, in which a tokenizer may be."""
+ALLOCATING_FUNCTIONS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.arange}
+"""Torch functions that allocate the tensors of a network."""
+EXTRA_NUMBERS = 2**24
+"""Numbers that a network may hold in addition to its weights."""
+MAX_SPEC_BYTES = 2**26
+"""Largest size of an encoder's .json in bytes; it may contain a tokenizer."""
 
 
 class Saved:
-    """An encoder of any kind of data that is kept as two files."""
+    """An encoder of any kind of data that is saved as two files."""
 
     network: Network
 
     @property
     def feature_dim(self) -> int:
-        """D."""
+        """Dimensions of an embedding (D)."""
         return self.network.feature_dim
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def embed(self, data: Any, /) -> np.ndarray:
-        """Features of N rows of data of its kind, float32 (N, D), with the network in eval mode."""
+        """Features of N rows of data, float32 (N, D), with the network in eval mode."""
         raise NotImplementedError
 
     def misfit(self, data: Any, /) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
         raise NotImplementedError
 
     def spec(self) -> dict[str, Any]:
-        """What `of` needs, as JSON values; its `kind` is in `catalogue.ENCODERS`."""
+        """The arguments of `of` as JSON values; its `kind` is in `catalogue.ENCODERS`."""
         raise NotImplementedError
 
     @classmethod
     def of(cls, spec: dict[str, Any]) -> Self:
-        """The same encoder with weights drawn anew."""
+        """A new encoder of this spec with random weights."""
         raise NotImplementedError
 
     def save(self, path: Path) -> None:
@@ -74,7 +74,7 @@ class Saved:
 
     @torch.no_grad()
     def in_batches(self, data: np.ndarray, prepare: Callable[[np.ndarray], Tensor], batch_size: int) -> np.ndarray:
-        """Features of N rows of data, float32 (N, D), in eval mode; `prepare` makes the network's input of rows."""
+        """Features of N rows of data, float32 (N, D), in eval mode; `prepare` turns rows into the network's input."""
         features = np.empty((len(data), self.feature_dim), np.float32)
         with evaluating(self.network):
             for start in range(0, len(data), batch_size):
@@ -85,7 +85,7 @@ class Saved:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Generator[None]:
-    """Within it, a network is in eval mode; then in the mode that it was in."""
+    """Context in which a network is in eval mode; its earlier mode is restored afterwards."""
     was_training = network.training
     network.eval()
     try:
@@ -95,13 +95,13 @@ def evaluating(network: nn.Module) -> Generator[None]:
 
 
 def encoder_of(spec: dict[str, Any]) -> Saved:
-    """An encoder of whatever kind, with weights drawn anew."""
+    """An encoder of the kind and spec given, with random weights."""
     module, _, name = ENCODERS[spec.get("kind", "image")].partition(":")
     return getattr(import_module(module), name).of(spec)
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """The same encoder with weights drawn anew, on the same device, in eval mode."""
+    """A copy of the encoder with random weights, on the same device, in eval mode."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         fresh = encoder.of(encoder.spec())
@@ -110,7 +110,7 @@ def untrained(encoder: Encoder, seed: int) -> Encoder:
 
 
 def weights_digest(encoder: Saved) -> str:
-    """Digest of all weights, 16 hexadecimal digits: what records of trainings and versions say of an encoder."""
+    """Digest of all weights, 16 hexadecimal digits, as the records of trainings and versions hold it."""
     return digest_of_weights({name: tensor.cpu().numpy() for name, tensor in encoder.network.state_dict().items()})
 
 
@@ -120,15 +120,15 @@ def _digest(encoder: Saved) -> str:
 
 
 class _Bounded(TorchFunctionMode):
-    """Raises ValueError within its block where networks are made of more numbers than `most`, before there is memory
-    for them."""
+    """Context that raises ValueError where a network would hold more than `most` numbers, before memory is
+    allocated."""
 
     def __init__(self, most: int):
         super().__init__()
         self.most = self.left = most
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if func in MADE:
+        if func in ALLOCATING_FUNCTIONS:
             shape = args[0] if args and isinstance(args[0], list | tuple) else args
             self.left -= math.prod(shape) ** (2 if func is torch.eye else 1)
             if self.left < 0:
@@ -137,15 +137,15 @@ class _Bounded(TorchFunctionMode):
 
 
 def read_encoder(path: Path) -> Saved:
-    """The encoder in `<path>` and its .json, of whatever kind.
+    """Reads the encoder, of any kind, in `<path>` and its .json.
 
     Raises:
         DataError: The files are missing, damaged or of different networks.
     """
     path = Path(path)
     try:
-        spec = json.loads(read_file(path.with_suffix(".json"), LARGEST_SPEC))
-        with _Bounded(path.stat().st_size + SPARE):  # of a byte each at least
+        spec = json.loads(read_file(path.with_suffix(".json"), MAX_SPEC_BYTES))
+        with _Bounded(path.stat().st_size + EXTRA_NUMBERS):  # each number takes at least one byte
             encoder = encoder_of(spec)
         encoder.network.load_state_dict(load_file(path), strict=True)
         if is_other(_digest(encoder), spec.get(DIGEST)):
@@ -157,12 +157,11 @@ def read_encoder(path: Path) -> Saved:
 
 
 def load_encoder(folder: str | Path, weights: str | None = None, remedy: str = "train it again") -> Saved:
-    """The encoder that a run left in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into
-    features.
+    """Loads the encoder in `data/06_models/<method>`; its `embed` turns uint8 images, or texts, into features.
 
     Args:
-        weights: The digest that a record has of its weights; None: they are not compared.
-        remedy: What to do where they are others, to end the sentence.
+        weights: Expected digest of the weights, from a record; None: they are not compared.
+        remedy: Advice that ends the error message where the weights differ.
 
     Raises:
         DataError: The files are missing, damaged, of different networks, or of another training.

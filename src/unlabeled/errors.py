@@ -1,10 +1,10 @@
-"""What can go wrong through no fault of the code: each message is one sentence that says what to change."""
+"""Errors that are not faults of the code. Each message is one sentence that says what to change."""
 
 from unlabeled.runtime.masking import masked
 
 
 class UnlabeledError(Exception):
-    """A mistake or a circumstance that the user can mend; shown without a traceback, and never with a password."""
+    """A mistake or a circumstance that the user can correct; shown without a traceback, and never with a password."""
 
     def __init__(self, message: str):
         super().__init__(masked(message))

@@ -1,4 +1,4 @@
-"""What the loop knows of a method."""
+"""Interface between a method and the training loop."""
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -10,44 +10,45 @@ from unlabeled.catalogue import METHODS
 
 
 class Method(nn.Module):
-    """A module that learns an encoder; its constructor takes the encoder, and the paper's constants by keyword.
+    """A module that trains an encoder; its constructor takes the encoder, and the paper's constants by keyword.
 
     Raises:
-        ValueError: From the constructor, a constant that cannot be: `<constant>: received …, expected …`.
+        ValueError: The constructor received an invalid constant: `<constant>: received …, expected …`.
     """
 
     encoder: nn.Module
-    """What is kept, probed and registered: (B, C, H, W) to (B, D), with `feature_dim`, `channels`, `image_size`."""
+    """The network that is kept, probed and registered: (B, C, H, W) to (B, D), with `feature_dim`, `channels`,
+    `image_size`."""
     views: ClassVar[int] = 2
-    """V, how many views of an image it eats a step."""
+    """Augmented views per image per step (V)."""
     supervised: ClassVar[bool] = False
-    """Whether it eats labels too; its constructor then takes `classes`, how many there are."""
+    """Whether it also takes labels; its constructor then takes `classes`, their number."""
     forward: Callable[..., Tensor]
-    """Scalar loss of a batch of views, float32 of shape (V·B, C, h, w), view by view; normalised.
+    """Scalar loss of a batch of normalised views, float32 of shape (V·B, C, h, w), view by view.
 
     A supervised method's takes the classes too, int64 of shape (B,).
     """
 
     def after_step(self, progress: float) -> None:
-        """Moves what moves outside the gradient; `progress` is the share of the training that is done, in (0, 1]."""
+        """Updates what moves outside the gradient; `progress` is the completed fraction of the training, in (0, 1]."""
 
     def gauges(self) -> dict[str, float]:
-        """Numbers, by name, that move while it trains and are worth a curve; asked for at the end of an epoch."""
+        """Quantities, by name, that change during training and are plotted as curves; read at the end of each epoch."""
         return {}
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:
-        """What it makes of images, for people to look at: rows of pictures by name, none where there is nothing to see.
+        """Pictures of what it makes of images: rows by name; empty where there is nothing to see.
 
         Args:
-            images: As they are, normalised, float32 of shape (B, C, H, W); the method is in eval mode.
+            images: Images without augmentation, normalised, float32 (B, C, H, W); the method is in eval mode.
 
         Returns:
-            Pictures in the range of `images`, each of shape (B, C, H, W): the first row is what the others are about.
+            Pictures in the range of `images`, each of shape (B, C, H, W); the others refer to the first row.
         """
         return {}
 
-    def suits(self, images: Tensor) -> str | None:
-        """Why it would learn nothing from such images, in one sentence; None where it may.
+    def reason_unsuitable(self, images: Tensor) -> str | None:
+        """The reason why it would learn nothing from such images, in one sentence; None where it may learn.
 
         Args:
             images: A sample of the training images, float32 of shape (N, C, H, W) in [0, 1].
@@ -56,20 +57,20 @@ class Method(nn.Module):
 
 
 class ClosedForm(Method):
-    """A method that is solved instead of trained."""
+    """A method that is solved in closed form instead of trained."""
 
     views = 1
 
     def fit(self, images: Iterable[Tensor]) -> float:
-        """Solves for the encoder's weights, and returns what it calls its loss: each method says which.
+        """Solves for the encoder's weights, and returns a loss that each method defines.
 
         Args:
-            images: Batches of the training images, normalised, float32 of shape (B, C, H, W); can be walked again.
+            images: Batches of the training images, normalised, float32 (B, C, H, W); can be iterated repeatedly.
         """
         raise NotImplementedError
 
 
 def load_method(name: str) -> Any:
-    """The class of that name, a `method.Method`."""
+    """The method's class, a `method.Method`, by name."""
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)

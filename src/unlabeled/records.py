@@ -1,7 +1,7 @@
-"""The JSON files that stages leave for each other, as dictionaries with known keys.
+"""Types of the JSON files that stages leave for each other: dictionaries with known keys.
 
-Keys that every file has are required; those that only a kind of data has, or that an earlier release did not write, are
-not.
+Required keys are in every file; keys that only some kinds of data have, or that earlier releases did not write, are not
+required.
 """
 
 from typing import (
@@ -15,14 +15,15 @@ Numbers = dict[str, dict[str, Any]]
 
 
 class LeftOut(TypedDict):
-    """Files that ingestion did not read for one reason: how many, and the names of the first."""
+    """Files that ingestion left out for one reason: their number, and the names of the first."""
 
     count: int
     names: list[str]
 
 
 class Groups(TypedDict):
-    """How many groups of rows there are, in all and by split, beside the rows; what makes them, and what a row is."""
+    """Numbers of groups, in all and by split, beside the numbers of rows; the rule that makes them, and the name of a
+    row."""
 
     by: str
     unit: str
@@ -32,7 +33,7 @@ class Groups(TypedDict):
 
 
 class Summary(TypedDict):
-    """What ingestion read (`summary.json`).
+    """The summary of ingestion (`summary.json`).
 
     Attributes:
         source: The data set's name in results and in the registry.
@@ -41,20 +42,20 @@ class Summary(TypedDict):
         labelled: Number of rows with a label.
         splits: Number of rows in each split.
         quarantined: Number of files that could not be used.
-        duplicates: Number of rows whose stored content an earlier row has, too.
+        duplicates: Number of rows whose stored content equals an earlier row's.
         counts: Number of rows by class and split; the class "" stands for no label.
-        splits_from: What decided the splits, in words.
+        splits_from: Origin of the splits, in words.
         left_out: Files that were not read, by reason.
-        warnings: Sentences about what a user should look at.
+        warnings: Sentences for the user.
         groups: Rows that splits keep together.
         checksums: Checksums of arrays, by data set.
-        images, documents, passages, characters, clips, captions: How many of each were read.
+        images, documents, passages, characters, clips, captions: Number of each that were read.
         image_size: Pixels a side.
-        mean, std: Of each channel of the pixels in [0, 1].
+        mean, std: Mean and standard deviation of each channel, for pixels in [0, 1].
         pixel_range: The stored values that become black and white; None: those of the files' type.
-        tokenizer, vocabulary: The kind of the tokenizer, and its number of tokens.
-        frames, seconds, rate: Of a clip: stored frames, seconds of sound, and samples of sound a second.
-        padding: Share of the packed tokens that are padding.
+        tokenizer, vocabulary: Kind of the tokenizer, and its number of tokens.
+        frames, seconds, rate: Stored frames of a clip, seconds of its sound, and samples of sound a second.
+        padding: Fraction of the packed tokens that are padding.
     """
 
     source: str
@@ -90,12 +91,12 @@ class Summary(TypedDict):
 
 
 class Accuracies(TypedDict):
-    """What features of one kind are worth, on the test split: in [0, 1], and None without labels.
+    """Accuracies of one kind of features on the test split, in [0, 1]; None without labels.
 
     Attributes:
         few_label: By labels a class: `mean` and `std` of the linear probe's accuracy, and more.
-        regularisation: Of the linear probe, as the validation split chose it.
-        effective_tests, knn_effective_tests: How many independent images leave an accuracy as unsure as groups do.
+        regularisation: C of the linear probe, chosen on the validation split.
+        effective_tests, knn_effective_tests: `effective_count` of the test images, where these are in groups.
     """
 
     linear_probe_accuracy: float | None
@@ -107,15 +108,15 @@ class Accuracies(TypedDict):
 
 
 class Measured(Accuracies):
-    """What evaluation measures of an encoder.
+    """The measurements of an encoder by evaluation.
 
     Attributes:
-        baselines: By name: accuracies of other features of the same data.
-        embedding_std: Spread of the normalised embedding; 0 is one point.
+        baselines: Accuracies of other features of the same data, by name.
+        embedding_std: Spread of the normalised embedding; 0 where all embeddings are equal.
         rankme: Effective number of dimensions (arXiv:2210.02885).
-        uniformity: As in arXiv:2005.10242.
-        retrieval: Recall of what belongs together, by direction; captioned images and clips.
-        language: What a text encoder was trained to do, on test documents.
+        uniformity: Uniformity of the embedding (arXiv:2005.10242).
+        retrieval: Recall of the matching text, image, video or sound, by direction; for captioned images and clips.
+        language: Measurements of a text encoder's training task on test documents.
         sound: Accuracies of a sound encoder.
     """
 
@@ -131,7 +132,7 @@ class Measured(Accuracies):
 
 
 class Metrics(Measured):
-    """What an encoder is worth, what of, and what its training measured (`metrics.json`).
+    """Metrics of an encoder, with the digests of their origin and the measurements of the training (`metrics.json`).
 
     Attributes:
         seconds: Time of the training.
@@ -157,13 +158,13 @@ class RunRecord(TypedDict):
     """The training that made an encoder (`run.json`).
 
     Attributes:
-        run_id: MLflow's.
-        fingerprint: Digest of all that decides the weights.
+        run_id: Id of the run in MLflow.
+        fingerprint: Digest of everything that decides the weights.
         trained_on: Digest of the contents of the train split.
         weights: Digest of all weights.
         parameters: The blocks of parameters as they were given, by name.
-        code: The code that trained, as the registry's tag names it.
-        hardware: What it was trained on.
+        code: The code of the training, as in the registry's tag.
+        hardware: The hardware of the training.
     """
 
     run_id: str
@@ -178,15 +179,15 @@ class RunRecord(TypedDict):
 
 
 class Version(TypedDict):
-    """What the registration made of an encoder (`version.json`).
+    """The result of the registration of an encoder (`version.json`).
 
     Attributes:
-        name, version: Of the registered model.
+        name, version: Name and version of the registered model.
         champion: Whether it became the champion.
-        verdict: What it is worth by itself, in words.
-        reason: What the gate decided, and why.
-        selection: How often these test images have been used to choose; may be empty.
-        drift: How the data differ from the champion's, as `drift.summarise` returns it.
+        verdict: Verdict on the encoder by itself, in words.
+        reason: The gate's decision, with its reason.
+        selection: Sentence on how often these test images have judged challengers; may be empty.
+        drift: Difference of the data from the champion's, as `drift.summarise` returns it.
     """
 
     name: str
@@ -199,10 +200,10 @@ class Version(TypedDict):
 
 
 class Finetuned(TypedDict):
-    """Accuracies of whole networks that learned from the same labels (`finetune.json`).
+    """Accuracies of whole networks that were fine-tuned on the same labels (`finetune.json`).
 
     Attributes:
-        labels: By labels a class ("1", "all"): `finetuned` and `from_scratch`, each with `mean` and `std`.
+        labels: `finetuned` and `from_scratch` by labels a class ("1", "all"), each with `mean` and `std`.
     """
 
     method: str

@@ -56,7 +56,7 @@ def test_a_record_has_the_path_as_it_was_written(odd):
 
 
 def test_a_long_training_is_announced_before_its_crops_are_cut(project, caplog, monkeypatch):
-    monkeypatch.setattr(plan, "SILENT", -1)
+    monkeypatch.setattr(plan, "MIN_REPORTED_SECONDS", -1)
     caplog.set_level(logging.INFO)
     assert project.kedro("--pipeline=byol", "--tags=ingestion,augmentation,pretraining").exit_code == 0
     told = [record.getMessage() for record in caplog.records]

@@ -1,4 +1,4 @@
-"""Embeddings of any folder of images: in bounded memory, a part at a time, and from the last part on when interrupted.
+"""Embeddings of any folder of images, in bounded memory and in parts, so that an interrupted run can resume.
 
 Every core decodes and embeds batches of its own: on a CPU, threads that share a convolution wait for each other, and
 for those that decode; beside a GPU, some decode while it is at work.
@@ -23,7 +23,7 @@ from unlabeled.config import Ingestion
 from unlabeled.downstream.model import LoadedModel
 from unlabeled.encoders import weights_digest
 from unlabeled.errors import DataError
-from unlabeled.images.choices import SAMPLE, check_values, look_at
+from unlabeled.images.choices import SAMPLE_SIZE, check_values, look_at
 from unlabeled.images.decode import pixel_limit
 from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.ingest import decode_batch
@@ -34,8 +34,8 @@ from unlabeled.storage.arrays import replace_file
 
 logger = logging.getLogger(__name__)
 
-PARTS = "[0-9]*.parquet"
-"""In a folder of parts: those that were finished."""
+PART_PATTERN = "[0-9]*.parquet"
+"""Glob pattern of the finished parts in a folder of parts."""
 
 
 def embed_folder(
@@ -56,7 +56,7 @@ def embed_folder(
         max_pixels: Larger images are not decoded.
 
     Returns:
-        How many images were embedded, and how many files could not be.
+        Number of embedded images, and of files that could not be embedded.
 
     Raises:
         DataError: The folder is missing, or holds no images, or holds images of more than 8 bits that leave open which
@@ -70,11 +70,11 @@ def embed_folder(
         logger.info("%s", found.left_out)
     if model.encoder.normalisation.pixel_range is None:
         with pixel_limit(max_pixels):
-            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE))
+            sample = look_at(Item(name, folder / name) for name in sample_of(names, SAMPLE_SIZE))
             check_values(sample, Ingestion().max_quarantined)
     schema = _schema(model, folder)
     parts = _parts(output, folder, names, schema, chunk)
-    done = len(list(parts.glob(PARTS)))
+    done = len(list(parts.glob(PART_PATTERN)))
     rows: list[pa.RecordBatch] = []
     with (
         pixel_limit(max_pixels),
@@ -92,7 +92,7 @@ def embed_folder(
 
 
 def _schema(model: LoadedModel[ImageEncoder], folder: Path) -> pa.Schema:
-    vector = pa.list_(pa.float32())  # not of a fixed size: Parquet loses which of those are null
+    vector = pa.list_(pa.float32())  # not a list of fixed size: Parquet loses its nulls
     fields = [("path", pa.string()), ("sha256", pa.string()), ("embedding", vector), ("reason", pa.string())]
     if model.probe is not None:
         fields += [("predicted", pa.string()), ("probability", vector)]
@@ -107,7 +107,7 @@ def _schema(model: LoadedModel[ImageEncoder], folder: Path) -> pa.Schema:
 
 
 def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chunk: int) -> Path:
-    """A folder for the parts of just these files by just this model; parts of anything else are removed."""
+    """Folder for the parts of exactly these files and this model; parts of anything else are removed."""
     digest = hashlib.sha256(f"{schema.metadata}{chunk}".encode())
     for name in names:
         state = (folder / name).stat() if (folder / name).exists() else None
@@ -122,9 +122,9 @@ def _parts(output: Path, folder: Path, names: list[str], schema: pa.Schema, chun
 def _embedded(
     model: LoadedModel[ImageEncoder], folder: Path, names: list[str], first: int, chunk: int, schema: pa.Schema
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The rows of the files from the first on, a batch at a time, and where it ends; none spans two parts."""
+    """Yields the rows of the files from `first` on, in batches within one part, each with the number of its end."""
     workers, size, threads = os.cpu_count() or 1, model.encoder.batch_size, torch.get_num_threads()
-    model.encoder.network.eval()  # or one thread's `embed` would put it back to training below another's
+    model.encoder.network.eval()  # else one thread's `embed` could restore train mode during another's
     waiting: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -161,7 +161,7 @@ def _embed(model: LoadedModel[ImageEncoder], folder: Path, names: list[str], sch
 
 
 def _vectors(rows: np.ndarray, good: np.ndarray) -> pa.Array:
-    """float32 (n, D) of the n good rows of N as N lists of D, null where a row is not good."""
+    """Turns the n good rows of float32 (N, D) into N lists of D numbers; rows that are not good are null."""
     ends = np.concatenate([[0], (good * rows.shape[1]).cumsum()]).astype(np.int32)
     return pa.ListArray.from_arrays(ends, pa.array(rows.reshape(-1)), mask=pa.array(~good))
 
@@ -172,13 +172,14 @@ def _write(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None
 
 
 def _join(parts: Path, output: Path, schema: pa.Schema) -> int:
-    """Puts the parts into one file, with one of them in memory; how many rows have no embedding."""
+    """Joins the parts into one file, with one part in memory at a time. Returns the number of rows without an
+    embedding."""
     bad = 0
 
     def write(partial: Path) -> None:
         nonlocal bad
         with pq.ParquetWriter(partial, schema, use_dictionary=False) as writer:
-            for part in sorted(parts.glob(PARTS)):
+            for part in sorted(parts.glob(PART_PATTERN)):
                 table = pq.read_table(part, schema=schema)
                 bad += table.column("embedding").null_count
                 writer.write_table(table)

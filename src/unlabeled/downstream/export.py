@@ -1,4 +1,4 @@
-"""A model as files that need nothing of this project: ONNX, safetensors, and a script that uses them."""
+"""Export of a model as files that do not need this project: ONNX, safetensors, and a script that uses them."""
 
 import json
 import shutil
@@ -23,15 +23,16 @@ from unlabeled.images.pixels import read_pixels
 from unlabeled.ingestion.walk import find_files
 from unlabeled.storage.arrays import open_array, replace_file, spread
 
-CHECKED = 64
-"""Images at most that the files are checked on."""
+MAX_CHECKED_IMAGES = 64
+"""Largest number of images that the files are checked on."""
 TOLERANCE = 1e-4
-"""How far the ONNX file may be from torch, as a share of the largest number that torch gives."""
+"""Largest allowed difference between ONNX and torch, as a fraction of the largest number that torch gives."""
 SCRIPT = Path(__file__).parent / "templates" / "use.py"
 
 
 class Whole(nn.Module):
-    """uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B, classes)."""
+    """A network from uint8 images (B, C, size, size) to `embedding` (B, D) and, with a probe, `probability` (B,
+    classes)."""
 
     mean: Tensor
     std: Tensor
@@ -51,21 +52,21 @@ class Whole(nn.Module):
 
 
 def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: Path) -> float:
-    """Writes a folder that is used without this project, once its ONNX file has been checked against torch.
+    """Writes a folder that can be used without this project, after its ONNX file has been checked against torch.
 
     `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
     architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std,
     classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is this project's own.
 
     Args:
-        images: To check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
+        images: Images to check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
 
     Returns:
         The largest difference between ONNX and torch, as a share of the largest number that torch gives.
 
     Raises:
-        UnlabeledError: The difference is above TOLERANCE, or the network cannot be written as ONNX. What an earlier
-            export left stays as it is.
+        UnlabeledError: The difference is above TOLERANCE, or the network cannot be written as ONNX. Files of an
+            earlier export stay unchanged.
     """
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
@@ -87,7 +88,7 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
         for file in sorted(made.iterdir()):
             replace_file(folder / file.name, lambda partial, file=file: shutil.copyfile(file, partial))
     if model.probe is None:
-        (folder / "probe.safetensors").unlink(missing_ok=True)  # of an earlier export
+        (folder / "probe.safetensors").unlink(missing_ok=True)  # left by an earlier export
     return difference
 
 
@@ -96,7 +97,7 @@ def write_onnx(model: LoadedModel[ImageEncoder], path: Path) -> None:
     encoder = model.encoder
     example = torch.zeros(2, encoder.channels, encoder.image_size, encoder.image_size, dtype=torch.uint8)
     try:
-        # By itself `onnx.export` would fix the number of images where it cannot be left open.
+        # Without this, `onnx.export` would silently fix the number of images where it cannot stay variable.
         batch = {0: torch.export.Dim("batch")}
         program = torch.export.export(Whole(encoder, model.probe).eval(), (example,), dynamic_shapes={"images": batch})
         torch.onnx.export(
@@ -116,7 +117,8 @@ def write_onnx(model: LoadedModel[ImageEncoder], path: Path) -> None:
 
 
 def largest_difference(model: LoadedModel[ImageEncoder], images: np.ndarray, path: Path) -> float:
-    """Between an ONNX file and torch, in embeddings and probabilities, as a share of the largest number of torch's."""
+    """Largest difference between an ONNX file and torch in embeddings and probabilities, as a fraction of torch's
+    largest number."""
     from onnxruntime import InferenceSession  # an optional dependency
 
     expected = model.answer(images)
@@ -136,18 +138,18 @@ def largest_difference(model: LoadedModel[ImageEncoder], images: np.ndarray, pat
 
 
 def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -> np.ndarray:
-    """At most CHECKED real images as the encoder takes them, uint8 (N, C, size, size).
+    """At most MAX_CHECKED_IMAGES real images as the encoder takes them, uint8 (N, C, size, size).
 
     Args:
         ingested: The array that `ingestion` left, uint8 (N, C, H, W), if any.
         given: A file, or a folder, to take instead; None: neither.
 
     Raises:
-        DataError: There are none.
+        DataError: No image can be read.
     """
     if given is not None:
         files = [given] if given.is_file() else [given / name for name in find_files(given, "export.image").names]
-        decoded = list(islice(_decoded(files, encoder), CHECKED))
+        decoded = list(islice(_decoded(files, encoder), MAX_CHECKED_IMAGES))
         if not decoded:
             raise DataError(f"export.image: {given} holds no image that can be read")
         return np.stack(decoded)
@@ -156,7 +158,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
             "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
             "an image, or a folder of them, with export.image"
         )
-    return fit(spread(open_array(ingested), CHECKED), encoder.channels, encoder.image_size)
+    return fit(spread(open_array(ingested), MAX_CHECKED_IMAGES), encoder.channels, encoder.image_size)
 
 
 def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:

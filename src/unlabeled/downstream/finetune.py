@@ -1,4 +1,4 @@
-"""A pretrained encoder trained on with a classifier on top, beside the same network from scratch."""
+"""Fine-tuning of a pretrained encoder with a classifier on top, beside the same network from scratch."""
 
 import copy
 import math
@@ -21,17 +21,17 @@ from unlabeled.training.loop import pretrain
 def finetune(
     encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, config: Finetuning, recipe: Augmentation
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Test accuracy by labels a class, of the pretrained encoder and of the same network from scratch.
+    """Test accuracy of the pretrained encoder and of the same network from scratch, by labels a class.
 
     Both see the same labels in the same order, the same views and the same number of steps.
 
     Args:
         images: uint8 of shape (N, C, H, W).
         manifest: Its columns `target` and `split` are used.
-        recipe: Of the views, which are cropped afresh.
+        recipe: Augmentation of the views, which are cropped afresh.
 
     Returns:
-        By labels a class ("1", "all"): `finetuned` and `from_scratch`, each with `mean` and `std` over the draws.
+        By labels a class ("1", "all"), the `finetuned` and `from_scratch` accuracies: `mean` and `std` over the draws.
 
     Raises:
         TrainingError: There are too few labels to learn from or to test on, the encoder is of other images, or a

@@ -1,4 +1,4 @@
-"""A trained model of any kind of data in memory: what `embed`, `search`, export and the served models answer with."""
+"""A trained model of any kind of data in memory, as used by `embed`, `search`, export and the served models."""
 
 import json
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from unlabeled.evaluation.probe import LinearProbe
 
 @dataclass(frozen=True)
 class LoadedModel(Generic[Encoder]):
-    """An encoder and what a version keeps beside it.
+    """An encoder with its probe and its classes, as a version keeps them.
 
     Attributes:
-        encoder: Knows the size, the channels and the normalisation that it was trained with.
-        probe: None: there were no labels.
-        classes: Names of what the probe predicts.
-        name, version: In the registry; empty where it is not from there.
+        encoder: The encoder, with the size, channels and normalisation that it was trained with.
+        probe: The linear probe; None where there were no labels.
+        classes: Names of the classes that the probe predicts.
+        name, version: Name and version in the registry; empty for a model from elsewhere.
     """
 
     encoder: Encoder
@@ -42,7 +42,7 @@ def load_model(folder: Path, kind: type[Encoder]) -> LoadedModel[Encoder]:
     """The model in a version's folder: `encoder.*`, `classes.json` and, where there is one, `probe.safetensors`.
 
     Args:
-        kind: Of encoder that is expected; Saved: any.
+        kind: Expected class of the encoder; `Saved` accepts any.
 
     Raises:
         DataError: A file is missing or damaged, or they do not belong together, or the encoder is of another kind.

@@ -1,4 +1,4 @@
-"""Images like one: its nearest by cosine similarity in a file of embeddings, and a page that shows them."""
+"""Search for similar images: the nearest by cosine similarity in a file of embeddings, and a page that shows them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from unlabeled.images.encoder import ImageEncoder
 from unlabeled.images.pixels import PixelFormat, read_alone, read_content, read_pixels
 from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, render
 
-ROWS = 4096
-"""Of the file, in memory at a time."""
+ROWS_IN_MEMORY = 4096
+"""Rows of the file of embeddings in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file of embeddings says of itself: how many rows, of which folder, by which weights of which version."""
+    """Metadata of a file of embeddings: its number of rows, its folder, and the version and weights of the encoder."""
 
     rows: int
     model: str
@@ -31,7 +31,8 @@ class Origin:
 
 
 def origin(embeddings: Path) -> Origin:
-    """Reads it from the file's header. Raises DataError where there is no file, or none that `embed_folder` wrote."""
+    """Reads the origin from the file's header. Raises DataError where the file is missing or was not written by
+    `embed_folder`."""
     if not embeddings.exists():
         raise DataError(f"{embeddings} is missing: run kedro run --pipeline=embed --params=embed.path=/folder first")
     try:
@@ -43,7 +44,7 @@ def origin(embeddings: Path) -> Origin:
 
 
 def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
-    """The embedding of one file, float32 (D,). Raises DataError where it is missing or no image."""
+    """The embedding of one image file, float32 (D,). Raises DataError where the file is missing or not an image."""
     try:
         pixels = read_alone(image, encoder.pixel_format)
     except (UndecodableError, OSError) as error:
@@ -52,21 +53,21 @@ def embed_file(encoder: ImageEncoder, image: Path) -> np.ndarray:
 
 
 def nearest_files(embeddings: Path, query: np.ndarray, top: int, but: str | None = None) -> pd.DataFrame:
-    """The paths with the highest cosine similarity to a query, the highest first, and no more than `top`.
+    """The paths with the highest cosine similarity to a query, at most `top`, in descending order.
 
     Args:
         query: float32 (D,).
         but: A path to leave out.
 
     Returns:
-        A row a file: `path` and `similarity`.
+        A table with one row for each file: `path` and `similarity`.
 
     Raises:
         DataError: No row has an embedding.
     """
     best = pd.DataFrame({"path": [], "similarity": []})
     for paths, features in _batches(embeddings):
-        # A vector of zeros is like nothing.
+        # A vector of zeros has a similarity of 0.
         similarity = features @ query / np.maximum(np.linalg.norm(features, axis=1) * np.linalg.norm(query), 1e-12)
         found = pd.DataFrame({"path": paths, "similarity": similarity})
         found = found[found.path != but]
@@ -80,7 +81,7 @@ def nearest_files(embeddings: Path, query: np.ndarray, top: int, but: str | None
 def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Paths (n,) and features (n, D) of the rows that have an embedding."""
     with pq.ParquetFile(embeddings) as file:
-        for batch in file.iter_batches(ROWS, columns=["path", "embedding"]):
+        for batch in file.iter_batches(ROWS_IN_MEMORY, columns=["path", "embedding"]):
             rows = batch.filter(batch["embedding"].is_valid())
             if len(rows):
                 features = rows["embedding"].flatten().to_numpy().reshape(len(rows), -1)
@@ -90,10 +91,10 @@ def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def similar_page(
     image: Path, found: pd.DataFrame, source: Origin, pixel_range: tuple[float, float] | None = None
 ) -> str:
-    """The query and what was found as HTML, with their pictures where the files are still there.
+    """The query and the images found as an HTML page, with pictures of the files that still exist.
 
     Args:
-        pixel_range: As in PixelFormat.
+        pixel_range: Value of `PixelFormat.pixel_range`.
     """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."

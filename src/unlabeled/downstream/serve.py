@@ -1,4 +1,4 @@
-"""Requests to a served model: how large they may be, and their files read one after another."""
+"""Requests to a served model: limits of their size, and decoding of their files one after another."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -8,20 +8,20 @@ from typing import TypeVar
 from unlabeled.errors import DataError
 
 MAX_ROWS = 1024
-"""Files, or texts, of a request."""
+"""Largest number of files or texts in a request."""
 MAX_SIZE = 2**26
-"""Bytes of all of them."""
+"""Largest size of all files of a request, in bytes."""
 MAX_CHARACTERS = 2**22
-"""Characters of all texts: tokens take many times as much."""
+"""Largest number of characters of all texts of a request: their tokens take many times as much memory."""
 DECODING = BoundedSemaphore(os.cpu_count() or 1)
-"""Held by requests while their files are decoded: others wait."""
+"""Semaphore that limits the requests whose files are decoded at the same time; others wait."""
 
 File = TypeVar("File")
 Read = TypeVar("Read")
 
 
 def check_request(rows: Sequence[object], kind: str, most: int = MAX_SIZE) -> None:
-    """Raises DataError where a request has more files or texts than are answered at a time; `kind`: in the plural."""
+    """Raises DataError where a request exceeds a limit; `kind`: name of the rows in the plural."""
     if len(rows) > MAX_ROWS:
         raise DataError(f"received {len(rows):,} {kind}, expected {MAX_ROWS:,} at most: ask for them in parts")
     size = sum(len(row) for row in rows if isinstance(row, str | bytes))
@@ -30,7 +30,7 @@ def check_request(rows: Sequence[object], kind: str, most: int = MAX_SIZE) -> No
 
 
 def read_each(files: Iterable[File], read: Callable[[File], Read], told: str) -> list[Read]:
-    """What `read` makes of each file of a request.
+    """Applies `read` to each file of a request.
 
     Args:
         read: Raises ValueError where a file cannot be used.

@@ -1,6 +1,6 @@
-"""What is wrong with a run, in plain words. Each rule says what it saw, what to try, and where it comes from.
+"""Rules that detect what is wrong with a run. A finding has an observation, a remedy to try, and a source.
 
-How often each rule is wrong on clean data, and what it finds where something is wrong: `python benchmarks/rules.py`.
+The rules' error rates on clean data and on data with known faults: `python benchmarks/rules.py`.
 """
 
 import math
@@ -10,48 +10,49 @@ import numpy as np
 import pandas as pd
 
 from unlabeled.config import Pretraining
-from unlabeled.evaluation.health import ROWS
+from unlabeled.evaluation.health import MAX_ROWS
 from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.records import Measured, Metrics
 from unlabeled.storage.arrays import spread
 
-GAP = 0.05
-"""Of a probe's accuracy between the images it learned from and new ones."""
+MAX_OVERFIT_GAP = 0.05
+"""Difference of a probe's accuracy between training and new images, above which it overfits."""
 FEW_ERRORS = 3
 """Wrong answers below which an accuracy has no room left to rise."""
-WATCHED = 512
-"""Validation rows that each look during a training is of, where there are as many (see pretrain.embedding_monitor)."""
+MONITORED_ROWS = 512
+"""Validation rows measured at each look during training, where there are as many (see pretrain.embedding_monitor)."""
 IDENTICAL = 0.99
-"""Correlation of two images' differences from the mean image, above which they are the same picture saved twice."""
+"""Correlation of two images' differences from the mean image, above which they show the same picture."""
 EVEN = 1.0
-"""Deviation of an image's levels, of 255, below which nothing on it could be recognised."""
-LEAKED = 0.005
-"""Share of test images with a twin among the training images that moves an accuracy visibly."""
-SEARCHED = 3_000
-"""Images at most whose neighbours are looked up for a rule, spread over the split."""
+"""Standard deviation of an image's levels, of 255, below which nothing in it is recognisable."""
+MIN_LEAKED_SHARE = 0.005
+"""Fraction of test images with a near-duplicate in training that visibly changes an accuracy."""
+MAX_SEARCHED_ROWS = 3_000
+"""Largest number of images whose neighbours a rule looks up, spread over the split."""
 NEIGHBOURS = 10
-"""Images that are asked whether a label is right."""
+"""Number of neighbours that vote on whether a label is right."""
 OVERLAP = {9: 0.35, 8: 0.55}
-"""Largest share of the neighbours' errors in which at least so many of them agree on one other class, where labels are
-right and classes overlap (by simulation). The second finds what the first does not: a fifth of all labels wrong."""
-SURE = 0.025
-"""How unlikely the contradictions have to be with right labels, each time that they are counted."""
-SHOWN = 12
-"""Rows at most that a finding lists."""
+"""Largest fraction of the neighbours' errors in which at least so many of them agree on one other class, where labels
+are right and classes overlap (by simulation). The second finds cases that the first misses: a fifth of all labels
+wrong."""
+CONTRADICTION_LEVEL = 0.025
+"""Significance level of each count of contradictions: their largest probability where all labels are right."""
+MAX_LISTED_ROWS = 12
+"""Largest number of rows that a finding lists."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a person should know.
+    """A finding of a rule, for a person to read.
 
     Attributes:
-        rule: Its name.
-        sentence: What was seen, with its numbers.
-        advice: What to try.
-        source: Where the rule comes from.
-        rows: Images to look at, tuples of rows with a caption each.
+        rule: Name of the rule.
+        sentence: The observation, with its numbers.
+        advice: A remedy to try.
+        source: The paper or book that the rule comes from.
+        rows: Images to look at: tuples of rows, each with a caption.
     """
 
     rule: str
@@ -77,13 +78,14 @@ def collapse(metrics: Metrics, config: Pretraining) -> Finding | None:
 def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int) -> Finding | None:
     """The embedding uses far fewer directions than it has and than its classes could use.
 
-    Below half of classes − 1, or a fiftieth of the dimensions, or two; each as far as there is room for so many.
+    The limit is the largest of half of classes − 1, a fiftieth of the dimensions, and two, as far as there is room for
+    so many.
 
     Args:
         dims: Dimensions of the embedding.
         count: Rows that RankMe was measured on.
     """
-    room, rank = min(dims, count, ROWS), metrics["rankme"]
+    room, rank = min(dims, count, MAX_ROWS), metrics["rankme"]
     needed = max(min(classes - 1, room) / 2, room / 50, min(2, room / 2))
     if rank >= needed:
         return None
@@ -98,12 +100,12 @@ def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int)
 def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
     """kNN accuracy on the validation split was still rising when the training ended.
 
-    The rise has to be surely more than nothing. Which answers changed is not recorded, so the two looks are taken for
-    independent: they are of the same images, and the rule errs on the side of silence.
+    The rise has to be significant. Which answers changed is not recorded, so the two looks are treated as
+    independent. As they are of the same images, the rule reports too rarely rather than too often.
 
     Args:
-        history: A row an epoch, some with `knn_accuracy`.
-        validated: Groups of labelled rows of the validation split: each is one observation.
+        history: One row for each epoch, some with `knn_accuracy`.
+        validated: Number of groups of labelled rows in the validation split; each is one observation.
     """
     watched = history.dropna(subset=["knn_accuracy"]) if "knn_accuracy" in history else history.iloc[:0]
     if len(watched) < 3 or not validated:
@@ -111,7 +113,7 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
     last, half = watched.iloc[-1], watched[watched.epoch <= watched.epoch.iloc[-1] / 2]
     if half.empty or last.knn_accuracy < watched.knn_accuracy.max():
         return None
-    before, count = half.knn_accuracy.iloc[-1], min(validated, WATCHED)
+    before, count = half.knn_accuracy.iloc[-1], min(validated, MONITORED_ROWS)
     if (1 - last.knn_accuracy) * count < FEW_ERRORS or _least_gap(last.knn_accuracy, count, before, count) <= 0:
         return None
     gain = last.knn_accuracy - before
@@ -127,9 +129,10 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
 def overfit_probe(
     probe: LinearProbe, features: np.ndarray, labels: Labels, accuracy: float, unit: str = "images"
 ) -> Finding | None:
-    """The linear probe knows the data it learned from, and not new ones; `unit` is what they are, in the plural."""
+    """The linear probe is right far more often on its training data than on new data; `unit`: name of the data in the
+    plural."""
     (learned, known), (_, new) = (_tried(probe, features, labels, rows) for rows in (labels.train, labels.test))
-    if learned - accuracy <= GAP or _least_gap(learned, known, accuracy, new) <= 0:
+    if learned - accuracy <= MAX_OVERFIT_GAP or _least_gap(learned, known, accuracy, new) <= 0:
         return None
     return Finding(
         "overfit probe",
@@ -141,28 +144,29 @@ def overfit_probe(
 
 
 def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.ndarray) -> tuple[float, float]:
-    """The probe's accuracy on some rows, and how many independent ones leave it as unsure."""
+    """The probe's accuracy on some rows, and the number of independent rows that would leave it as uncertain."""
     right = probe.predict(features[rows]) == labels.targets[rows]
     return float(right.mean()), effective_count(right, labels.groups_of(rows))
 
 
 def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | None:
-    """Test images that are also, up to brightness, contrast and a little noise, among the training images.
+    """Near-duplicates of training images among the test images, up to brightness, contrast and a little noise.
 
-    An image's nearest training image in the embedding is its twin if both differ from the mean image in the same way.
+    A test image and its nearest training image in the embedding are near-duplicates if both differ from the mean image
+    in the same way.
     """
     split = manifest.split.to_numpy()
-    test, train = spread(np.flatnonzero(split == "test"), SEARCHED), np.flatnonzero(split == "train")
+    test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
     if not len(test) or not len(train):
         return None
     _, found = nearest(features, test, train, 1)
-    mean = images[spread(train, SEARCHED)].mean(0, dtype=np.float32)
+    mean = images[spread(train, MAX_SEARCHED_ROWS)].mean(0, dtype=np.float32)
     parts = range(0, len(test), 256)
     alike = np.concatenate([_correlations(images, test[i : i + 256], found[i : i + 256, 0], mean) for i in parts])
     twins = np.flatnonzero(alike > IDENTICAL)
-    if len(twins) <= LEAKED * len(test):
+    if len(twins) <= MIN_LEAKED_SHARE * len(test):
         return None
-    listed = twins[np.argsort(-alike[twins], kind="stable")][:SHOWN]
+    listed = twins[np.argsort(-alike[twins], kind="stable")][:MAX_LISTED_ROWS]
     return Finding(
         "leakage",
         f"{100 * len(twins) / len(test):.1f} % of the test images ({len(twins)} of {len(test)} that were looked at) "
@@ -174,26 +178,28 @@ def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) ->
 
 
 def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Finding | None:
-    """Images whose neighbours all but agree on another class than their label's.
+    """Images whose neighbours almost all agree on a class other than their label.
 
-    Neighbours contradict right labels, too, where classes overlap; but then most of their errors are split votes. Wrong
-    labels are found where more of the errors are unanimous than overlap explains. Errors on classes that are mostly
-    told wrong are left out: there the neighbours know nothing, or only which class is frequent.
+    Where classes overlap, neighbours contradict right labels too, but then most of their errors are split votes. Labels
+    are reported as wrong where more of the errors are unanimous than overlap explains. Errors on classes that are
+    mostly misclassified are left out: there the neighbours carry no information, or only which class is frequent.
     """
     known = np.sort(np.concatenate([labels.train, labels.validation, labels.test]))
     if len(known) <= NEIGHBOURS:
         return None
-    looked_at = spread(known, SEARCHED)
+    looked_at = spread(known, MAX_SEARCHED_ROWS)
     given, votes = labels.targets[looked_at], _votes_of_others(features, labels.targets, looked_at, known, len(classes))
     said = votes.argmax(1)
     told = np.bincount(given[said == given], minlength=len(classes)) >= np.bincount(given, minlength=len(classes)) / 2
     errors = (said != given) & told[given]
     contradicted = {agreed: np.flatnonzero(errors & (votes.max(1) >= agreed)) for agreed in OVERLAP}
-    sure = [n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= SURE]
+    sure = [
+        n for n, rows in contradicted.items() if _chance_of(len(rows), errors.sum(), OVERLAP[n]) <= CONTRADICTION_LEVEL
+    ]
     if not sure:
         return None
     agreed, suspects = sure[0], contradicted[sure[0]]
-    listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:SHOWN]
+    listed = suspects[np.argsort(-votes.max(1)[suspects], kind="stable")][:MAX_LISTED_ROWS]
     share, split_votes = 100 * len(suspects) / len(looked_at), errors.sum() - len(suspects)
     explained = OVERLAP[agreed] / (1 - OVERLAP[agreed]) * split_votes
     return Finding(
@@ -208,9 +214,8 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
 
 
 def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images") -> Finding | None:
-    """The encoder is not clearly better than the best baseline with any number of labels, which may be for want of test
-    data: the sentence says how large a gain is still possible.
-    """
+    """The encoder is not clearly better than the best baseline with any number of labels. The test data may be too few:
+    the sentence says how large a gain is still possible."""
     settings = zip(*baselines.values(), strict=True)
     if any(mine.low > max(each.high for each in theirs) for mine, theirs in zip(encoder, settings, strict=True)):
         return None
@@ -235,13 +240,13 @@ def possible_gain(first: Accuracy, second: Accuracy) -> tuple[float, float]:
 
 
 def _least_gap(first: float, first_count: float, second: float, second_count: float) -> float:
-    """How much larger the first of two independent shares surely is, at 97.5 % (Newcombe 1998, method 10)."""
+    """Lower bound, at 97.5 %, of the difference of two independent fractions (Newcombe 1998, method 10)."""
     low, high = wilson_interval(first, first_count)[0], wilson_interval(second, second_count)[1]
     return first - second - math.hypot(first - low, high - second)
 
 
 def _correlations(images: np.ndarray, first: np.ndarray, second: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Correlation of pairs of images, less the mean image, in [-1, 1]; 0 where one of them is even."""
+    """Correlation of pairs of images after the mean image is subtracted, in [-1, 1]; 0 where one of them is uniform."""
     directions, shows = [], np.ones(len(first), bool)
     for each in (first, second):
         pixels = (images[each] - mean).reshape(len(each), -1)
@@ -252,7 +257,7 @@ def _correlations(images: np.ndarray, first: np.ndarray, second: np.ndarray, mea
 
 
 def _chance_of(successes: int, trials: int, share: float) -> float:
-    """How likely so many successes or more are, in independent trials that each succeed with this probability."""
+    """Probability of at least this many successes in independent trials that each succeed with probability `share`."""
     from scipy.stats import binom  # half a second to import
 
     return float(binom.sf(successes - 1, trials, share))
@@ -261,7 +266,8 @@ def _chance_of(successes: int, trials: int, share: float) -> float:
 def _votes_of_others(
     features: np.ndarray, targets: np.ndarray, asked: np.ndarray, known: np.ndarray, classes: int
 ) -> np.ndarray:
-    """How many of the NEIGHBOURS nearest known images, itself left out, are of each class: int64 (Q, classes)."""
+    """Number of votes for each class among the NEIGHBOURS nearest known images, without the image itself: int64 (Q,
+    classes)."""
     _, rows = nearest(features, asked, known, NEIGHBOURS + 1)
     itself_last = np.argsort(rows == asked[:, None], axis=1, kind="stable")
     others = np.take_along_axis(rows, itself_last, 1)[:, :NEIGHBOURS]

@@ -1,4 +1,4 @@
-"""How new data differ from those that a model was trained on: in embedding, pixels, classes and sizes.
+"""Differences between new data and the data that a model was trained on: in embedding, pixels, classes and sizes.
 
 An encoder is trained to ignore brightness, noise and small turns, so its embedding alone does not show them.
 """
@@ -8,40 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MOST = 1000
-"""Images of each side that are compared."""
+MAX_COMPARED_IMAGES = 1000
+"""Largest number of images of each side that are compared."""
 PERMUTATIONS = 999
-FEW = 10
-"""Rows of either side below which nothing can be said."""
+MIN_GROUPS = 10
+"""Smallest number of rows on each side for a comparison."""
 STATISTICS = ("brightness", "contrast", "sharpness")
-LEVEL = 0.01
-"""How unlikely a difference has to be by chance, to be called one."""
+DRIFT_LEVEL = 0.01
+"""Significance level of a difference."""
 
 
 def summarise(
     before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, images: np.ndarray | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """What is new among today's images, and how it differs from what was there before.
+    """Counts today's new images, and measures how they differ from the earlier ones.
 
-    One row of each group is compared, drawn, on either side: passages of one new document are alike for that reason.
+    One row of each group, drawn at random, is compared on either side: passages of one new document are alike because
+    they belong together.
 
     Args:
         before: The manifest of the model's training data.
         now: Today's manifest.
         features: Today's images under the model's encoder, float32 (N, D), row by row of `now`.
         images: Today's images, uint8 (N, C, H, W), row by row of `now`; None: not images.
-        seed: Of the samples and permutations.
+        seed: Seed of the samples and permutations.
 
     Returns:
-        `new` and `gone`, counts of images; and, with FEW new and FEW known groups at least, `embedding` (see
-        `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, if there are FEW on
+        `new` and `gone`, counts of images; and, with at least MIN_GROUPS new and MIN_GROUPS known groups, `embedding`
+        (see `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, with MIN_GROUPS on
         either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
     """
     is_new = ~now.sha256.isin(before.sha256).to_numpy()
     summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
     rows = _one_of_each_group(now, is_new, seed)
     now, is_new, features = now.iloc[rows], is_new[rows], features[rows]
-    if min(is_new.sum(), (~is_new).sum()) < FEW:
+    if min(is_new.sum(), (~is_new).sum()) < MIN_GROUPS:
         return summary
     rng = np.random.default_rng(seed)
     normalised = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
@@ -49,7 +50,7 @@ def summarise(
     if images is not None:
         summary["pixels"] = _pixels_differ(images, rows[~is_new], rows[is_new], rng)
     labels = [now.label[side].dropna().to_numpy() for side in (~is_new, is_new)]
-    if min(map(len, labels)) >= FEW:
+    if min(map(len, labels)) >= MIN_GROUPS:
         summary["classes"] = _shares_differ(*labels, rng)
     if "width" not in now:  # texts
         return summary
@@ -64,7 +65,7 @@ def summarise(
 
 
 def _one_of_each_group(manifest: pd.DataFrame, is_new: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of which no two are of one group and both new, or both not; all where groups are unknown."""
+    """Rows with at most one new and one known row of each group; all rows where groups are unknown."""
     if "group" not in manifest:
         return np.arange(len(manifest))
     order = np.random.default_rng([seed, 1]).permutation(len(manifest))
@@ -73,12 +74,12 @@ def _one_of_each_group(manifest: pd.DataFrame, is_new: np.ndarray, seed: int) ->
 
 
 def embedding_distance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """The energy coefficient of two samples (N, D) and (M, D), and how likely one as large is by chance.
+    """The energy coefficient of two samples (N, D) and (M, D), and its p-value by a permutation test.
 
-    In [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018). The
-    p-value is of a permutation test.
+    The coefficient is in [0, 1]: 0 where both come from one distribution (Székely & Rizzo 2013,
+    doi:10.1016/j.jspi.2013.03.018).
     """
-    first, second = (each[rng.permutation(len(each))[:MOST]] for each in (first, second))
+    first, second = (each[rng.permutation(len(each))[:MAX_COMPARED_IMAGES]] for each in (first, second))
     both = np.concatenate([first, second]).astype(np.float64)
     squares = (both**2).sum(1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * both @ both.T, 0))
@@ -114,15 +115,15 @@ def pixel_statistics(images: np.ndarray) -> np.ndarray:
 def _pixels_differ(
     images: np.ndarray, known: np.ndarray, new: np.ndarray, rng: np.random.Generator
 ) -> dict[str, float]:
-    """The `embedding_distance` of the statistics of two sets of images, given by their rows."""
-    known, new = (np.sort(rng.permutation(rows)[:MOST]) for rows in (known, new))
+    """The `embedding_distance` between the pixel statistics of two sets of images, given by their rows."""
+    known, new = (np.sort(rng.permutation(rows)[:MAX_COMPARED_IMAGES]) for rows in (known, new))
     statistics = pixel_statistics(images[np.concatenate([known, new])])
     statistics /= np.maximum(statistics.std(0), 1e-6)
     return embedding_distance(statistics[: len(known)], statistics[len(known) :], rng)
 
 
 def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """The total variation between the shares of the values in two samples, and a permutation test of it."""
+    """The total variation distance between the distributions of the values in two samples, with a permutation test."""
     values, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
 
     def distance(numbers: np.ndarray) -> float:
@@ -135,7 +136,7 @@ def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generat
 
 
 def sentence_of(summary: dict[str, Any]) -> str:
-    """A sentence of it."""
+    """A sentence that tells a summary's counts and differences."""
     counts = f"{summary['new']:,} new, {summary['gone']:,} gone"
     if "embedding" not in summary:
         return f"{counts}: too few to say how they differ" if summary["new"] else counts
@@ -143,6 +144,6 @@ def sentence_of(summary: dict[str, Any]) -> str:
     told = []
     for words, key in ((words, key) for words, key in parts.items() if key in summary):
         found = summary[key]
-        verdict = "different" if found["p_value"] <= LEVEL else "alike"
+        verdict = "different" if found["p_value"] <= DRIFT_LEVEL else "alike"
         told.append(f"{verdict} {words} ({found['distance']:.2f}, p = {found['p_value']:.2g})")
     return f"{counts}: the new ones are {', '.join(told)}"

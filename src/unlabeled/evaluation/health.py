@@ -1,4 +1,4 @@
-"""Is an embedding alive? Measures of collapse that need no labels."""
+"""Measures of collapse of an embedding that need no labels."""
 
 import numpy as np
 import torch
@@ -7,32 +7,35 @@ from torch.nn import functional as F
 
 from unlabeled.storage.arrays import spread
 
-ROWS = 4096
-"""More rows than this add time and no insight: each measure is of an even sample of at most so many."""
+MAX_ROWS = 4096
+"""Largest number of rows in a measurement; larger sets are sampled evenly, as more rows cost time and add no
+insight."""
 
-PAIRED = 2048
-"""The same where each row is compared with each."""
+MAX_PAIRED_ROWS = 2048
+"""Largest number of rows in a measurement of all pairs."""
 
 
 def embedding_std(features: Tensor) -> float:
     """Mean standard deviation of the L2-normalised dimensions, times √D: 1 is as spread as can be, 0 a collapse.
 
-    As SimSiam watches it (arXiv:2011.10566, section 4.1). Features: (N, D).
+    SimSiam monitors it (arXiv:2011.10566, section 4.1). Features: (N, D).
     """
-    normalised = F.normalize(_sample(features.float(), ROWS), dim=1)
+    normalised = F.normalize(_sample(features.float(), MAX_ROWS), dim=1)
     return float(normalised.std(0, unbiased=False).mean() * features.shape[1] ** 0.5)
 
 
 def rankme(features: Tensor, eps: float = 1e-7) -> float:
     """Effective rank of features (N, D), in [1, D]: exp of the entropy of the singular values (arXiv:2210.02885)."""
-    singular = torch.linalg.svdvals(_sample(features.float(), ROWS))
+    singular = torch.linalg.svdvals(_sample(features.float(), MAX_ROWS))
     share = singular / singular.sum().clamp(min=eps) + eps
     return float(torch.exp(-(share * share.log()).sum()))
 
 
 def uniformity(features: Tensor) -> float:
     """Log of the mean Gaussian potential of pairs on the sphere; lower is more uniform (arXiv:2005.10242). (N, D)."""
-    return float(torch.pdist(F.normalize(_sample(features.float(), PAIRED), dim=1)).square().mul(-2).exp().mean().log())
+    return float(
+        torch.pdist(F.normalize(_sample(features.float(), MAX_PAIRED_ROWS), dim=1)).square().mul(-2).exp().mean().log()
+    )
 
 
 def alignment(first: Tensor, second: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The measurements of an encoder while it trains."""
+"""Measurements of an encoder during its training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ from unlabeled.evaluation.probe import Labels, knn_accuracy
 from unlabeled.storage.arrays import spread
 from unlabeled.training.collapse import REMEDY
 
-WATCHED = 2048
-"""Images at most of each split that the monitor embeds."""
+MAX_MONITORED_IMAGES = 2048
+"""Largest number of images of each split that the monitor embeds."""
 
 
 def embedding_monitor(
@@ -24,9 +24,9 @@ def embedding_monitor(
     """A function that measures kNN accuracy on the validation split, and the health of the embedding of a fixed sample.
 
     Args:
-        encoder: Of any kind of data.
-        data_of: What it embeds, by rows of the manifest.
-        most: Rows of each split that are embedded.
+        encoder: An encoder of any kind of data.
+        data_of: Returns the encoder's input for some rows of the manifest.
+        most: Largest number of rows of each split that are embedded.
     """
     sampled = np.concatenate(
         [spread(np.flatnonzero(manifest.split == split), most) for split in ("train", "validation")]

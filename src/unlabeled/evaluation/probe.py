@@ -1,4 +1,4 @@
-"""What features are worth: linear probe, kNN and few labels, by one pinned protocol.
+"""Quality of features: linear probe, kNN and few labels, by one pinned protocol.
 
 Features are standardised on the training split. The linear probe is a logistic regression (L-BFGS) whose
 regularisation the validation split chooses, by cross entropy; with it, the probe learns from both splits, and test is
@@ -27,20 +27,20 @@ from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE, effectiv
 from unlabeled.records import Accuracies
 from unlabeled.storage.intact import DIGEST, digest_of_weights
 
-ABOUT = "about"
-"""The entry of a probe's file that says what it is, as JSON."""
-KNN_CELLS = 2**26
-"""Of the matrix of similarities, in memory at a time."""
+METADATA_KEY = "about"
+"""Metadata key of a probe's file; its value is the probe's description as JSON."""
+MAX_SIMILARITIES = 2**26
+"""Largest number of similarities in memory at a time."""
 SMALL_PROBLEM = 2**22
-"""Numbers in a problem below which the threads of BLAS wait for each other longer than they work."""
+"""Numbers in a problem below which BLAS is faster with one thread than with several."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Classes of the N images as int64, -1 where unlabelled, and the rows of each split that have a label.
+    """Classes of the N images as int64, -1 where unlabelled, and the labelled rows of each split.
 
     Attributes:
-        groups: A number for the group of each image, int64 (N,); None: each is its own.
+        groups: Group number of each image, int64 (N,); None: each image is its own group.
     """
 
     targets: np.ndarray
@@ -57,32 +57,32 @@ class Labels:
         return cls(targets, *rows, np.unique(manifest.group, return_inverse=True)[1] if divided else None)
 
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """The groups of some rows, int64; None: each is its own."""
+        """Group numbers of some rows, int64; None: each image is its own group."""
         return None if self.groups is None else self.groups[rows]
 
     def independent(self, rows: np.ndarray) -> int:
-        """How many groups some rows are in."""
+        """Number of groups that some rows are in."""
         return len(rows) if self.groups is None else len(np.unique(self.groups[rows]))
 
     def effective(self, scores: np.ndarray, key: str = EFFECTIVE) -> dict[str, float]:
-        """Under `key` the `effective_count` of the test images' scores; empty where each image is independent."""
+        """The `effective_count` of the test images' scores under `key`; empty where each image is independent."""
         return {} if self.groups is None else {key: float(effective_count(scores, self.groups[self.test]))}
 
     def suffice(self) -> bool:
-        """Whether there are two classes to learn, and something to test on."""
+        """Whether there are at least two classes to learn and some test images."""
         return len(self.test) > 0 and len(np.unique(self.targets[self.train])) > 1
 
     def counts(self) -> tuple[int, int, int]:
-        """How many rows there are to train on, of how many classes, and how many rows to test on."""
+        """Number of training rows, of their classes, and of test rows."""
         return len(self.train), len(np.unique(self.targets[self.train])), len(self.test)
 
 
 def why_untested(manifest, unit: str = "images") -> str:
-    """Why no accuracy can be measured, as a clause; empty where the labels suffice.
+    """The reason why no accuracy can be measured, as a clause; empty where the labels suffice.
 
     Args:
-        manifest: With the columns target, split and label.
-        unit: What a row is, in the plural.
+        manifest: Table with the columns target, split and label.
+        unit: Name of the rows in the plural.
     """
     labels, known = Labels.of(manifest), manifest.target >= 0
     if labels.suffice():
@@ -99,11 +99,12 @@ def why_untested(manifest, unit: str = "images") -> str:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Logits of raw features: `features @ weight.T + bias`, of shape (N, classes). The standardisation is folded in.
+    """A linear classifier of raw features, with standardisation folded in: logits are `features @ weight.T + bias`, (N,
+    classes).
 
     Attributes:
         classes: The target that each row of `weight` stands for.
-        regularisation: The C that was chosen.
+        regularisation: The chosen C.
     """
 
     weight: np.ndarray
@@ -119,33 +120,33 @@ class LinearProbe:
         return features @ self.weight.T + self.bias
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """float32 of shape (N, classes)."""
+        """Class probabilities, float32 of shape (N, classes)."""
         return torch.from_numpy(self.logits(features)).softmax(1).numpy()
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file of `weight`, `bias` and `classes`."""
         arrays = {"weight": self.weight, "bias": self.bias, "classes": self.classes}
-        # safetensors writes memory as it lies there, whatever the strides.
+        # safetensors writes memory in order, ignoring the strides.
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         about = {"regularisation": self.regularisation, DIGEST: digest_of_weights(arrays)}
-        save_file(arrays, path, metadata={ABOUT: json.dumps(about)})  # one entry: safetensors shuffles several
+        save_file(arrays, path, metadata={METADATA_KEY: json.dumps(about)})  # one entry: safetensors shuffles several
 
     @classmethod
     def load(cls, path: Path) -> "LinearProbe":
-        """Reads what `save` wrote. Raises DataError where it is damaged."""
+        """Reads a file that `save` wrote. Raises DataError where it is damaged."""
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in ("weight", "bias", "classes")}
             header = file.metadata()
-        said = json.loads(header[ABOUT]) if ABOUT in header else header  # by an earlier release
+        said = json.loads(header[METADATA_KEY]) if METADATA_KEY in header else header  # written by an earlier release
         if said.get(DIGEST) not in (None, digest_of_weights(arrays)):
             raise DataError(f"{path} is damaged: run the stage evaluation again, or restore the file")
         return cls(**arrays, regularisation=float(said["regularisation"]))
 
 
 def fit_linear_probe(features: np.ndarray, labels: Labels, config: Evaluation) -> LinearProbe:
-    """The probe of train and validation, with the regularisation that has the lowest cross entropy on validation.
+    """Fits the probe on train and validation, with the regularisation of lowest cross entropy on validation.
 
-    (Accuracy would leave ties: a validation split is small.) Without one, it is the middle candidate.
+    (Accuracy would leave ties: a validation split is small.) Without a validation split, the middle candidate is taken.
     """
     mean, std = _moments(features[labels.train])
     candidates = sorted(config.regularisation)
@@ -169,7 +170,7 @@ def _choose_regularisation(
     candidates: list[float],
     config: Evaluation,
 ) -> tuple[float, Any]:
-    """The best candidate, and its classifier to start from."""
+    """The best candidate, and its classifier as a starting point."""
     train, targets = (features[labels.train] - mean) / std, labels.targets[labels.train]
     losses, classifiers, classifier = [], [], None
     for regularisation in candidates:
@@ -183,7 +184,7 @@ def _choose_regularisation(
 
 
 def cross_entropy(probe: LinearProbe, features: np.ndarray, targets: np.ndarray) -> float:
-    """Mean in nats over the rows of a class that the probe knows; NaN where there are none."""
+    """Mean cross entropy in nats over the rows whose class the probe knows; NaN where there are none."""
     known = np.isin(targets, probe.classes)
     if not known.any():
         return float("nan")
@@ -192,12 +193,12 @@ def cross_entropy(probe: LinearProbe, features: np.ndarray, targets: np.ndarray)
 
 
 def knn_accuracy(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> float:
-    """Accuracy on the split `on` of a vote of the nearest training images."""
+    """Accuracy of the kNN vote on the split `on`."""
     return _share(knn_right(features, labels, config, on))
 
 
 def knn_right(features: np.ndarray, labels: Labels, config: Evaluation, on: str = "test") -> np.ndarray:
-    """Whether a vote of the nearest training images is right about each image of the split `on`, bool (Q,)."""
+    """Whether the kNN vote is right for each image of the split `on`, bool (Q,)."""
     queries = getattr(labels, on)
     similarities, rows = nearest(features, queries, labels.train, config.knn_k)
     votes = knn_votes(similarities, labels.targets[rows], int(labels.targets.max()) + 1, config.knn_temperature)
@@ -205,7 +206,7 @@ def knn_right(features: np.ndarray, labels: Labels, config: Evaluation, on: str 
 
 
 def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k rows of the bank (all, where it has fewer) that are nearest to each query by cosine similarity.
+    """The k rows of the bank (all, if it has fewer) that are nearest to each query by cosine similarity.
 
     Args:
         features: float32 of shape (N, D).
@@ -217,7 +218,7 @@ def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int)
     """
     normalised, k = F.normalize(torch.from_numpy(features[bank]), dim=1), min(k, len(bank))
     similarities, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    chunk = max(1, KNN_CELLS // max(1, len(bank)))
+    chunk = max(1, MAX_SIMILARITIES // max(1, len(bank)))
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)
         found = (F.normalize(torch.from_numpy(features[queries[part]]), dim=1) @ normalised.T).topk(k)
@@ -226,7 +227,7 @@ def nearest(features: np.ndarray, queries: np.ndarray, bank: np.ndarray, k: int)
 
 
 def knn_votes(similarities: np.ndarray, targets: np.ndarray, classes: int, temperature: float) -> np.ndarray:
-    """Votes of neighbours for their targets, each exp((similarity − the row's largest) / temperature).
+    """Votes of neighbours for their classes, each weighted exp((similarity − the row's largest) / temperature).
 
     Args:
         similarities: float32 (Q, k).
@@ -241,7 +242,7 @@ def knn_votes(similarities: np.ndarray, targets: np.ndarray, classes: int, tempe
 
 
 def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation) -> dict[str, dict[str, float]]:
-    """Mean and std over draws of test accuracy, by labels a class ("1") and by share of the labels ("1%")."""
+    """Test accuracy as mean and std over draws, by labels a class ("1") and by fraction of the labels ("1%")."""
     mean, std = _moments(features[labels.train])  # standardising needs no labels
     standardised = (features - mean) / std
     targets, results = labels.targets, {}
@@ -259,7 +260,7 @@ def few_label_accuracy(features: np.ndarray, labels: Labels, config: Evaluation)
 
 
 def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[Accuracies, LinearProbe]:
-    """Every number of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
+    """All numbers of the protocol for one kind of features, float32 of shape (N, D), and the linear probe."""
     probe = fit_linear_probe(features, labels, config)
     right = probe.predict(features[labels.test]) == labels.targets[labels.test]
     by_neighbours = knn_right(features, labels, config)
@@ -274,15 +275,17 @@ def measure(features: np.ndarray, labels: Labels, config: Evaluation) -> tuple[A
 
 
 def mean_and_std(accuracies: list[float]) -> dict[str, float]:
-    """`mean` and `std` (of a sample; 0 of a single one) over draws."""
+    """`mean` and sample `std` (0 for a single draw) over draws."""
     spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
     return {"mean": float(np.mean(accuracies)), "std": spread}
 
 
 def draw_labels(labels: Labels, setting: int | float, generator: np.random.Generator) -> np.ndarray:
-    """Training rows of `setting` labels a class (all, if it has fewer), or of a share of them, of two classes at least.
+    """Draws training rows of at least two classes: `setting` labels a class (all, if it has fewer), or a fraction of
+    them.
 
-    No two are of one group as long as there are others: a second passage of a document teaches less than another's.
+    Rows come from different groups as long as there are any: a second passage of one document teaches less than a
+    passage of another.
     """
     targets, train = labels.targets, labels.train
     shuffled = generator.permutation(train)
@@ -296,7 +299,7 @@ def draw_labels(labels: Labels, setting: int | float, generator: np.random.Gener
 
 
 def _groups_first(rows: np.ndarray, labels: Labels) -> np.ndarray:
-    """Rows with the first of each group before all second ones, and so on; otherwise in their order."""
+    """Rows ordered so that the first of each group precede all second ones, and so on; otherwise in their order."""
     if labels.groups is None:
         return rows
     turns = pd.Series(rows).groupby(labels.groups[rows]).cumcount().to_numpy()
@@ -327,7 +330,7 @@ def _fold(classifier, mean: np.ndarray, std: np.ndarray, regularisation: float) 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = features.mean(0), features.std(0)
-    constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # up to rounding: it has no say
+    constant = std <= 1e-5 * np.maximum(1, np.abs(mean))  # constant up to rounding: such a feature has no influence
     return mean, np.where(constant, 1, std)
 
 

@@ -19,7 +19,7 @@ from unlabeled.encoders import Saved, untrained
 from unlabeled.evaluation import health
 from unlabeled.evaluation import probe as protocol
 from unlabeled.evaluation.probe import Labels, LinearProbe, measure, why_untested
-from unlabeled.evaluation.verdict import NAMES
+from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.nn.small_networks import random_rotation
 from unlabeled.records import Accuracies, Measured
 from unlabeled.runtime.progress import bar
@@ -29,7 +29,8 @@ from unlabeled.storage.freshness import made_by
 logger = logging.getLogger(__name__)
 
 PIXEL_SIDE = 32
-"""Larger images are averaged down to at most this for the baselines on pixels: 3,072 numbers an RGB image."""
+"""Largest side of an image for the baselines on pixels; larger images are averaged down to it: 3,072 numbers an RGB
+image."""
 
 
 def measure_all(
@@ -40,7 +41,7 @@ def measure_all(
     memory: Path | None = None,
     unit: str = "images",
 ) -> tuple[Measured, np.ndarray, LinearProbe | None]:
-    """What `evaluate` returns, of features (N, D), beside those that the baselines compute, by name."""
+    """Measures features (N, D) and the named baselines; returns the results of `evaluate`."""
     train = features[(manifest.split == "train").to_numpy()]
     accuracies: Accuracies = {"linear_probe_accuracy": None, "knn_accuracy": None, "few_label": {}}
     others: dict[str, Accuracies] = {}
@@ -67,7 +68,7 @@ def measure_all(
 
 
 def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory: Path | None) -> Accuracies:
-    """The numbers of `measure`, read where it has measured the same features by the same code."""
+    """The numbers of `measure`, read from `memory` where the same code has measured the same features."""
     if memory is None:
         return measure(features, labels, config)[0]
     arrays = [features, *(array for array in vars(labels).values() if array is not None)]
@@ -82,11 +83,11 @@ def _remembered(features: np.ndarray, labels: Labels, config: Evaluation, memory
 
 
 def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFrame) -> pd.DataFrame:
-    """What the linear probe says of each labelled test image.
+    """The linear probe's prediction for each labelled test image.
 
     Returns:
-        Columns `row` (of the features), `sha256`, `target`, `predicted`, `confidence`, the probability of what was
-        predicted, and `group`, where the manifest has it; no rows without a probe.
+        Columns `row` (of the features), `sha256`, `target`, `predicted`, `confidence` (the probability of `predicted`),
+        and `group`, where the manifest has it; no rows without a probe.
     """
     rows = Labels.of(manifest).test if probe else np.empty(0, np.int64)
     columns = {"row": rows, "sha256": manifest.sha256.to_numpy()[rows], "target": manifest.target.to_numpy()[rows]}
@@ -97,10 +98,10 @@ def predict(probe: LinearProbe | None, features: np.ndarray, manifest: pd.DataFr
 
 
 def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Answers as `predict` makes them, in the order of the images' contents, and `right`: whether each is.
+    """Predictions of `predict` sorted by the images' content, with a column `right`: whether each prediction is right.
 
-    Those of two encoders to the same images are then row by row of the same image. Groups are numbers; answers that
-    were recorded without them are each of their own.
+    The sorted predictions of two encoders for the same images correspond row by row. Groups become numbers; in
+    predictions that were recorded without groups, each image is its own group.
     """
     answers = predictions.sort_values(["sha256", "row"], kind="stable", ignore_index=True)
     groups = pd.factorize(answers.group)[0] if "group" in answers else np.arange(len(answers))
@@ -110,10 +111,10 @@ def in_order(predictions: pd.DataFrame) -> pd.DataFrame:
 def baselines_of(
     encoder: Saved, data: np.ndarray, pixels: Callable[[], np.ndarray], manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """Features (N, D) to set beside an encoder's of the data, by name.
+    """Functions that compute the baselines' features (N, D) of the data, by name.
 
     Args:
-        pixels: Makes the same data without any encoder, float32 (N, …).
+        pixels: Returns the raw data as float32 (N, …).
     """
     pixels = cache(pixels)
 
@@ -133,7 +134,7 @@ def baselines_of(
 
 
 def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
-    """Pixels of uint8 (N, C, H, W) in [0, 1] as float32 rows, averaged down to at most so many a side."""
+    """Pixels of uint8 (N, C, H, W) in [0, 1] as float32 rows, averaged down to at most `most` a side."""
     factor = math.ceil(images.shape[-1] / most)
     side = images.shape[-1] // factor
     rows = np.empty((len(images), images.shape[1] * side * side), np.float32)
@@ -145,7 +146,7 @@ def pixels_of(images: np.ndarray, most: int = PIXEL_SIDE) -> np.ndarray:
 
 
 def _tell(measured: dict[str, Accuracies], config: Evaluation) -> None:
-    numbers = {NAMES.get(name, name): each for name, each in measured.items()}
+    numbers = {BASELINE_NAMES.get(name, name): each for name, each in measured.items()}
     candidates = config.regularisation
     ends = {min(candidates), max(candidates)} if len(candidates) > 1 else set()
     if beyond := [name for name, each in numbers.items() if each["regularisation"] in ends]:

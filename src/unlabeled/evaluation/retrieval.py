@@ -1,4 +1,4 @@
-"""How well what belongs together is found again, beside chance and beside what words and pixels alone find."""
+"""Retrieval of matching items, compared with chance and with words and pixels alone."""
 
 from collections.abc import Callable
 from math import comb
@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 
 CUTS = (1, 5, 10)
-"""k, of recall at k."""
+"""Values of k for recall at k."""
 Similarity = Callable[[slice], np.ndarray]
-"""Of some queries, by their rows, to each in a bank: (n, M)."""
-QUERIES = 512
-"""Ranked at a time."""
+"""A function from some queries, given by their rows, to their similarities (n, M) to all items of the bank."""
+QUERY_BATCH_SIZE = 512
+"""Queries that are ranked at a time."""
 
 
 def recall(similarity: Similarity, queries: np.ndarray, bank: np.ndarray) -> dict[str, float]:
-    """The share of queries of which one of the k most similar in the bank is right, by `recall_at_<k>`.
+    """Recall at k by `recall_at_<k>`: the fraction of queries with a correct item among the k most similar of the bank.
 
     Args:
-        queries: What each is of, int64 (Q,).
-        bank: The same of the bank, (M,): right is what is of the same, for captions that read alike are alike.
+        queries: Identity of each query, int64 (Q,).
+        bank: Identity of each item, (M,). An item is correct if it has the query's identity, as equal captions do.
     """
     most = min(max(CUTS), len(bank))
     hits = np.zeros(most)
-    for start in range(0, len(queries), QUERIES):
-        rows = slice(start, start + QUERIES)
+    for start in range(0, len(queries), QUERY_BATCH_SIZE):
+        rows = slice(start, start + QUERY_BATCH_SIZE)
         scores = similarity(rows)
         top = np.argpartition(-scores, most - 1, axis=1)[:, :most]
         order = np.take_along_axis(scores, top, 1).argsort(1, kind="stable")[:, ::-1]
@@ -34,7 +34,7 @@ def recall(similarity: Similarity, queries: np.ndarray, bank: np.ndarray) -> dic
 
 
 def chance(queries: np.ndarray, bank: np.ndarray) -> dict[str, float]:
-    """What `recall` of similarities drawn at random is expected to be."""
+    """The expected `recall` of random similarities."""
     of, counts = np.unique(bank, return_counts=True)
     right, total = counts[np.searchsorted(of, queries)], len(bank)
 

@@ -1,4 +1,4 @@
-"""How sure an accuracy is: intervals, and whether two encoders differ on the same test images.
+"""Statistical significance of accuracies: intervals, and tests of two encoders on the same test images.
 
 The tests are exact and the intervals are resampled, both over groups: answers that belong together (passages of one
 document, images of one patient) are one observation. Without groups each answer is one.
@@ -10,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.05
-"""Two-sided p-value below which a difference is told as real, and an interval leaves zero out."""
+"""Two-sided p-value below which a difference is reported as real and an interval excludes zero."""
 
 EFFECTIVE, KNN_EFFECTIVE = "effective_tests", "knn_effective_tests"
-"""What metrics and tags call the `effective_count` of test images, where it is not how many there are: for the linear
+"""Keys, in metrics and tags, of the `effective_count` of test images where it differs from their number: for the linear
 probe's answers (or those of few labels), and for those of kNN."""
 
-BLOCK = 2**22
-"""Numbers drawn at a time."""
+DRAW_BATCH_SIZE = 2**22
+"""Random numbers drawn at a time."""
 
 
 class Difference(NamedTuple):
-    """How much more often the first is right: mean, 95 % interval, and the two-sided p-value of the exact test.
+    """Difference of two encoders' accuracies: mean, 95 % interval, and two-sided p-value of the exact test.
 
     The interval leaves zero out only where the p-value is below .05.
     """
@@ -37,10 +37,10 @@ class Difference(NamedTuple):
 
 
 def wilson_interval(accuracy: float, count: float, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a share seen in `count` trials, 95 % by default (Wilson 1927).
+    """The interval of a fraction observed in `count` trials, 95 % by default (Wilson 1927).
 
     Args:
-        count: Of independent trials: `effective_count` of those that are not.
+        count: Number of independent trials; for dependent ones, their `effective_count`.
     """
     if not count:
         return 0.0, 1.0
@@ -50,16 +50,16 @@ def wilson_interval(accuracy: float, count: float, z: float = 1.96) -> tuple[flo
 
 
 def effective_count(scores: np.ndarray, groups: np.ndarray | None) -> float:
-    """How many independent answers leave an accuracy as unsure as these do; without groups, how many there are.
+    """Number of independent answers that would leave an accuracy as uncertain as these do; their number without groups.
 
     The count over the design effect 1 + ρ (Σm² / n − 1), where m are the sizes of the groups and ρ is the intraclass
-    correlation of the scores (Kish 1965; Donner 1986), times (z / t)², as in Korn & Graubard 1998, for few groups
-    leave ρ unsure. By simulation of 5 to 100 groups, 20 to 95 % right, Wilson's intervals of it hold the truth in 96 %
+    correlation of the scores (Kish 1965; Donner 1986), times (z / t)², as in Korn & Graubard 1998, because few groups
+    leave ρ uncertain. By simulation of 5 to 100 groups, 20 to 95 % right, Wilson's intervals hold the truth in 96 %
     of cases; in 90 % in the worst, where 95 % are right and one of 40 groups has two fifths of the answers.
 
     Args:
-        scores: Whether each answer is right, bool (N,), or its share of right answers over draws, float in [0, 1].
-        groups: The group of each, (N,); None: each is its own.
+        scores: Whether each answer is right, bool (N,), or the fraction of draws in which it is, float in [0, 1].
+        groups: The group of each answer, (N,); None: each answer is its own group.
     """
     count = len(scores)
     if groups is None or len(sizes := np.unique(groups, return_counts=True)[1]) == count:
@@ -70,19 +70,20 @@ def effective_count(scores: np.ndarray, groups: np.ndarray | None) -> float:
 
 
 def _t_over_z(observations: float) -> float:
-    """By how much an interval is wider whose deviation was estimated from so few observations (Student's t)."""
+    """Ratio of Student's t to z: how much wider an interval is whose deviation was estimated from this many
+    observations."""
     from scipy.stats import t  # half a second to import
 
     return float(t.ppf(0.975, max(1, observations - 1))) / 1.96
 
 
 def _correlation_within(scores: np.ndarray, groups: np.ndarray) -> float:
-    """The intraclass correlation in [0, 1], from the analysis of variance; 1 where all scores are the same."""
+    """The intraclass correlation in [0, 1], from the analysis of variance; 1 where all scores are equal."""
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     count, several, mean = len(scores), len(sizes) - 1, scores.mean()
     total = ((scores - mean) ** 2).sum()
     between = (sizes * (np.bincount(numbers, scores) / sizes - mean) ** 2).sum()
-    if not several or total < 1e-9:  # nothing is seen of how groups differ
+    if not several or total < 1e-9:  # the scores show no difference between groups
         return 1.0
     among, within = between / several, (total - between) / (count - len(sizes))
     usual = (count - (sizes**2).sum() / count) / several
@@ -102,7 +103,7 @@ def holm(p_values: list[float], level: float = LEVEL) -> list[bool]:
 def paired_difference(
     first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None, draws: int = 10_000, seed: int = 0
 ) -> Difference:
-    """The difference of two accuracies on the same images: an exact test, and an interval by the bootstrap.
+    """The difference of two accuracies on the same images, with an exact test and a bootstrap interval.
 
     The test is `chance_of_gain` on both sides (McNemar's exact test where each answer is a group of its own). The
     interval is that of 2.5 to 97.5 % of the differences of resampled groups (Efron & Tibshirani 1993), which is too
@@ -111,8 +112,8 @@ def paired_difference(
     A single group leaves everything open.
 
     Args:
-        first, second: Whether each was right, bool (N,), image by image; or any score of each image, float.
-        groups: The group of each image, (N,); None: each is its own.
+        first, second: Whether each image's answer is right, bool (N,); or any score of each image, float.
+        groups: The group of each image, (N,); None: each image is its own group.
 
     Raises:
         ValueError: The two are not of the same images.
@@ -136,7 +137,8 @@ def paired_difference(
 
 
 def gains_of(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-    """How much better the first is, summed over each group, (G,): of right and wrong answers in whole numbers."""
+    """The first's advantage over the second, summed over each group, (G,); whole numbers for right and wrong
+    answers."""
     gains = first.astype(np.int64) - second if first.dtype == bool else first - second
     if groups is None:
         return gains
@@ -145,18 +147,18 @@ def gains_of(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = 
 
 
 def chance_of_gain(gains: np.ndarray, draws: int = 10_000, seed: int = 0) -> float:
-    """How likely so large a sum of gains is where neither of two encoders is better: the one-sided p-value.
+    """The one-sided p-value of a sum of gains: its probability, or a larger one's, if neither encoder is better.
 
-    Each group's gain is then as likely to be a loss of the same size (Fisher's permutation test for pairs). In whole
-    numbers every combination of signs is counted; otherwise they are drawn.
+    If neither is better, each group's gain is as likely a loss of the same size (Fisher's permutation test for pairs).
+    For whole numbers every combination of signs is counted; otherwise signs are drawn at random.
 
     Args:
-        gains: Of independent groups, (G,), as `gains_of` makes them.
+        gains: The gain of each independent group, (G,), as `gains_of` returns it.
     """
     if not np.issubdtype(gains.dtype, np.integer):
         flipped = _drawn_flips(gains, draws, np.random.default_rng(seed))
         return float((1 + (flipped <= 1e-12 * np.abs(gains).sum()).sum()) / (1 + draws))
-    won = np.ones(1)  # chances of how much of all that differs the first has won
+    won = np.ones(1)  # probabilities of each possible sum of the first's gains
     for size, count in zip(*np.unique(np.abs(gains[gains != 0]), return_counts=True), strict=True):
         wins = np.zeros(size * count + 1)
         wins[::size] = _fair_coins(int(count))
@@ -165,22 +167,23 @@ def chance_of_gain(gains: np.ndarray, draws: int = 10_000, seed: int = 0) -> flo
 
 
 def _drawn_flips(gains: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Sums of random halves of the gains, (draws,): flipping the signs of one lowers all by twice as much."""
-    block = max(1, BLOCK // len(gains))
+    """Sums of random subsets of the gains, (draws,): flipping the signs of a subset lowers the total by twice its
+    sum."""
+    block = max(1, DRAW_BATCH_SIZE // len(gains))
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
     return np.concatenate([generator.integers(0, 2, (size, len(gains)), np.int8) @ gains for size in sizes])
 
 
 def _fair_coins(count: int) -> np.ndarray:
-    """Chances of 0 to `count` heads."""
+    """Probabilities of 0 to `count` heads in `count` tosses of a fair coin."""
     ratios = np.log(np.arange(count, 0, -1) / np.arange(1, count + 1))
     return np.exp(np.r_[0, np.cumsum(ratios)] - count * math.log(2))
 
 
 def _resampled(gains: np.ndarray, counts: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Differences of so many samples of the groups with replacement, (draws,)."""
+    """Differences of bootstrap samples of the groups, (draws,)."""
     kinds, times = np.unique(np.stack([gains, counts]), axis=1, return_counts=True)  # groups that are alike
-    share, block = times / times.sum(), max(1, BLOCK // len(times))
+    share, block = times / times.sum(), max(1, DRAW_BATCH_SIZE // len(times))
     drawn = []
     for start in range(0, draws, block):
         many = generator.multinomial(len(gains), share, min(block, draws - start))
@@ -189,14 +192,16 @@ def _resampled(gains: np.ndarray, counts: np.ndarray, draws: int, generator: np.
 
 
 def level_left(level: float, judged: int) -> float:
-    """The level of the next test on images that have decided so many tests before.
+    """The significance level left for the next test on images that have decided `judged` tests before.
 
     The shares 2 / (k (k + 1)) of the level, k = 1, 2, …, sum to 2. Of a two-sided test only the side of the gains
-    counts: the chance that any test takes a chance gain for a real one is below the level, however many there are.
+    counts: the probability that any test accepts a gain that is due to chance stays below the level, however many tests
+    there are.
     """
     return 2 * level / ((judged + 1) * (judged + 2))
 
 
 def fewest_wins(level: float) -> int:
-    """How many more groups have to be right, with none wrong that was right, for a two-sided p-value below a level."""
+    """Least number of groups that must change from wrong to right, with none the other way, for a two-sided p-value
+    below a level."""
     return math.floor(math.log2(2 / level)) + 1

@@ -1,6 +1,6 @@
-"""Was it worth it? The numbers by how many labels there are, and the sentences that follow from them.
+"""Verdict on an encoder: the accuracies by number of labels, and the sentences that follow from them.
 
-Page, model card, gate, `kedro champion` and the terminal say the same words of a run: those of `worth`.
+Page, model card, gate, `kedro champion` and the terminal all describe a run in the words of `worth`.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from unlabeled.evaluation.significance import EFFECTIVE, wilson_interval
 from unlabeled.ingestion.groups import contents
 from unlabeled.records import Accuracies, Measured, Metrics
 
-NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
-"""Baselines in words."""
+BASELINE_NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
+"""Names of the baselines in sentences."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A test accuracy with what it was measured at; all in [0, 1], and the interval around it."""
+    """A test accuracy in [0, 1], with its interval and the labels that it was measured with."""
 
     labels: float
-    """A class, on average."""
+    """Labels a class, on average."""
     setting: str
-    """In words."""
+    """The number of labels in words."""
     mean: float
     low: float
     high: float
@@ -34,12 +34,12 @@ class Accuracy:
 
 
 class Worth(NamedTuple):
-    """What an encoder is worth by itself, whoever the champion is.
+    """The verdict on an encoder by itself, independent of the champion.
 
     Attributes:
-        words: Said first wherever a run or a version is told of; begins in lower case, ends without a full stop.
+        words: The verdict, which opens every description of a run or version; in lower case and without a full stop.
         alive: Whether it tells inputs apart at all.
-        better: Whether it is better than every baseline with some number of labels; True where that cannot be tested.
+        better: Whether it beats every baseline with some number of labels; True where that cannot be tested.
     """
 
     words: str
@@ -51,8 +51,8 @@ def over_draws(labels: float, setting: str, each: dict[str, float], tested: int 
     """Mean ± std over draws of the labels, from `mean` and `std`.
 
     Args:
-        tested: Test images with a label. All draws are tested on the same ones, so that the interval is never narrower
-            than the 95 % interval that they leave; in groups they leave a wider one. None: std alone.
+        tested: Number of labelled test images. All draws are tested on the same ones, so the interval is never narrower
+            than their 95 % interval, which is wider for grouped images. None: the interval is from std alone.
     """
     mean, std = each["mean"], each["std"]
     low, high = (mean, mean) if tested is None else wilson_interval(mean, each.get(EFFECTIVE, tested))
@@ -60,16 +60,16 @@ def over_draws(labels: float, setting: str, each: dict[str, float], tested: int 
 
 
 def curve(numbers: Accuracies, labelled: int, classes: int, tested: int) -> list[Accuracy]:
-    """Accuracies from the fewest labels to all; none without labels.
+    """Accuracies from the fewest labels to all of them; none where there are no labels.
 
-    Few labels a class: `over_draws`. (Shares of all labels are left out: some draws miss a class.) All labels: the
-    linear probe, and the 95 % interval that the number of test images leaves.
+    Few labels a class: `over_draws`. (Fractions of all labels are left out: some draws miss a class.) All labels: the
+    linear probe, with the 95 % interval for that number of test images.
 
     Args:
         numbers: `few_label` and `linear_probe_accuracy`, as in metrics.json.
-        labelled: Training images with a label.
-        classes: How many.
-        tested: Test images with a label.
+        labelled: Number of labelled training images.
+        classes: Number of classes.
+        tested: Number of labelled test images.
     """
     points = []
     for setting, each in numbers["few_label"].items():
@@ -88,11 +88,11 @@ def all_curves(metrics: Measured, labelled: int, classes: int, tested: int) -> d
 
 
 def worth(metrics: Metrics, manifest: pd.DataFrame, config: Pretraining, unit: str = "images") -> Worth:
-    """What an encoder with these metrics is worth by itself.
+    """The verdict on an encoder with these metrics.
 
     Args:
-        manifest: Of the data that it was measured on.
-        unit: What the data are, in the plural.
+        manifest: Manifest of the data that it was measured on.
+        unit: Name of the data in the plural.
     """
     from unlabeled.evaluation.probe import Labels, why_untested  # imports torch
 
@@ -109,11 +109,11 @@ def worth(metrics: Metrics, manifest: pd.DataFrame, config: Pretraining, unit: s
 
 
 def compared(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> Worth:
-    """Up to how many labels an encoder is better than every baseline: where its interval lies above all of theirs.
+    """The numbers of labels with which an encoder beats every baseline: its interval lies above all of theirs.
 
     Args:
-        encoder: Its curve.
-        baselines: Theirs, at the same settings.
+        encoder: The encoder's curve.
+        baselines: Curves of the baselines at the same settings, by name.
     """
     settings = zip(*baselines.values(), strict=True)
     pays = [mine.low > max(each.high for each in theirs) for mine, theirs in zip(encoder, settings, strict=True)]
@@ -131,27 +131,28 @@ def compared(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> W
 
 
 def _worse(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
-    """The baseline that is furthest above an encoder, where its interval lies above the encoder's."""
+    """A clause about the baseline that is furthest above an encoder, where its interval lies above the encoder's."""
     gaps = [
         (theirs.low - mine.high, name, mine.setting)
         for name, points in baselines.items()
         for mine, theirs in zip(encoder, points, strict=True)
     ]
     gap, name, setting = max(gaps)
-    return f", and clearly worse than {NAMES.get(name, name)} with {setting}" if gap > 0 else ""
+    return f", and clearly worse than {BASELINE_NAMES.get(name, name)} with {setting}" if gap > 0 else ""
 
 
 def with_fewest_labels(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]]) -> str:
-    """What the encoder gets with the fewest labels, and the best baseline beside it, without a full stop."""
+    """A sentence, without full stop, of the accuracies of the encoder and the best baseline with the fewest labels."""
     name, rival = max(((name, points[0]) for name, points in baselines.items()), key=lambda pair: pair[1].mean)
     return (
-        f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, {NAMES.get(name, name)}, "
-        f"gets {rival}"
+        f"With {encoder[0].setting} the encoder gets {encoder[0]} where the best baseline, "
+        f"{BASELINE_NAMES.get(name, name)}, gets {rival}"
     )
 
 
 def selection(judged: int) -> str:
-    """What it does to a champion's accuracy that test images have judged so many challengers; empty for none."""
+    """A sentence on how the champion's accuracy is biased by its selection among `judged` challengers; empty for
+    none."""
     if not judged:
         return ""
     many = "a challenger" if judged == 1 else f"{judged} challengers"

@@ -1,10 +1,9 @@
-"""Random views, a batch at a time and on the device: pure functions of (images, recipe, what was drawn).
+"""Random views, computed a batch at a time on the device by pure functions of (images, recipe, random draws).
 
 A crop is two small matrix products an image, `rows @ image @ columns`, and so is a Gaussian blur: they differ only in
-the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a
-rotation about the grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is
-SimCLR's and BYOL's (arXiv:2002.05709, 2006.07733); unlike there, the jitters come in one order and are clipped once, at
-their end.
+the matrices. Colour jitter and grayscale are linear in the colours of an image (the hue shift as a rotation about the
+grey axis, as in YIQ), so that whichever were drawn compose into one matrix an image. The recipe is SimCLR's and BYOL's
+(arXiv:2002.05709, 2006.07733). Unlike there, the jitters have a fixed order and are clipped once, at the end.
 """
 
 import math
@@ -23,7 +22,7 @@ FROM_YIQ = tuple(map(tuple, torch.linalg.inv(torch.tensor(YIQ, dtype=torch.float
 
 CROP_DRAWS, AFFINE_DRAWS = 4, 6
 DRAWS = CROP_DRAWS + AFFINE_DRAWS
-"""Uniform numbers that the geometry of a view follows from."""
+"""Number of uniform random numbers that determine the geometry of a view."""
 
 
 def crop_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> Tensor:
@@ -81,7 +80,7 @@ def affine(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
     width, height = torch.exp(-(low + high) / 2 - (high - low) / 2 * draw[2:4])
     cos, sin = torch.cos(angle), torch.sin(angle)
     right, down = 2 * recipe.translate * draw[4:6]  # a side is 2 long for affine_grid
-    # From the place of an output to that of its input: magnified, sheared, rotated, shifted.
+    # Maps output positions to input positions: magnified, sheared, rotated, shifted.
     first = torch.stack([cos * width, (cos * slope - sin) * height, right], 1)
     second = torch.stack([sin * width, (sin * slope + cos) * height, down], 1)
     grid = functional.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
@@ -89,7 +88,7 @@ def affine(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
 
 
 def cut_views(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
-    """The geometry of K views an image: cropped, and moved where the recipe says so.
+    """Cuts K views of each image: random crops, then the affine transformation if the recipe has one.
 
     Args:
         images: Shape (B, C, H, W), float in [0, 255].
@@ -109,7 +108,8 @@ def cut_views(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of images (B, C, H, W) with a sigma each, shape (B,), in pixels; a sigma near 0 changes nothing."""
+    """Gaussian blur of images (B, C, H, W), each with its own sigma in pixels, shape (B,); a sigma near 0 changes
+    nothing."""
     rows = _gaussian_weights(sigma, images.shape[-2])
     columns = _gaussian_weights(sigma, images.shape[-1])
     return rows @ images @ columns.transpose(-1, -2)
@@ -153,12 +153,12 @@ def colour_matrices(means: Tensor, recipe: Augmentation, generator: torch.Genera
 def finish(
     views: Tensor, count: int, recipe: Augmentation, generator: torch.Generator, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """What is drawn afresh at each use of a crop: flip, colour, blur, solarize; then normalised.
+    """Finishes crops with fresh random flips, colours, blur and solarization, and normalises them.
 
     Args:
         views: Shape (V·B, C, h, w), view by view; uint8, or float in [0, 255].
-        count: V.
-        mean, std: Shape (C,), of the data scaled to [0, 1].
+        count: Number of views of each image (V).
+        mean, std: Channel moments of the data scaled to [0, 1], shape (C,).
 
     Returns:
         Tensor like `views`, float32, channels_last, zero mean and unit variance over the data.
@@ -180,26 +180,26 @@ def finish(
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Images (B, C, H, W) in [0, 1] to zero mean and unit variance a channel, in channels_last."""
+    """Normalises images (B, C, H, W) in [0, 1] to zero mean and unit variance of each channel, in channels_last."""
     images = (images - mean[:, None, None]) / std[:, None, None]
     return images.contiguous(memory_format=torch.channels_last)
 
 
 @cache
 def _constant(values: tuple, device: torch.device) -> Tensor:
-    """Made once on each device: a copy to a GPU would wait for it at each step."""
+    """A constant tensor, made once on each device: copying it to a GPU at each step would block."""
     return torch.tensor(values, device=device)
 
 
 @cache
 def _per_view(probabilities: tuple[float, ...], count: int, n: int, device: torch.device) -> Tensor:
-    """The probability of each of n = count · B rows, shape (n, 1, 1, 1)."""
+    """The probability for each of n = count · B rows, shape (n, 1, 1, 1)."""
     repeated = [*probabilities, *[probabilities[-1]] * count][:count]
     return torch.tensor(repeated, device=device).repeat_interleave(n // count)[:, None, None, None]
 
 
 def _triangle_weights(start: Tensor, length: Tensor, taps: int, size: int) -> Tensor:
-    """Matrix (..., size, taps): the share of each pixel in each output; the triangle widens as the image shrinks."""
+    """Matrix (..., size, taps): the weight of each pixel in each output; the triangle widens as the image shrinks."""
     step = length / size
     centres = start + (torch.arange(size, device=start.device)[:, None] + 0.5) * step
     distance = (torch.arange(taps, device=start.device) + 0.5 - centres).abs()
@@ -208,7 +208,7 @@ def _triangle_weights(start: Tensor, length: Tensor, taps: int, size: int) -> Te
 
 
 def _gaussian_weights(sigma: Tensor, taps: int) -> Tensor:
-    """Matrices (B, 1, taps, taps): each output is a mean of its neighbours, those outside the image left out."""
+    """Matrices (B, 1, taps, taps): each output is a weighted mean of its neighbours within the image."""
     distance = torch.arange(taps, device=sigma.device)
     distance = (distance[:, None] - distance).square()
     weights = torch.exp(-distance / (2 * sigma[:, None, None].square()))

@@ -1,4 +1,5 @@
-"""What is chosen for a whole data set by looking at a sample of it, and what turns out not to fit the choice."""
+"""Size, channels and value range, chosen for a whole data set from a sample, and checks of the images that do not
+fit."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -9,38 +10,39 @@ import pandas as pd
 
 from unlabeled.config import Ingestion
 from unlabeled.errors import DataError
-from unlabeled.images.decode import DIM, Header, UndecodableError, Values, header, is_deep, is_grey, values
+from unlabeled.images.decode import DIM_SHARE, Header, UndecodableError, Values, header, is_deep, is_grey, values
 from unlabeled.ingestion.items import Item
 
-SAMPLE = 256
-"""Images looked at, spread over the whole source."""
-EVERY = 8
-"""All pixels are looked at of the first so many images of more than 8 bits among them, and of one in so many others."""
+SAMPLE_SIZE = 256
+"""Images inspected, spread over the whole source."""
+INSPECTED_EVERY = 8
+"""Values are inspected of the first 8 images of more than 8 bits, and of each 8th later one."""
 LARGEST_CHOSEN_SIZE = 96
 
 
 class Looked(NamedTuple):
-    """What an image's header says, and the numbers in it, where they have been looked at."""
+    """An image's header and, where they were inspected, its values."""
 
     header: Header
     values: Values | None
 
 
 def look_at(sample: Iterable[Item]) -> list[Looked]:
-    """The images of a sample, one of them in memory at a time; why others are none is said by `decode`."""
+    """Inspects the images of a sample, one in memory at a time; `decode` reports files that are not images."""
     found, deep = [], 0
     for item in sample:
         with suppress(UndecodableError, OSError):
             if item.content is not None:
                 seen = header(item.content)
-                looked_into = is_deep(seen.mode) and (deep < EVERY or deep % EVERY == 0)
+                looked_into = is_deep(seen.mode) and (deep < INSPECTED_EVERY or deep % INSPECTED_EVERY == 0)
                 deep += is_deep(seen.mode)
                 found.append(Looked(seen, values(item.content) if looked_into else None))
     return found
 
 
 def choose_shape(sample: list[Looked], config: Ingestion) -> tuple[int, int]:
-    """The size and channels asked for; else the sample's usual size, at most 96, and 1 channel if all are grey."""
+    """The configured size and channels; by default the sample's usual size, at most 96, and 1 channel if all are
+    grey."""
     size, channels = config.image_size, config.channels
     if size is None:
         sides = [min(looked.header.width, looked.header.height) for looked in sample]
@@ -51,28 +53,29 @@ def choose_shape(sample: list[Looked], config: Ingestion) -> tuple[int, int]:
 
 
 def check_values(sample: list[Looked], allowed: float) -> None:
-    """Checks that images of more than 8 bits say which numbers are black and white, and use the range that they state.
+    """Checks that images of more than 8 bits state which values are black and white, and use the stated range.
 
-    They do not where 12 bits are stored in 16. A range guessed image by image would make brightness incomparable.
+    They do not use it where 12 bits are stored in 16. A range guessed image by image would make brightness
+    incomparable.
 
     Args:
-        allowed: The share of the sample that may be otherwise: it goes to quarantine, or is told of at the end.
+        allowed: Largest fraction of images without such a range; they are quarantined, or reported at the end.
 
     Raises:
-        DataError: A larger share is.
+        DataError: A larger fraction has none.
     """
     deep = sum(is_deep(looked.header.mode) for looked in sample)
     seen = [looked.values for looked in sample if looked.values]
     stated = [each for each in seen if each.white is not None]
     odd = [each for each in seen if each.white is None]
-    if all(each.white is not None and each.high < each.white * DIM for each in stated):
+    if all(each.white is not None and each.high < each.white * DIM_SHARE for each in stated):
         odd += stated
     if not odd or len(odd) / len(seen) * deep <= allowed * len(sample):
         return
     low, high = min(each.low for each in odd), max(each.high for each in odd)
     whites = [each.white for each in odd if each.white is not None]
     white = max(whites) if len(whites) == len(odd) else None
-    # The highest number of as many bits: that of the sample is a little lower.
+    # The highest value of as many bits: the sample's maximum is a little lower.
     top = high if white is None else 2 ** int(high).bit_length() - 1
     why = f"where {white:,} is white, so that they would be nearly black" if white else "which have no agreed range"
     raise DataError(
@@ -85,13 +88,13 @@ def check_values(sample: list[Looked], allowed: float) -> None:
 def misfits(
     manifest: pd.DataFrame, dim: int, looked_at: int, size: int, channels: int, config: Ingestion
 ) -> Iterator[str]:
-    """A sentence for each way in which images do not fit what was chosen.
+    """Sentences on the images that do not fit the chosen size, channels or range.
 
     Args:
-        manifest: With the columns width, height and mode.
-        dim: Images of more than 8 bits that are nearly black.
-        looked_at: Images by which size and channels were chosen.
-        size, channels: Of the images as they are stored.
+        manifest: Table with the columns width, height and mode.
+        dim: Number of images of more than 8 bits that are nearly black.
+        looked_at: Number of images by which size and channels were chosen.
+        size, channels: Size and channels of the stored images.
     """
     every = f"of {len(manifest):,} images"
     coloured = int((~manifest["mode"].map(is_grey)).sum())

@@ -1,4 +1,4 @@
-"""The crop cache: K random resized crops of each image, kept from run to run by the content that they were cut from."""
+"""The crop cache: K random resized crops of each image, kept between runs and identified by the image's content."""
 
 import logging
 import math
@@ -25,29 +25,29 @@ from unlabeled.storage.reuse import EarlierRows, checksum, earlier_rows
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**20
-"""Of floats that a chunk of the cache needs while it is made."""
-MOST_PARTS = 16
-"""Files that a cache is spread over before it becomes one again."""
+"""Bytes of floating-point numbers in memory while a chunk of the cache is made."""
+MAX_PARTS = 16
+"""Largest number of files of a cache; beyond it they are merged into one."""
 INDEX = "views.parquet"
 
 
 def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, folder: Path) -> Rows:
-    """Caches K random views an image (resized crops, moved) in `folder`, in memory that does not grow with N.
+    """Caches K random views (resized, moved crops) of each image in `folder`, in memory independent of N.
 
-    The views of an image follow from its content and the recipe alone. Those that the folder has of the same content,
-    made in the same way, stay where they are, and new images get a file of their own: they cost what they are worth,
-    here and in DVC. Damaged ones are cut again in their place. All of it becomes one file again where more than half of
-    it is of images that are gone, or where it has come to MOST_PARTS files.
+    The views of an image depend only on its content and the recipe. Views of the same content and recipe that the
+    folder already holds stay where they are, and new images get a file of their own, so that only they are computed and
+    stored in DVC. Damaged views are cut again in place. The files are merged into one where more than half of the rows
+    belong to images that are gone, or where there are MAX_PARTS files.
 
     Args:
         images: uint8 of shape (N, C, H, W), any split.
-        contents: The sha256 of each image's content, hexadecimal.
+        contents: The sha256 of each image's content, in hexadecimal.
         recipe: Its `views` is K; with `fresh` the cache is empty.
         folder: Gets `views.npy` and, as images are added, `views.1.npy` and so on, uint8 of shape (n, K, C, h, w), and
             an index of which row is of which image.
 
     Returns:
-        Row i has the views of image i: uint8 (N, K, C, h, w).
+        The views, uint8 (N, K, C, h, w); row i has those of image i.
     """
     contents = [] if recipe.views == "fresh" else list(contents)
     shape = shape_of(images, recipe)
@@ -65,7 +65,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     added = [content for content in wanted if content not in intact] if grows else wanted
     checksums: list[int] = []
     folder.mkdir(parents=True, exist_ok=True)
-    _stop_if_no_room(len(added), shape, folder)
+    _check_disk_space(len(added), shape, folder)
     with bar("caching views", len(wanted), "images") as progress:
         progress.advance(len(wanted) - len(added))
         if added or not grows:
@@ -88,13 +88,13 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
 
 
 def shape_of(images: np.ndarray, recipe: Augmentation) -> tuple[int, int, int, int]:
-    """(K, C, h, w), of the crops of an image; K is 0 where they are cut afresh."""
+    """The shape (K, C, h, w) of the crops of an image; K is 0 where they are cut afresh."""
     size = recipe.crop_size or images.shape[2]
     return (0 if recipe.views == "fresh" else recipe.views), images.shape[1], size, size
 
 
 def count_missing(images: np.ndarray, contents: Sequence[str], recipe: Augmentation, folder: Path) -> int:
-    """How many images have crops to be cut: the folder has none of the same content, made in the same way."""
+    """Number of images whose crops are missing from the folder, or were made in another way."""
     if recipe.views == "fresh":
         return 0
     earlier = _earlier(images, recipe, folder)
@@ -102,7 +102,7 @@ def count_missing(images: np.ndarray, contents: Sequence[str], recipe: Augmentat
 
 
 def cut_some(images: np.ndarray, recipe: Augmentation) -> None:
-    """Cuts the crops of the images, uint8 (N, C, H, W), and keeps none of them: what that takes can be timed."""
+    """Cuts the crops of the images, uint8 (N, C, H, W), without keeping them, to time it."""
     contents = [f"{number:032x}" for number in range(len(images))]
     row_of = {content: row for row, content in enumerate(contents)}
     for _ in _cut(contents, images, row_of, recipe, shape_of(images, recipe)):
@@ -110,7 +110,7 @@ def cut_some(images: np.ndarray, recipe: Augmentation) -> None:
 
 
 def _how(images: np.ndarray, recipe: Augmentation) -> str:
-    """A digest of all that decides the crops of an image, but for its content."""
+    """A digest of everything that decides the crops of an image, except its content."""
     code = [augment, sys.modules[__name__]]
     return made_by(code, shape=images.shape[1:], torch=torch.__version__, **recipe.geometry())
 
@@ -119,7 +119,7 @@ def _earlier(images: np.ndarray, recipe: Augmentation, folder: Path) -> EarlierR
     return earlier_rows(partial(_open, folder), _how(images, recipe), shape_of(images, recipe))
 
 
-def _stop_if_no_room(count: int, shape: tuple[int, ...], folder: Path) -> None:
+def _check_disk_space(count: int, shape: tuple[int, ...], folder: Path) -> None:
     needed, free = count * math.prod(shape), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
@@ -129,12 +129,13 @@ def _stop_if_no_room(count: int, shape: tuple[int, ...], folder: Path) -> None:
 
 
 def open_views(folder: Path) -> Rows:
-    """What `cache_views` left there, memory-mapped. Raises OSError or ValueError where it is missing or torn."""
+    """The memory-mapped crops that `cache_views` left in a folder. Raises OSError or ValueError where they are missing
+    or torn."""
     return _open(folder)[0]
 
 
 def checksums_of(folder: Path) -> np.ndarray:
-    """Those of the rows that `open_views` gives, as they were cut; int64 of shape (N,)."""
+    """Checksums of the rows of `open_views` from when they were cut; int64 of shape (N,)."""
     return pd.read_parquet(folder / INDEX)["checksum"].to_numpy()
 
 
@@ -151,17 +152,17 @@ def _part(folder: Path, number: int) -> Path:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """The files of a cache, in order: the first in any case, even where it is missing."""
+    """The files of a cache, in order; the first is named even where it is missing."""
     return [_part(folder, number) for number in range(max(1, len(list(folder.glob("views*.npy")))))]
 
 
 def _can_grow(earlier: EarlierRows[Rows], wanted: int) -> bool:
     parts = earlier.array.parts
-    return len(parts) < MOST_PARTS and sum(map(len, parts)) <= 2 * wanted
+    return len(parts) < MAX_PARTS and sum(map(len, parts)) <= 2 * wanted
 
 
 def _repair(folder: Path, earlier: EarlierRows[Rows], cut: Callable[..., "Chunks"]) -> dict[str, int]:
-    """Cuts damaged crops again, in their place; their checksums."""
+    """Cuts damaged crops again, in their place, and returns their new checksums by content."""
     place_of = {content: earlier.about(content, "place") for content in earlier.damaged}
     first, checksums = 0, {}
     for number, part in enumerate(earlier.array.parts):
@@ -195,9 +196,9 @@ def _cut(
     shape: tuple[int, ...],
     kept: EarlierRows[Rows] | None = None,
 ) -> Chunks:
-    """Views of the contents `added`, taken over or cut."""
+    """Views of the contents `added`, taken from the earlier cache or cut."""
     (_, channels, height, width), (count, *_, size) = images.shape, shape
-    # Floats of an image, of its K half-finished crops (at full height, twice), of their weights, and of the crops.
+    # Floats in an image, its K half-finished crops (at full height, twice), their weights, and the crops.
     floats = count * size * (2 * channels * height + height + width + 3 * channels * size)
     chunk = max(1, CHUNK_BYTES // (4 * (channels * height * width + floats)))
     buffer = np.empty((min(chunk, len(added)), *shape), np.uint8)
@@ -214,6 +215,6 @@ def _cut(
 
 
 def _draws(content: str, count: int, seed: int) -> np.ndarray:
-    """Uniform numbers (DRAWS, count) that follow from the content of an image."""
+    """Uniform random numbers (DRAWS, count) that follow from the content of an image."""
     generator = np.random.Generator(np.random.Philox(key=[int(content[-16:], 16), seed]))
     return generator.random((augment.DRAWS, count), np.float32)

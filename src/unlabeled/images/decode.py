@@ -1,4 +1,4 @@
-"""One encoded image to one uint8 array, whatever its format, mode, size and orientation."""
+"""Decoding of one encoded image to one uint8 array, for any format, mode, size and orientation."""
 
 import math
 import os
@@ -25,10 +25,11 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "ICO", "ICNS"),
     *("PCX", "DDS", "SGI", "SUN", "XBM", "XPM", "TGA"),
 )
-"""What is opened, whatever a file is called. EPS is not: Pillow would start Ghostscript on it. TGA, which has no mark,
-comes last."""
-DRAFT = 2
-"""A JPEG is decoded at no less than this many times the wanted size, which is faster, and no worse resized."""
+"""Pillow formats that are opened, regardless of a file's name. EPS is left out: Pillow would start Ghostscript on it.
+TGA, which has no signature, comes last."""
+DRAFT_RATIO = 2
+"""Least ratio of a JPEG's decoded size to the wanted size: decoding at reduced size is faster, and as good once
+resized."""
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -38,56 +39,58 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What turns an image upright, by its EXIF orientation."""
+"""The transposition that turns an image upright, by its EXIF orientation."""
 GREY = ("1", "L", "LA", "La", "I", "F")
-"""Pillow's modes without colour, but for those of 16 bits, I;16 and its kin."""
+"""Pillow's modes without colour, except those of 16 bits, I;16 and its variants."""
 SIXTEEN = ";16"
-"""How Pillow marks 16 bits a channel; in our modes also those of colours, of which it reads the upper eight."""
+"""Pillow's mark of 16 bits a channel. Our modes add it for colours too, of which Pillow reads only the upper eight
+bits."""
 FULL_SIXTEEN = {None, "JPEG2000", "PNG", "PPM", "TIFF"}
-"""Formats whose numbers of 16 bits go from 0, which is black, to the highest that their stated bits can hold, which is
-white: by themselves, or as Pillow scales them. None: an array."""
-DIM = 1 / 4
-"""Share of a range; two bits and more are idle in an image that stays below it."""
+"""Formats whose 16-bit values go from 0 (black) to the highest value of their stated bits (white), by themselves or as
+Pillow scales them. None: an array."""
+DIM_SHARE = 1 / 4
+"""Fraction of the range below which an image is dim: at least two of its bits are unused."""
 PHOTOMETRIC, WHITE_IS_ZERO, BITS_PER_SAMPLE = 262, 0, 258
-"""A TIFF's tags, and a value of the first."""
+"""Two TIFF tags, and a value of the first."""
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}
-"""The chunks of a PNG that its pixels and their orientation are in."""
+"""The chunks of a PNG that hold its pixels and their orientation."""
 MAX_PIXELS = 50_000_000
-"""Pixels of an image that is decoded outside of a `pixel_limit`, as where a model is served."""
+"""Largest number of pixels of an image that is decoded outside of a `pixel_limit`, as where a model is served."""
 BYTES_A_PIXEL = 10
-"""What decoding may take for each pixel of the limit."""
+"""Largest memory of decoding, in bytes for each pixel of the limit."""
 LEAST_ROOM, ROOM_A_CORE = 2**26, 2**27
-"""Bytes that decoding may take whatever the limit is: one image, and all threads for each core."""
-HELD = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""Bytes a pixel of Pillow's modes; all others have 4."""
-POINTER = 8
+"""Bytes that decoding may always take: for one image, and, for all threads together, for each core."""
+BYTES_BY_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Bytes a pixel of Pillow's modes; all others take 4."""
+ROW_BYTES = 8
 """Bytes that Pillow takes for each row of an image."""
-BESIDE = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
-"""Bytes a pixel that a decoder takes beside the image that it makes."""
-COEFFICIENTS = 6
-"""The same of a JPEG of several scans."""
+EXTRA_BYTES_BY_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
+"""Bytes a pixel that a decoder takes in addition to the image that it makes."""
+SCAN_BYTES = 6
+"""Bytes a pixel that a JPEG of several scans takes in addition to its image, for its coefficients."""
 MAX_SCANS = 50
-"""Scans of a JPEG: each takes as long as a whole image, and cameras and programs make no more than some 12."""
+"""Largest number of scans of a JPEG: each takes as long as a whole image, and cameras and programs make at most about
+12."""
 SCAN, MARKER = b"\xff\xda", re.compile(rb"\xff+[^\x00\xff\xd0-\xd8]")
-"""What begins a scan, and any part of a JPEG."""
-BAND = 2**22
-"""Pixels that are converted at a time: what lies between one mode and another takes several times their memory. Larger
-images are cut before; not smaller ones, as their resizing rounds by the shape of what is resized."""
+"""The bytes that begin a scan, and a pattern of those that begin any segment of a JPEG."""
+BAND_PIXELS = 2**22
+"""Pixels that are converted at a time: an intermediate mode takes several times their memory. Larger images are cut
+first. Smaller ones are not, as resizing rounds by the shape of its input."""
 
 
 class UndecodableError(ValueError):
-    """Why an image goes to quarantine."""
+    """An image cannot be decoded; the message is the reason in the quarantine."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as it is kept, and as it was stored.
+    """A decoded image, and its properties as it was stored.
 
     Attributes:
         pixels: uint8 of shape (C, size, size).
-        width, height: Pixels of the stored image.
-        mode: Pillow's name of what its pixels are; of colours of 16 bits a channel, with `;16` behind it.
+        width, height: Size of the stored image in pixels.
+        mode: Pillow's mode of the stored image, with `;16` appended for colours of 16 bits a channel.
     """
 
     pixels: np.ndarray
@@ -97,12 +100,12 @@ class Decoded:
 
     @property
     def is_dim(self) -> bool:
-        """Whether it has more than 8 bits and is nearly black: perhaps it uses a part of its range only."""
-        return is_deep(self.mode) and int(self.pixels.max()) < 256 * DIM
+        """Whether an image of more than 8 bits is nearly black, perhaps because it uses only a part of its range."""
+        return is_deep(self.mode) and int(self.pixels.max()) < 256 * DIM_SHARE
 
 
 class Header(NamedTuple):
-    """What the first bytes of an image say of it."""
+    """Size and mode of an image, from its first bytes."""
 
     width: int
     height: int
@@ -110,8 +113,8 @@ class Header(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The lowest and the highest number of an image of more than 8 bits, and the number that is white: None where
-    nothing says so."""
+    """The lowest and the highest value of an image of more than 8 bits, and the value that is white; None where its
+    format states none."""
 
     low: float
     high: float
@@ -119,11 +122,11 @@ class Values(NamedTuple):
 
 
 class Limit:
-    """How large an image may be, and the memory in which all threads decode.
+    """Largest size of an image, and the memory in which all threads decode.
 
     Args:
-        pixels: Of an image.
-        name: What messages call the limit.
+        pixels: Largest number of pixels of an image.
+        name: Name of the limit in messages.
     """
 
     def __init__(self, pixels: int, name: str):
@@ -134,10 +137,10 @@ class Limit:
 
     @contextmanager
     def room(self, needed: int) -> Generator[None]:
-        """Waits until so many bytes are left by the other threads, and takes them for the block.
+        """Waits until this many bytes are free, and reserves them for the block.
 
         Raises:
-            UndecodableError: One image may not take so many.
+            UndecodableError: One image may not take that many.
         """
         if needed > self.most:
             raise UndecodableError(
@@ -156,12 +159,12 @@ class Limit:
 
 
 _limits = [Limit(MAX_PIXELS, f"{MAX_PIXELS:,} pixels")]
-"""The last one holds, for all threads."""
+"""Stack of limits; the last one applies to all threads."""
 
 
 @contextmanager
 def pixel_limit(pixels: int) -> Generator[None]:
-    """Within it, `ingestion.max_pixels` is the largest image, and Pillow keeps quiet of oddities that do no harm.
+    """Context in which `ingestion.max_pixels` limits the size of images, and Pillow does not warn of harmless oddities.
     (Process-wide.)"""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -181,7 +184,7 @@ def decode(
 ) -> Decoded:
     """Decodes, turns upright as EXIF says, cuts the centre square, and resizes it (antialiased bilinear).
 
-    The first frame stands for an animation; transparency is laid on white; more than 8 bits are scaled to 8.
+    Of an animation the first frame is taken; transparency is laid on white; more than 8 bits are scaled to 8.
 
     Args:
         content: An encoded file, or an array of shape (H, W) or (H, W, C).
@@ -190,7 +193,8 @@ def decode(
         pixel_range: The numbers that are black and white in images of more than 8 bits; None: what their format states.
 
     Raises:
-        UndecodableError: Empty, truncated, not an image, larger than the `pixel_limit`, or of numbers without a range.
+        UndecodableError: The content is empty, truncated, not an image, above the `pixel_limit`, or has values without
+            a range.
     """
     if not len(content):
         raise UndecodableError("empty file")
@@ -200,11 +204,11 @@ def decode(
 def decode_alone(
     content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """The pixels that `decode` gives of an image that comes without others, uint8 of shape (C, size, size).
+    """Decodes a single image without others to compare it with, as `decode` does: uint8 of shape (C, size, size).
 
     Raises:
-        UndecodableError: As there; or the image has more than 8 bits and is nearly black. It probably uses a part of
-            its range, as where 12 bits are stored in 16; only others of its kind could tell.
+        UndecodableError: As in `decode`; or the image has more than 8 bits and is nearly black. It probably uses part
+            of its range, as where 12 bits are stored in 16; only other images of the same source could tell.
     """
     decoded = decode(content, size, channels, pixel_range)
     if decoded.is_dim and pixel_range is None:
@@ -216,7 +220,8 @@ def decode_alone(
 
 
 def header(content: Path | bytes | np.ndarray) -> Header:
-    """Reads no pixels, and of a file no more than its beginning. Raises UndecodableError where it is no image."""
+    """The header of an image; reads no pixels, and only the beginning of a file. Raises UndecodableError where it is no
+    image."""
 
     def read(content: Path | bytes | np.ndarray) -> Header:
         with _opened(content) as image:
@@ -226,7 +231,7 @@ def header(content: Path | bytes | np.ndarray) -> Header:
 
 
 def values(content: Path | bytes | np.ndarray) -> Values:
-    """The numbers that an image of more than 8 bits is made of. Raises UndecodableError as `decode` does."""
+    """The values of an image of more than 8 bits. Raises UndecodableError as `decode` does."""
 
     def read(content: Path | bytes | np.ndarray) -> Values:
         with _opened(content) as image:
@@ -241,7 +246,7 @@ def values(content: Path | bytes | np.ndarray) -> Values:
 
 
 def _extremes(numbers: np.ndarray) -> tuple[float, float] | None:
-    """The lowest and the highest number; None: there is none that is finite."""
+    """The lowest and the highest finite value; None where there is none."""
     finite = numbers[np.isfinite(numbers)]
     return (finite.min(), finite.max()) if finite.size else None
 
@@ -256,14 +261,15 @@ def is_deep(mode: str) -> bool:
 
 
 def check_header(path: Path) -> None:
-    """Raises UndecodableError where the first bytes of a file say that `decode` would, without reading all of it."""
-    if not _is_png(path):  # of which all may have to be read: what stands beside the pixels may be damaged
+    """Raises UndecodableError where the first bytes of a file show that `decode` would fail, without reading all of
+    it."""
+    if not _is_png(path):  # a PNG may have to be read in full: chunks before its pixels may be damaged
         header(path)
 
 
 def _read(content: Path | bytes | np.ndarray, read: Callable[..., Result]) -> Result:
-    """What `read` makes of an image. What stands in a PNG beside its pixels is no reason to refuse it: texts and colour
-    profiles of which Pillow reads no more than a megabyte, a wrong checksum in one."""
+    """Applies `read` to an image. Damage of a PNG outside of its pixels is ignored, such as a wrong checksum, or texts
+    and colour profiles of which Pillow reads at most a megabyte."""
     try:
         return read(content)
     except UndecodableError:
@@ -280,14 +286,14 @@ def _is_png(content: Path | bytes) -> bool:
 
 
 def _bare_png(content: bytes) -> bytes:
-    """A PNG without what is no part of its pixels."""
+    """A PNG without the chunks that are not part of its pixels."""
     parts, place = [PNG], len(PNG)
     while place + 8 <= len(content):
         length, name = struct.unpack_from(">I4s", content, place)
         chunk = content[place : place + 12 + length]
         place += 12 + length
         is_whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        if name in PNG_IMAGE and (is_whole or name.isupper()):  # small letters: an image is one without it
+        if name in PNG_IMAGE and (is_whole or name.isupper()):  # small letters: a chunk that images do not need
             parts.append(chunk)
     return b"".join(parts)
 
@@ -299,9 +305,9 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
         if isinstance(image, JpegImageFile) and isinstance(content, bytes):
             _check_scans(image, content)
         beside = _beside(image)
-        image.draft(wanted, (DRAFT * size, DRAFT * size))
+        image.draft(wanted, (DRAFT_RATIO * size, DRAFT_RATIO * size))
         with _limits[-1].room(_memory(image, beside)):
-            image.load()  # which turns a TIFF upright, and no other format
+            image.load()  # this turns a TIFF upright, but no other format
             orientation = _orientation(image)
             square = _converted(image, mode, size, wanted, pixel_range)
             if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
@@ -319,26 +325,28 @@ def _check_scans(image: JpegImageFile, content: bytes) -> None:
             continue
         scans += 1
         if content[marker.end() + 2 : marker.end() + 3] == bytes([image.layers]) and "progressive" not in image.info:
-            return  # all there is in one scan
+            return  # a single scan
         if scans > MAX_SCANS:
             raise UndecodableError(f"a JPEG of more than {MAX_SCANS} scans, each of which takes the time of an image")
 
 
 def _beside(image: Image.Image) -> int:
-    """Bytes that the decoder of an image takes beside what it makes."""
-    scans = COEFFICIENTS if "progressive" in image.info else 0
-    return math.prod(image.size) * BESIDE.get(image.format, scans)
+    """Bytes that the decoder of an image takes in addition to its output."""
+    scans = SCAN_BYTES if "progressive" in image.info else 0
+    return math.prod(image.size) * EXTRA_BYTES_BY_FORMAT.get(image.format, scans)
 
 
 def _memory(image: Image.Image, beside: int | None = None) -> int:
-    """About the bytes that decoding and converting an image takes; `beside`: as `_beside` gives them."""
-    held = math.prod(image.size) * HELD.get(image.mode, 4) + POINTER * image.height + 4 * min(image.size) ** 2
+    """Approximate memory in bytes of decoding and converting an image; `beside`: the part that `_beside` gives."""
+    held = (
+        math.prod(image.size) * BYTES_BY_MODE.get(image.mode, 4) + ROW_BYTES * image.height + 4 * min(image.size) ** 2
+    )
     return held + (_beside(image) if beside is None else beside)
 
 
 @contextmanager
 def _opened(content: Path | bytes | np.ndarray) -> Generator[Image.Image]:
-    """An image that is not loaded yet; what goes wrong with it, here and in the block, becomes an UndecodableError."""
+    """Opens an image without loading it; errors, here and in the block, become an UndecodableError."""
     with _as_undecodable():
         if isinstance(content, np.ndarray):
             yield Image.fromarray(content)
@@ -359,19 +367,19 @@ def _as_undecodable() -> Generator[None]:
         raise UndecodableError(f"larger than {_limits[-1].name}") from error
     except UnidentifiedImageError as error:
         raise UndecodableError("not an image") from error
-    except Exception as error:  # decoders of hostile files raise of every kind
+    except Exception as error:  # decoders raise errors of every kind on hostile files
         raise UndecodableError(f"{type(error).__name__}: {error}") from error
 
 
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # an image whose EXIF is damaged is a good image
+    except Exception:  # an image with damaged EXIF is still usable
         return None
 
 
 def _mode(image: Image.Image) -> str:
-    """The mode of an image that is not loaded yet; of colours of 16 bits a channel, with `;16` behind it."""
+    """The mode of an image that is not loaded yet, with `;16` appended for colours of 16 bits a channel."""
     tiles = getattr(image, "tile", None)  # an array has none
     return image.mode + SIXTEEN if tiles and not is_grey(image.mode) and SIXTEEN in str(tiles[0][3]) else image.mode
 
@@ -379,8 +387,8 @@ def _mode(image: Image.Image) -> str:
 def _converted(
     image: Image.Image, mode: str, size: int, wanted: str, pixel_range: tuple[float, float] | None
 ) -> Image.Image:
-    """A loaded image with numbers from 0 to 255 in the wanted mode; of a large one that is not that, the middle that
-    `_centre_square` looks at."""
+    """A loaded image with values from 0 to 255 in the wanted mode. A large image in another mode is cut to the part
+    that `_centre_square` needs."""
     if not is_deep(mode):
         scaled = None
     elif is_grey(mode):
@@ -394,7 +402,7 @@ def _converted(
         scaled = None  # Pillow has left the upper 8 bits
     if scaled is None and image.mode == wanted and not image.has_transparency_data:
         return image
-    if math.prod(image.size) <= BAND:
+    if math.prod(image.size) <= BAND_PIXELS:
         return _to_mode(image, wanted, scaled)
     left, top, right, bottom = box = _middle(image, size)
     made = Image.new(wanted, (right - left, bottom - top))
@@ -404,7 +412,7 @@ def _converted(
 
 
 def _middle(image: Image.Image, size: int) -> tuple[int, int, int, int]:
-    """The centre square and, where there are some, the pixels around it that have a part in resizing it."""
+    """The centre square and the pixels around it, where there are any, that contribute to resizing it."""
     side = min(image.size)
     around = math.ceil(side / size / 2) + 2
     left, top = (max(0, (length - side) // 2 - around) for length in image.size)
@@ -412,14 +420,14 @@ def _middle(image: Image.Image, size: int) -> tuple[int, int, int, int]:
 
 
 def _bands(box: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """A box in parts of BAND pixels, one below the other."""
+    """Splits a box into parts of BAND_PIXELS pixels, one below the other."""
     left, top, right, bottom = box
-    rows = max(1, BAND // (right - left))
+    rows = max(1, BAND_PIXELS // (right - left))
     return ((left, start, right, min(start + rows, bottom)) for start in range(top, bottom, rows))
 
 
 def _scaling(image: Image.Image, pixel_range: tuple[float, float] | None) -> Callable[[Image.Image], Image.Image]:
-    """What turns parts of a grey image of more than 8 bits into one of 8."""
+    """A function that turns parts of a grey image of more than 8 bits into 8 bits."""
     white = _white(image)
     if pixel_range:
         low, high = pixel_range
@@ -447,7 +455,8 @@ def _scaling(image: Image.Image, pixel_range: tuple[float, float] | None) -> Cal
 
 
 def _white(image: Image.Image) -> int | None:
-    """The number that is white by the format of a grey image of more than 8 bits, where 0 is black."""
+    """The white value, by the format, of a grey image of more than 8 bits in which 0 is black; None where it states
+    none."""
     if image.mode == "I":  # of 32 bits, and signed; Pillow also holds in it what a PGM scales to 16 bits
         return 65_535 if image.format in ("PNG", "PPM") else None
     if image.mode == "F" or image.format not in FULL_SIXTEEN:

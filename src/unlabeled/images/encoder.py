@@ -1,4 +1,4 @@
-"""An encoder of images: a network with the size and the normalisation that it was trained with."""
+"""The encoder of images: a network with the image size and the normalisation that it was trained with."""
 
 from dataclasses import asdict
 from typing import Any, Self
@@ -17,11 +17,11 @@ from unlabeled.nn.small_networks import build_encoder, rebuild, spec_of
 from unlabeled.runtime.counts import counted
 
 LARGEST_SIZE, MOST_CHANNELS = 4096, 1024
-"""Pixels a side, and channels, of the images of an encoder that is read from a file."""
+"""Largest side in pixels, and largest number of channels, of the images of an encoder that is read from a file."""
 
 
 class ImageEncoder(Saved):
-    """A trained network together with the size and the normalisation that it was trained with."""
+    """A trained network together with the image size and the normalisation that it was trained with."""
 
     network: ImageNetwork
 
@@ -40,20 +40,20 @@ class ImageEncoder(Saved):
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """What every image is made before it is embedded."""
+        """The format that every image is converted to before it is embedded."""
         return PixelFormat(self.image_size, self.channels, self.normalisation.pixel_range)
 
     @property
     def batch_size(self) -> int:
-        """Images that its device takes at a time: a CPU's caches hold what it makes of few (benchmarks/embed.py)."""
+        """Images embedded at a time: on a CPU few, so that activations fit into its caches (benchmarks/embed.py)."""
         return 64 if self.device.type == "cpu" else 256
 
     def embed(self, images: np.ndarray, batch_size: int | None = None) -> np.ndarray:
-        """Features of un-augmented images, with the network in eval mode and float32.
+        """Features of images without augmentation, with the network in eval mode and float32.
 
         Args:
-            images: Whole numbers from 0 to 255, of shape (N, C, H, W). Of images that are not square or of another size
-                than the training's, the centre square is resized, as ingestion does with a file.
+            images: Whole numbers from 0 to 255, of shape (N, C, H, W). Images that are not square or not of the
+                training's size are cut to the centre square and resized, as ingestion does with a file.
             batch_size: Images that go through the network at a time; None: what its device takes.
 
         Returns:
@@ -66,7 +66,7 @@ class ImageEncoder(Saved):
         return self.in_batches(as_images(images, self.channels), self.prepare, size)
 
     def misfit(self, data: Any) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
         if np.ndim(data) != 4:
             return "is of images, and today's data are none"
         if self.channels != data.shape[1]:
@@ -74,7 +74,7 @@ class ImageEncoder(Saved):
         return None
 
     def prepare(self, images: np.ndarray) -> Tensor:
-        """Input of the network: uint8 images as normalised float32 of its size, channels_last, on its device."""
+        """The network's input: uint8 images as normalised float32 of its size, channels_last, on its device."""
         batch = torch.from_numpy(fit(images, self.channels, self.image_size)).to(self.device).float() / 255
         return normalise(batch, *self.normalisation.tensors(self.device))
 
@@ -100,11 +100,11 @@ class ImageEncoder(Saved):
 
 
 def as_images(data: np.ndarray, channels: int) -> np.ndarray:
-    """An array of images as uint8 (N, C, H, W).
+    """Converts an array of images to uint8 (N, C, H, W).
 
     Raises:
-        DataError: The array has another shape, no pixels, or values that are not whole numbers from 0 to 255. Floats of
-            0 to 1 are refused as well: as whole numbers they would be black.
+        DataError: The array has another shape, no pixels, or values that are not whole numbers from 0 to 255. Floats
+            from 0 to 1 are refused as well: as whole numbers they would be black.
     """
     expected = f"expected uint8 of (N, {channels}, H, W)"
     if data.ndim != 4 or data.shape[1] != channels or not (data.shape[2] and data.shape[3]):
@@ -125,7 +125,7 @@ def as_images(data: np.ndarray, channels: int) -> np.ndarray:
 
 
 def fit(images: np.ndarray, channels: int, size: int) -> np.ndarray:
-    """Images made of arrays as `decode` makes them of files: the centre square, resized.
+    """Crops and resizes arrays as `decode` does files: to the centre square, in the wanted size.
 
     Args:
         images: uint8 (N, C, H, W), C is 1 or 3; any C where nothing has to be changed.

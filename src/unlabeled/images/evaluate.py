@@ -1,4 +1,4 @@
-"""One encoder beside raw pixels, PCA and a network that has learned nothing."""
+"""Evaluation of an encoder of images beside raw pixels, PCA and an untrained network."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ def evaluate(
     Args:
         images: uint8 of shape (N, C, H, W).
         manifest: Its columns `target` and `split` are used.
-        memory: A folder of what was measured before: baselines are the same beside every encoder of these images.
+        memory: Folder of earlier measurements, which are reused: baselines are equal for every encoder of these images.
 
     Returns:
         Metrics (accuracies are None without labels), the features (N, D) as float32, and the linear probe if there is

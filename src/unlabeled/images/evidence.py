@@ -1,4 +1,4 @@
-"""All that the page of a run on images is made of."""
+"""The data that the page of a run on images shows."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,12 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEvidence(Evidence):
-    """What the page of a run on images is made of.
+    """The data that the page of a run on images shows.
 
     Attributes:
         images: uint8 (N, C, H, W).
         views: The cached crops, uint8 (N, K, C, h, w); K may be 0.
-        examples: As `Method.illustrate` returns them, uint8.
+        examples: Rows of pictures, as `Method.illustrate` returns them, uint8.
     """
 
     unit = "images"

@@ -1,4 +1,4 @@
-"""Ingestion: any source to one memory-mapped uint8 array and a manifest, a few images in memory at a time."""
+"""Ingestion of any source of images into one memory-mapped uint8 array and a manifest, in bounded memory."""
 
 import hashlib
 import logging
@@ -15,14 +15,14 @@ import PIL
 
 from unlabeled.config import Ingestion
 from unlabeled.images import decode as decoding
-from unlabeled.images.choices import SAMPLE, check_values, choose_shape, look_at, misfits
+from unlabeled.images.choices import SAMPLE_SIZE, check_values, choose_shape, look_at, misfits
 from unlabeled.images.decode import Decoded, UndecodableError, pixel_limit
 from unlabeled.images.pixels import Content, PixelFormat, read_content, read_image_file, read_pixels
 from unlabeled.images.sources import open_source
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item, Source
-from unlabeled.ingestion.settle import settle, stop_if_damaged
+from unlabeled.ingestion.settle import check_quarantine, settle
 from unlabeled.ingestion.splits import HELD_OUT, SplitRule, position
 from unlabeled.records import Summary
 from unlabeled.runtime.counts import counted
@@ -34,23 +34,23 @@ from unlabeled.storage.reuse import EarlierRows, Stamps, checksum, earlier_rows
 
 logger = logging.getLogger(__name__)
 
-BATCH = 16
-"""Images a thread decodes before it hands them over."""
+DECODE_BATCH_SIZE = 16
+"""Images that a thread decodes before it hands them over."""
 STORED = ["checksum", "width", "height", "mode"]
 COLUMNS = ["path", "sha256", *STORED, "group", "label", "split"]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What ingestion leaves.
+    """The results of ingestion.
 
     Attributes:
         images: Memory map, uint8, shape (N, C, H, W).
         manifest: One row an image: path, sha256 of its content, checksum of its stored pixels, width, height, mode
-            (Pillow's name of what its pixels were), group (rows of one belong together), label (None: unlabelled),
-            target (-1: unlabelled), split (train, validation, test, or excluded: its pixels are those of an image that
-            is held out).
-        quarantine: path and reason of what could not be used.
+            (Pillow's mode of the stored image), group (rows of one group belong together), label (None: unlabelled),
+            target (-1: unlabelled), split (train, validation, test, or excluded: its pixels equal those of an image
+            that is held out).
+        quarantine: path and reason of each image that could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
 
@@ -63,8 +63,8 @@ class Ingested:
 def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ingested:
     """Reads, decodes, hashes and splits a source; writes `images.npy` into `folder`.
 
-    What an earlier run stored there of the same content, by its manifest, is taken over without being decoded; files
-    that nobody has touched since are not even read.
+    Images that an earlier run stored are reused without decoding, where their content is equal by its manifest. Files
+    that have not changed since are not even read.
 
     Args:
         source: None: the one that `ingestion.source` names.
@@ -75,7 +75,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     began = time.perf_counter()
     source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
-        sample = look_at(source.sample(SAMPLE))
+        sample = look_at(source.sample(SAMPLE_SIZE))
         pixel_format = PixelFormat(*choose_shape(sample, config), config.pixel_range)
         if config.pixel_range is None:
             check_values(sample, config.max_quarantined)
@@ -98,7 +98,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
                 writer.append(batch.pixels)
                 progress.advance(batch.count)
             quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-            stop_if_damaged(quarantine, source.total, config.max_quarantined, folder)
+            check_quarantine(quarantine, source.total, config.max_quarantined, folder)
             manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels)
             manifest.attrs[MADE_BY] = how
         stamps.keep()
@@ -126,36 +126,36 @@ def _read_earlier(folder: Path) -> tuple[np.ndarray, pd.DataFrame]:
 
 @dataclass(frozen=True)
 class Stored(Decoded):
-    """What an earlier run decoded, with the checksum that it has."""
+    """An image that an earlier run decoded, with its checksum."""
 
     checksum: int
 
 
 class Outcome(NamedTuple):
-    """What became of an item: without an image and a reason, `ingestion.fraction` has left it out."""
+    """The result of decoding an item. An item with neither image nor reason was left out by `ingestion.fraction`."""
 
     item: Item
     sha256: str
-    """Of its content; empty where that could not be read."""
+    """The sha256 of its content; empty where it could not be read."""
     image: Decoded | None = None
     reason: str | None = None
-    """Why it cannot be used."""
+    """The reason why it cannot be used; None where it can."""
 
 
 class _Batch(NamedTuple):
-    """What a thread hands over of some images."""
+    """The decoded images that a thread hands over."""
 
     count: int
     pixels: np.ndarray
-    """Of the good ones, uint8 (n, C, H, W)."""
+    """Pixels of the good images, uint8 (n, C, H, W)."""
     records: list[tuple]
-    """Of the good ones, by COLUMNS."""
+    """Manifest rows of the good images, by COLUMNS."""
     rejects: list[tuple[str, str]]
-    """The path and the reason of those that cannot be used."""
+    """Path and reason of each image that cannot be used."""
     dim: int
-    """How many of the good ones have more than 8 bits and are nearly black."""
+    """Number of good images that have more than 8 bits and are nearly black."""
     sums: np.ndarray
-    """`sums_of` of the good ones that are not for testing."""
+    """`sums_of` the good images that are not in the test split."""
 
 
 def _decode_all(
@@ -166,12 +166,13 @@ def _decode_all(
     earlier: EarlierRows | None,
     stamps: Stamps,
 ) -> Iterator[_Batch]:
-    """Decodes on every core, in order, with a bounded number of images under way; what was decoded earlier is not."""
+    """Decodes on every core, in order, with a bounded number of images under way. Images decoded by an earlier run are
+    reused."""
 
     def make(batch: list[Item]) -> _Batch:
         return _stack(decode_batch(batch, pixel_format, fraction, earlier, stamps), pixel_format.shape, rule)
 
-    return in_order(make, batches_of(items, BATCH))
+    return in_order(make, batches_of(items, DECODE_BATCH_SIZE))
 
 
 def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Batch:
@@ -185,7 +186,7 @@ def _stack(batch: list[Outcome], shape: tuple[int, ...], rule: SplitRule) -> _Ba
 
 
 def _record(item: Item, sha256: str, image: Decoded, split: str) -> tuple:
-    """By COLUMNS."""
+    """The manifest row of an image, by COLUMNS."""
     check = image.checksum if isinstance(image, Stored) else checksum(image.pixels)
     stored = check, image.width, image.height, image.mode
     return item.path, sha256, *stored, group_column(item, check), item.label, split
@@ -198,11 +199,11 @@ def decode_batch(
     earlier: EarlierRows | None = None,
     stamps: Stamps | None = None,
 ) -> list[Outcome]:
-    """What becomes of each item; what was decoded earlier is not decoded again.
+    """Decodes each item, or takes it from an earlier run.
 
     Args:
-        fraction: Share of the items to use, of those that are not held out.
-        stamps: What is known of files without reading them.
+        fraction: Fraction of the items to use, among those that are not held out.
+        stamps: Records of files, by which unchanged ones are not read.
     """
     return [_decode_one(item, pixel_format, fraction, earlier, stamps) for item in items]
 
@@ -225,7 +226,7 @@ def _decode_one(
 
 
 def _content(content: Content | None, stamps: Stamps | None) -> tuple[bytes | np.ndarray | None, str]:
-    """What is in it and the sha256 of that; None where it is known without being read."""
+    """The content and its sha256; the content is None where its sha256 is known without reading it."""
     if stamps and isinstance(content, Path):
         return stamps.content_of(content, read_image_file)
     read = read_content(content)
@@ -233,7 +234,7 @@ def _content(content: Content | None, stamps: Stamps | None) -> tuple[bytes | np
 
 
 def sums_of(pixels: np.ndarray) -> np.ndarray:
-    """How many pixels, their sum and that of their squares, of each channel: int64 (3, C), so exactly.
+    """Number, sum and sum of squares of the pixels of each channel: int64 (3, C), which is exact.
 
     Args:
         pixels: uint8 (n, C, H, W).
@@ -246,7 +247,7 @@ def sums_of(pixels: np.ndarray) -> np.ndarray:
 
 
 def channel_moments(sums: np.ndarray) -> dict[str, list[float]]:
-    """Of each channel, from its `sums_of`."""
+    """Mean and standard deviation of each channel, from its `sums_of`."""
     mean, square = sums[1:] / np.maximum(1, sums[0])
     std = np.sqrt(np.maximum(square - mean**2, 1.0))  # a constant channel stays finite
     return {"mean": (mean / 255).round(6).tolist(), "std": (std / 255).round(6).tolist()}

@@ -1,4 +1,4 @@
-"""From a file to pixels: one way for ingestion, `embed`, `search`, export and the served models."""
+"""Reading of images from files to pixels, shared by ingestion, `embed`, `search`, export and the served models."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,15 +8,16 @@ import numpy as np
 from unlabeled.images.decode import Decoded, UndecodableError, check_header, decode, decode_alone
 from unlabeled.ingestion.walk import read_file
 
-READ_UNSEEN = 2**26
-"""Bytes of the largest file that is read before anything of it has been seen: a folder of photos has videos in it."""
+MAX_UNCHECKED_BYTES = 2**26
+"""Bytes of the largest file that is read without looking at its header first, as a folder of photos may contain
+videos."""
 
 Content = Path | bytes | np.ndarray
-"""An image: its file, what is in that file, or an array (H, W) or (H, W, C)."""
+"""An image: its file, the bytes of that file, or an array (H, W) or (H, W, C)."""
 
 
 class PixelFormat(NamedTuple):
-    """What every image of a data set, or of an encoder, is made.
+    """The format that every image of a data set, or of an encoder, is converted to.
 
     Attributes:
         size: Pixels a side.
@@ -30,29 +31,31 @@ class PixelFormat(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape (C, H, W)."""
         return self.channels, self.size, self.size
 
 
 def read_image_file(path: Path) -> bytes:
-    """What is in a file; a large one is read only if it begins as an image does. Raises UndecodableError or OSError."""
-    if path.stat().st_size > READ_UNSEEN:
+    """The bytes of a file; a large one is read only if it begins as an image does. Raises UndecodableError or
+    OSError."""
+    if path.stat().st_size > MAX_UNCHECKED_BYTES:
         check_header(path)
     return read_file(path)
 
 
 def read_content(content: Content | None) -> bytes | np.ndarray:
-    """What is in a file, or the content itself; None: a list names a file that is missing. Raises as above."""
+    """The bytes of a file, or the content itself. Raises UndecodableError (also for None, a listed file that is
+    missing) or OSError."""
     if content is None:
         raise UndecodableError("listed, but the file is missing")
     return read_image_file(content) if isinstance(content, Path) else content
 
 
 def read_pixels(content: Content | None, pixel_format: PixelFormat) -> Decoded:
-    """Reads and decodes an image of many. Raises UndecodableError or OSError, as `decode` and the file system do."""
+    """Reads and decodes one of many images. Raises UndecodableError or OSError, as `decode` and the file system do."""
     return decode(read_content(content), *pixel_format)
 
 
 def read_alone(content: Content, pixel_format: PixelFormat) -> np.ndarray:
-    """Reads and decodes an image that comes without others: uint8 (C, size, size). Raises what `decode_alone` does."""
+    """Reads and decodes a single image: uint8 (C, size, size). Raises the errors of `decode_alone`."""
     return decode_alone(read_content(content), *pixel_format)

@@ -1,4 +1,4 @@
-"""What a training on images will take: their crops first, then the steps."""
+"""Plan of a training on images: the time to cut the crops, then that of the steps."""
 
 import math
 from dataclasses import replace
@@ -18,8 +18,8 @@ from unlabeled.method import ClosedForm, load_method
 from unlabeled.records import Summary
 from unlabeled.training.devices import choose_device
 from unlabeled.training.plan import (
-    LONG,
-    MANY,
+    MIN_COMPARED_STEPS,
+    MIN_LONG_SECONDS,
     Pace,
     Plan,
     available_memory,
@@ -31,14 +31,14 @@ from unlabeled.training.plan import (
 )
 from unlabeled.training.setup import rows_to_train_on
 
-SMALLER = 2 / 3
-"""Share of a crop's side that may still be large enough."""
-LEAST = 32
-"""Pixels a side of a crop that is still worth advising."""
-SMALL = "small_resnet"
-"""The quickest encoder."""
-CUT = 8
-"""Images whose crops are cut to see how long that takes."""
+SMALLER_CROP_SHARE = 2 / 3
+"""Fraction of a crop's side that a suggested smaller crop keeps."""
+MIN_SUGGESTED_CROP = 32
+"""Smallest side of a suggested crop, in pixels."""
+FASTEST_ENCODER = "small_resnet"
+"""The fastest encoder."""
+TIMED_IMAGES = 8
+"""Images whose crops are cut to time the cutting."""
 
 
 def plan_training(
@@ -52,7 +52,7 @@ def plan_training(
     *,
     resume: Path | None = None,
 ) -> Plan | None:
-    """What `pretrain_encoder` will take, with the crops in the folder `crops` to be cut before; None: hardly anything.
+    """Plan of `pretrain_encoder`, including missing crops in `crops`; None for a training of hardly any time.
 
     A few steps are timed of a network of the same kind, which is thrown away, on noise of the views' size.
     """
@@ -65,7 +65,7 @@ def plan_training(
     if not steps:
         return None
     pace = partial(_pace, method, images[rows[: config.batch_size]], summary)
-    missing, sample = count_missing(images, manifest.sha256, recipe, crops), images[: min(len(images), CUT)]
+    missing, sample = count_missing(images, manifest.sha256, recipe, crops), images[: min(len(images), TIMED_IMAGES)]
     device, now = choose_device(config.device), pace(config, recipe)
     plan = Plan(
         steps,
@@ -79,15 +79,15 @@ def plan_training(
         free=free_disk(crops),
         gpu=device.type != "cpu",
     )
-    if plan.seconds < LONG or steps < MANY:
+    if plan.seconds < MIN_LONG_SECONDS or steps < MIN_COMPARED_STEPS:
         return plan
-    smaller = round((recipe.crop_size or images.shape[-1]) * SMALLER)
-    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": SMALL}
+    smaller = round((recipe.crop_size or images.shape[-1]) * SMALLER_CROP_SHARE)
+    with_crops, with_encoder = recipe.model_copy(update={"crop_size": smaller}), {"encoder": FASTEST_ENCODER}
     changes = {}
-    if smaller >= LEAST:
+    if smaller >= MIN_SUGGESTED_CROP:
         changes[f"augmentation.crop_size={smaller}"] = lambda: pace(config, with_crops)
-    if config.encoder != SMALL:
-        changes[f"pretraining.encoder={SMALL}"] = lambda: pace(config.model_copy(update=with_encoder), recipe)
+    if config.encoder != FASTEST_ENCODER:
+        changes[f"pretraining.encoder={FASTEST_ENCODER}"] = lambda: pace(config.model_copy(update=with_encoder), recipe)
     return replace(plan, shorter=faster(now, changes))
 
 

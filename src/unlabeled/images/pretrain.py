@@ -1,4 +1,4 @@
-"""From ingested images to a trained encoder: builds the method, its views and its monitor, and runs the loop."""
+"""Pretraining on ingested images: builds the method, its views and its monitor, and runs the loop."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from unlabeled.config import Augmentation, Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
@@ -27,22 +27,22 @@ from unlabeled.training.history import Monitor, Report, tell
 from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
 
-DIVISIBLE = 840
-"""Pixels a side that every grid and every size of patches divides: for images whose size is not known yet."""
-ILLUSTRATED = 12
-"""Images at most that the method is shown for `examples`."""
-JUDGED = 256
-"""Images at most by which a method says whether they suit it."""
+DIVISIBLE_SIDE = 840
+"""Side in pixels, divisible by every grid and patch size, for images whose size is not known yet."""
+MAX_ILLUSTRATED_IMAGES = 12
+"""Largest number of images that the method illustrates for `examples`."""
+MAX_JUDGED_IMAGES = 256
+"""Largest number of images by which a method decides whether the images suit it."""
 
 
 class Pretrained(NamedTuple):
-    """What a training leaves."""
+    """The results of a training."""
 
     encoder: ImageEncoder
     history: list[dict[str, float]]
-    """A row of metrics an epoch."""
+    """One row of metrics for each epoch."""
     examples: dict[str, np.ndarray]
-    """What the method makes of a few images that it has not seen: rows of pictures by name, uint8 (B, C, H, W)."""
+    """The method's pictures of a few images that it was not trained on: rows by name, uint8 (B, C, H, W)."""
 
 
 def pretrain_encoder(
@@ -62,12 +62,12 @@ def pretrain_encoder(
     Args:
         images: uint8 of shape (N, C, H, W); read where views are cropped afresh, and by the monitor.
         views: uint8 of shape (N, K, C, h, w).
-        manifest: Its `split` says what to train on; its `target` serves the kNN monitor alone.
-        summary: Of ingestion: `mean`, `std` and `data_digest`.
+        manifest: Its `split` decides which images are trained on; its `target` serves only the kNN monitor.
+        summary: Summary of ingestion with `mean`, `std` and `data_digest`.
         resume: See `train.pretrain`.
 
     Raises:
-        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+        ConfigError, TrainingError: The parameters do not allow a training, or it failed.
     """
     channels, size = images.shape[1], recipe.crop_size or images.shape[-1]
     check(method, config, size)
@@ -79,7 +79,7 @@ def pretrain_encoder(
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
         encoder, model = build_method(method, config, channels, size, normalisation, classes)
-    if reason := model.suits(torch.from_numpy(images[spread(rows, JUDGED)]).float() / 255):
+    if reason := model.reason_unsuitable(torch.from_numpy(images[spread(rows, MAX_JUDGED_IMAGES)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else checked_views(views, recipe, images),
@@ -106,18 +106,18 @@ def pretrain_encoder(
     )
     tell(history, supply.unit)
     unseen = np.flatnonzero(manifest.split == "validation")
-    shown = images[(unseen if len(unseen) else rows)[:ILLUSTRATED]]
+    shown = images[(unseen if len(unseen) else rows)[:MAX_ILLUSTRATED_IMAGES]]
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
 
 
 def check(method: str, config: Pretraining, size: int | None = None) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
+    """Raises ConfigError or TrainingError for mistakes that can be found before there are images.
 
     Args:
-        size: Pixels a side of a view; None: not known yet, and what depends on it is seen later.
+        size: Pixels a side of a view; None: not known yet, so that checks which depend on it come later.
     """
     choose_device(config.device)
-    size, anything = size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3)
+    size, anything = size or DIVISIBLE_SIDE, Normalisation((0.0,) * 3, (1.0,) * 3)
     with tentatively():
         _, model = build_method(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
@@ -130,7 +130,7 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
 def build_method(
     name: str, config: Pretraining, channels: int, size: int, normalisation: Normalisation, classes: int
 ) -> tuple[ImageEncoder, Method]:
-    """An encoder, and the method of that name on it; `classes` are for a supervised one."""
+    """An encoder, and the named method on it; `classes` is the number of classes for a supervised method."""
     kind = load_method(name)
     labels = {"classes": classes} if kind.supervised else {}
     with as_config_error():
@@ -140,7 +140,7 @@ def build_method(
 
 @contextmanager
 def _misfit_as_config_error(method: str, encoder: str) -> Generator[None]:
-    """What torch says of shapes; what meta tensors cannot do says nothing of them."""
+    """Turns torch's errors about shapes into a ConfigError. Operations that meta tensors do not support are ignored."""
     try:
         yield
     except RuntimeError as error:
@@ -157,7 +157,7 @@ def _solve(
     monitor: Monitor,
     report: Report | None,
 ) -> list[dict[str, float]]:
-    """The one row of the history of a method that is not trained."""
+    """Solves a closed-form method; returns its history, which has a single row."""
     began = time.perf_counter()
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
@@ -171,7 +171,7 @@ def _solve(
 
 
 class _Batches:
-    """The rows' images as they are, normalised: float32 batches that can be walked again."""
+    """The normalised images of some rows without augmentation: float32 batches, which can be iterated repeatedly."""
 
     def __init__(self, encoder: ImageEncoder, images: np.ndarray, rows: np.ndarray, batch_size: int):
         self.encoder, self.images, self.rows, self.batch_size = encoder, images, rows, batch_size
@@ -193,7 +193,7 @@ def _illustrations(method: Method, encoder: ImageEncoder, images: np.ndarray, se
 
 
 def checked_views(views: np.ndarray | Rows, recipe: Augmentation, images: np.ndarray) -> np.ndarray | Rows:
-    """The views, if they are what the recipe makes of the images; else TrainingError."""
+    """Returns the views if they have the shape that the recipe gives; raises TrainingError otherwise."""
     size = recipe.crop_size or images.shape[-1]
     expected = (len(images), recipe.views, images.shape[1], size, size)
     if views.shape != expected:
@@ -205,14 +205,15 @@ def checked_views(views: np.ndarray | Rows, recipe: Augmentation, images: np.nda
 
 
 def fingerprint(method: str, manifest: pd.DataFrame, summary: Summary, config: Pretraining, recipe: Block) -> str:
-    """Of all that decides the weights, so that nothing is resumed that would end in others."""
+    """Digest of everything that decides the weights, so that a checkpoint is resumed only where it leads to the same
+    ones."""
     small = {"widths": WIDTHS} if config.encoder == "small_resnet" else {}
     return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small)
 
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:
-    """What `embedding_monitor` measures, and how near the views of an image lie to each other."""
-    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
+    """A monitor with the measurements of `embedding_monitor` and, with several views, their alignment."""
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, MAX_MONITORED_IMAGES)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()
@@ -226,7 +227,7 @@ def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, 
 
 @torch.no_grad()
 def _features_of_views(network: torch.nn.Module, views: Views) -> tuple[torch.Tensor, ...]:
-    """Of the first step's views, each (B, D); the network in eval mode."""
+    """Features of the views of the first step, one (B, D) for each; the network in eval mode."""
     network.eval()
     features = network(views.batch(0)[0])
     network.train()

@@ -1,4 +1,4 @@
-"""The page of a run: what the encoder is worth, what it does to images, where it fails, and how to repeat it."""
+"""The page of a run on images: verdict, examples, mistakes, and how to reproduce it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,20 +40,20 @@ from unlabeled.reports.sections import (
 from unlabeled.runtime.counts import counted
 from unlabeled.storage.arrays import spread
 
-MAPPED = 600
-"""Images at most on the map."""
-CLUSTERED = 5_000
-"""Images at most that are clustered."""
-QUERIES, NEIGHBOURS = 3, 4
-"""Images whose neighbours are shown, and how many of each."""
-CONFUSIONS, CONFUSED = 6, 5
-"""Pairs of classes whose confusions are shown, and images of each at most."""
-CENTRAL = 5
-"""Images shown of a cluster."""
-SEEN, VIEWS = 3, 5
-"""Images whose crops and views are shown, and how many of each."""
-LOOKED_AT = 10
-"""Images of which is shown where the encoder looks."""
+MAX_MAPPED_IMAGES = 600
+"""Largest number of images on the map."""
+MAX_CLUSTERED_IMAGES = 5_000
+"""Largest number of images that are clustered."""
+SHOWN_QUERIES, SHOWN_NEIGHBOURS = 3, 4
+"""Number of images whose neighbours are shown, and of neighbours for each."""
+SHOWN_CONFUSIONS, CONFUSED_IMAGES = 6, 5
+"""Number of class pairs whose confusions are shown, and largest number of images for each."""
+CENTRAL_IMAGES = 5
+"""Number of images shown for a cluster."""
+AUGMENTED_IMAGES, SHOWN_VIEWS = 3, 5
+"""Number of images whose crops and views are shown, and of crops and views for each."""
+SALIENCY_IMAGES = 10
+"""Number of images whose saliency is shown."""
 
 
 def tile(evidence: ImageEvidence, row: int, caption: str | None = None, mark: str = "") -> Tile:
@@ -79,7 +79,7 @@ def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
     said = dict(rules_of_features(evidence, curves))
     yield from said.items()
     yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
-    if evidence.probe is not None and said["no gain"] is None:  # neighbours that know no more than pixels judge nobody
+    if evidence.probe is not None and said["no gain"] is None:  # neighbours no better than pixels judge no labels
         yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, evidence.summary["classes"])
 
 
@@ -94,7 +94,7 @@ def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
 
 def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
-    rows = spread(evidence.rows_of("train"), SEEN)
+    rows = spread(evidence.rows_of("train"), AUGMENTED_IMAGES)
     fresh = evidence.augmentation.views == "fresh"
     if len(rows) < 2:
         return None
@@ -102,7 +102,7 @@ def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     finished = _finished(evidence, store, rows)
     lines = []
     for i, row in enumerate(rows):
-        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :VIEWS]]
+        crops = [] if fresh else [Tile(picture(crop), "a cached crop") for crop in evidence.views[row, :SHOWN_VIEWS]]
         views = [Tile(picture(view), "a finished view") for view in finished[i]]
         lines.append(("", [tile(evidence, row, mark="asked"), *crops, *views]))
     cached = "" if fresh else "some of its cached crops, and "
@@ -112,7 +112,10 @@ def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> list[list[np.ndarray]]:
-    normalisation, count = evidence.encoder.normalisation, VIEWS if store.ndim == 4 else min(VIEWS, store.shape[1])
+    normalisation, count = (
+        evidence.encoder.normalisation,
+        SHOWN_VIEWS if store.ndim == 4 else min(SHOWN_VIEWS, store.shape[1]),
+    )
     supply = Views(
         store,
         rows,
@@ -139,7 +142,7 @@ def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """Which classes are told apart, and the confusions that cost most."""
+    """The confusion matrix, and images of the most frequent confusions."""
     if evidence.probe is None:
         return None
     names, answers = evidence.summary["classes"], evidence.predictions
@@ -153,10 +156,12 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
     ]
     wrong = counts - np.diag(counts.diagonal())
     lines = []
-    for flat in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]:
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_CONFUSIONS]:
         target, said = divmod(int(flat), len(names))
         if wrong[target, said]:
-            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(CONFUSED, "confidence")
+            these = answers[(answers.target == target) & (answers.predicted == said)].nlargest(
+                CONFUSED_IMAGES, "confidence"
+            )
             sure = zip(these.row, these.confidence, strict=True)
             tiles = [tile(evidence, row, f"{confidence:.0%} sure") for row, confidence in sure]
             times = "once" if wrong[target, said] == 1 else f"{wrong[target, said]} times"
@@ -168,12 +173,12 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """The training images nearest to random test images, and to those that the probe is most surely wrong about."""
-    chosen = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
-    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # which may be of them, where there is no test split
+    """The training images nearest to random test images, and to the probe's most confident mistakes."""
+    chosen = np.random.default_rng(0).permutation(evidence.test)[:SHOWN_QUERIES]
+    train = np.setdiff1d(evidence.rows_of("train"), chosen)  # without a test split they are training images
     blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
     answers = evidence.predictions
-    worst = answers[answers.target != answers.predicted].nlargest(QUERIES, "confidence")
+    worst = answers[answers.target != answers.predicted].nlargest(SHOWN_QUERIES, "confidence")
     if len(worst):
         said = [evidence.summary["classes"][target] for target in worst.predicted]
         caption = "Test images that the linear probe is most surely wrong about."
@@ -187,7 +192,7 @@ def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
 def _neighbour_rows(
     evidence: ImageEvidence, queries: np.ndarray, bank: np.ndarray, caption: str, said: list[str] | None = None
 ) -> Tiles:
-    similarities, found = nearest(evidence.features, queries, bank, NEIGHBOURS)
+    similarities, found = nearest(evidence.features, queries, bank, SHOWN_NEIGHBOURS)
     lines = []
     for i, (query, rows, near) in enumerate(zip(queries, found, similarities, strict=True)):
         name, tiles = evidence.name_of(query), [tile(evidence, query, mark="asked")]
@@ -199,7 +204,7 @@ def _neighbour_rows(
 
 
 def _map(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    rows = spread(evidence.test, MAPPED)
+    rows = spread(evidence.test, MAX_MAPPED_IMAGES)
     if len(rows) < 10:
         return None
     from sklearn.manifold import TSNE  # a second to import
@@ -234,12 +239,12 @@ def _words(evidence: ImageEvidence, row: int, said: int | None) -> str:
 
 
 def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
-    """Without labels: groups of like images, with those nearest to the middle of each."""
+    """Clusters of similar images, with the most central images of each; shown for data without labels."""
     if evidence.probe is not None:
         return None
     from sklearn.cluster import KMeans  # a second to import
 
-    rows = spread(evidence.rows_of("train"), CLUSTERED)
+    rows = spread(evidence.rows_of("train"), MAX_CLUSTERED_IMAGES)
     features = evidence.features[rows]
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     clusters = min(10, len(np.unique(features, axis=0)))
@@ -247,7 +252,7 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
     distances, lines = fitted.transform(features), []
     for cluster in np.argsort(-np.bincount(fitted.labels_), kind="stable"):
         members = np.flatnonzero(fitted.labels_ == cluster)
-        central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL]
+        central = members[np.argsort(distances[members, cluster], kind="stable")][:CENTRAL_IMAGES]
         lines.append((counted(len(members), "images"), [tile(evidence, rows[i], "") for i in central]))
     caption = (
         f"k-means with {counted(len(lines), 'clusters')} of {counted(len(rows), 'training images')}; in each, the most "
@@ -257,7 +262,7 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
-    rows = np.random.default_rng(1).permutation(evidence.test)[:LOOKED_AT]
+    rows = np.random.default_rng(1).permutation(evidence.test)[:SALIENCY_IMAGES]
     images = evidence.images[np.sort(rows)]
     maps = smooth_gradients(evidence.encoder, images, evidence.probe)
     looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
@@ -271,4 +276,4 @@ SECTIONS: tuple[Callable[[ImageEvidence, Curves], Section | None], ...] = (
     *(label_efficiency, _mistakes, _examples, _neighbours, _map, _clusters, _saliency, _findings, _views, training),
     *(data, provenance),
 )
-"""In the order of the page: what a reader wants to know first is first."""
+"""Sections in the order of the page, the most wanted first."""

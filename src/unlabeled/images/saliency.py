@@ -1,4 +1,4 @@
-"""Where a network looks: the pixels whose change moves its answer."""
+"""Saliency: the pixels whose change affects a network's answer most."""
 
 import numpy as np
 import torch
@@ -7,9 +7,9 @@ from unlabeled.encoders import evaluating
 from unlabeled.evaluation.probe import LinearProbe
 from unlabeled.images.encoder import ImageEncoder
 
-DRAWS = 16
+NOISY_COPIES = 16
 NOISE = 0.15
-"""Standard deviation of what is added, as a share of an image's range."""
+"""Standard deviation of the added noise, as a fraction of an image's range."""
 
 
 def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearProbe | None, seed: int = 0) -> np.ndarray:
@@ -17,7 +17,7 @@ def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearPro
 
     Args:
         images: uint8 of shape (B, C, H, W).
-        probe: The gradient is that of the class it says; without one, of the feature vector's length.
+        probe: Its predicted class's logit is differentiated; without a probe, the length of the feature vector.
 
     Returns:
         float32 of shape (B, H, W) of the encoder's own image size, each image's largest value being 1.
@@ -31,7 +31,7 @@ def smooth_gradients(encoder: ImageEncoder, images: np.ndarray, probe: LinearPro
         direction = torch.from_numpy(probe.weight[said]).to(batch.device)
     total = torch.zeros_like(batch[:, 0])
     with evaluating(encoder.network):
-        for _ in range(DRAWS):
+        for _ in range(NOISY_COPIES):
             noise = torch.randn(batch.shape, generator=generator, device=batch.device)
             noisy = (batch + spread * noise).requires_grad_()
             features = encoder.network(noisy)

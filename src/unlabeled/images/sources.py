@@ -1,4 +1,4 @@
-"""Where images come from: each source is a stream of encoded images or arrays, with what is known of their labels."""
+"""Sources of images: each is a stream of encoded images or arrays, with the labels that are known."""
 
 import socket
 from collections.abc import Generator, Iterator
@@ -27,11 +27,11 @@ TORCHVISION = {
     "svhn": "SVHN",
 }
 DOWNLOAD_TIMEOUT = 30
-"""Seconds without a byte after which a download is given up; urllib waits for ever."""
+"""Seconds without data after which a download is aborted; urllib itself would wait for ever."""
 
 
 def open_source(config: Ingestion) -> Source:
-    """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    """Opens the source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     source = _open(config)
     return without_labels(source) if is_none(config.label) else source
 
@@ -67,7 +67,7 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    within = path / name  # the path is that of the folder above, or its own
+    within = path / name  # the path names this folder or its parent
     folder = path if path.name == name and not within.exists() else within
     kind = getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
@@ -106,7 +106,7 @@ def _torchvision(name: str, path: Path) -> Source:
 
 
 def _picture(image: Any) -> np.ndarray:
-    """(H, W) or (H, W, C), of what torchvision keeps as an array or a tensor, perhaps with its channels first."""
+    """An image of torchvision, an array or a tensor perhaps with channels first, as (H, W) or (H, W, C)."""
     image = np.asarray(image)
     return image.transpose(1, 2, 0) if image.ndim == 3 and image.shape[0] == 3 else image
 
@@ -125,7 +125,7 @@ def image_folder(root: Path, label: str | None = None, group: str | None = None)
     """The images of a folder, in the order of their names. Raises DataError where there are none.
 
     Args:
-        label, group: As `ingestion.label` and `ingestion.group`.
+        label, group: Values of `ingestion.label` and `ingestion.group`.
     """
     return named_items(root, find_files(root, "ingestion.path"), IMAGES.name, label=label, group=group)
 
@@ -133,12 +133,12 @@ def image_folder(root: Path, label: str | None = None, group: str | None = None)
 def named_items(
     root: Path, found: Found, unit: str, expected: str = "", label: str | None = None, group: str | None = None
 ) -> Source:
-    """What was found below a folder, with the labels and splits of its metadata, else of its folders' names.
+    """Items for the files found below a folder, with labels and splits from its metadata, else from its folders' names.
 
     Args:
-        unit: What it is, in the plural.
-        expected: What it would be, for the DataError that is raised where there is none.
-        label, group: As `ingestion.label` and `ingestion.group`.
+        unit: Name of the data in the plural.
+        expected: Description of usable data, for the DataError that is raised where there are none.
+        label, group: Values of `ingestion.label` and `ingestion.group`.
     """
     metadata = read_metadata(root, found, label, group=column_of(group))
     source = described_items(root, found, metadata, unit, expected, label)
@@ -150,13 +150,13 @@ def named_items(
 def described_items(
     root: Path, found: Found, metadata: Metadata, unit: str, expected: str = "", label: str | None = None
 ) -> Source:
-    """As `named_items`, with metadata that have been read; the question that they leave is a warning."""
+    """Items as of `named_items`, with metadata that have been read; a question that these leave becomes a warning."""
     left_out = found.left_out
     if not found.names and not metadata.rows:
         raise DataError(
             f"ingestion.path: {root} holds no {expected or unit}{f'; {left_out}' if left_out.counts else ''}"
         )
-    listed = metadata.rows.keys() - metadata.missing.keys()  # what is named is wanted, whatever it is called
+    listed = metadata.rows.keys() - metadata.missing.keys()  # files that metadata list are wanted, whatever their names
     layout = read_layout(sorted(listed.union(found.names)), unit)
     others = [name for name in found.names if name not in listed]
     names = sorted(listed.union(layout.without_left_out(others, left_out)))

@@ -1,4 +1,4 @@
-"""The batches of views that training draws from the crop cache, or crops afresh."""
+"""Batches of views for training, from the crop cache or cropped afresh."""
 
 import warnings
 
@@ -15,18 +15,18 @@ from unlabeled.training.batches import Order, step_seed
 
 
 class Views:
-    """Batches of V views an image; batch `step` is a pure function of (seed, step).
+    """Batches with V views of each image; batch `step` is a pure function of (seed, step).
 
     Args:
         store: uint8, cached crops of shape (N, K, C, h, w), or whole images of shape (N, C, H, W) to crop afresh.
-        rows: Which of the N to train on, int64.
-        recipe: How views are finished, and cropped where they are fresh.
+        rows: The rows to train on, int64.
+        recipe: Augmentation by which views are finished, and cropped where they are fresh.
         normalisation: Mean and standard deviation of the images that are not test images.
-        count: V.
-        batch_size: B; the last, incomplete batch of an epoch is left out.
-        seed: Of everything drawn.
-        device: Where views are finished.
-        targets: Classes of the N images, int64, where the method eats labels.
+        count: Number of views of each image (V).
+        batch_size: Images of a batch (B); the last, incomplete batch of an epoch is left out.
+        seed: Seed of all random draws.
+        device: Device on which views are finished.
+        targets: Classes of the N images, int64, for a supervised method; None otherwise.
     """
 
     unit = "images"
@@ -53,7 +53,7 @@ class Views:
         self._generator = torch.Generator(device)
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
-        """What the method eats at a step, on the device.
+        """The input of the method at a step, on the device.
 
         Returns:
             Views of shape (V·B, C, h, w), view by view: float32, normalised, channels_last. With targets, these too:
@@ -66,11 +66,11 @@ class Views:
         return (views,) if self._targets is None else (views, self._targets[rows.to(self.device)])
 
     def rows_of(self, step: int) -> Tensor:
-        """Which images the batch of a step shows: rows of the store, int64 of shape (B,)."""
+        """The images of a step's batch: rows of the store, int64 of shape (B,)."""
         return self._order.at(step)
 
     def _cached(self, rows: Tensor) -> Tensor:
-        """V different ones of the K crops of each image."""
+        """Takes V different crops, drawn at random, of the K of each image."""
         draw = torch.rand(len(rows), self._store.shape[1], generator=self._generator, device=self.device)
         picked = draw.topk(self.count, dim=1).indices.T.flatten()
         rows = rows.repeat(self.count)
@@ -83,20 +83,20 @@ class Views:
         return cut_views(images, draw, self.recipe).transpose(0, 1).flatten(0, 1)
 
     def _taken(self, *index: Tensor) -> Tensor:
-        """What the store has there, on the device."""
+        """The entries of the store at an index, on the device."""
         if isinstance(self._store, Tensor):
             return self._store[index]
         batch = torch.from_numpy(self._store[tuple(each.numpy() for each in index)])
         if self.device.type == "cuda":
             return batch.pin_memory().to(self.device, non_blocking=True)
-        return batch.to(self.device)  # MPS would read before it is written
+        return batch.to(self.device)  # not asynchronously: MPS would read before it is written
 
 
 def _resident(store: np.ndarray | Rows, device: torch.device) -> np.ndarray | Rows | Tensor:
-    """On a GPU where it takes less than a quarter of what is free there, else as it is."""
+    """The store on the GPU where it takes less than a quarter of the free memory there, else unchanged."""
     if device.type != "cuda" or store.nbytes >= torch.cuda.mem_get_info(device)[0] / 4:
         return store
     with warnings.catch_warnings():
-        # The map is read-only and only read from, which torch cannot express.
+        # The map is read-only, which torch cannot express; it is never written to.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(store[:]).to(device)

@@ -1,1 +1,1 @@
-"""Files, folders, tables and splits: ingestion as every kind of data shares it."""
+"""Files, folders, tables and splits: the parts of ingestion that every kind of data shares."""

@@ -1,4 +1,4 @@
-"""Which columns of tables name the classes and the splits, and which class a value is."""
+"""Columns of tables that name the classes and the splits, and the class that each value stands for."""
 
 import logging
 import math
@@ -16,42 +16,42 @@ from unlabeled.ingestion.tables import Table, plain
 logger = logging.getLogger(__name__)
 
 UNLABELLED = -1
-"""What stands for no label among integers, as in STL-10 and on the Hugging Face Hub."""
-FIRST = ("label", "fine_label")
-"""Columns of classes that go before all others; the second is CIFAR-100's."""
+"""Integer that stands for no label, as in STL-10 and on the Hugging Face Hub."""
+PREFERRED = ("label", "fine_label")
+"""Columns of classes that take precedence over all others; the second is CIFAR-100's."""
 USUAL = {"labels", "label_name", "class", "classes", "class_name", "class_label", "category", "category_name", "target"}
 USUAL_NUMBERS = {"label_id", "class_id", "category_id", "target_id"}
 SPLIT = "split"
 USUAL_SPLITS = {"set", "subset", "partition"}
-"""Columns of splits where all of their values are names of splits."""
+"""Columns of splits, if all of their values are names of splits."""
 NO_CLASSES = re.compile(
     r"is_(train|valid|val|test).*|split|set|subset|partition|fold|"
     r"(.*_)?(id|idx|index|uuid|url|uri|path|file|filename|file_name|image|width|height|size|bytes|text|captions?|description|title|prompt|md5|sha\d*|checksum|hash|licen[sc]e|source|date|time|timestamp|"
     r"format|channels|mode|bbox)"
 )
-"""Names of columns that nobody is asked about."""
+"""Names of columns that are never suggested as classes."""
 NESTED = ("list", "large_list", "fixed_size", "struct", "map", "binary", "large_binary", "extension")
-"""How Arrow's types of many values, or of raw bytes, begin."""
+"""Prefixes of Arrow's types that hold several values or raw bytes."""
 MISSING = {"", "nan", "<na>", "n/a", "#n/a", "null"}
-"""Texts that spreadsheets and pandas leave where there is no value."""
+"""Texts that spreadsheets and pandas write for a missing value."""
 MAX_CLASSES = 10_000
 MAX_NAME = 200
-"""Different values, and characters of one, beyond which a column that nobody has named is not one of classes."""
+"""Largest number of distinct values, and of their characters, of a column that is suggested as classes."""
 WHOLE = re.compile(r"-?\d+(\.0*)?")
 NUMBER = re.compile(r"-?\d*\.?\d+(e-?\d+)?", re.IGNORECASE)
 
 Key = tuple[str, Any]
-"""A value with the name of its type: Python takes 1, 1.0 and True for one key."""
+"""A value with the name of its type, as Python treats 1, 1.0 and True as the same key."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Where tables have their labels.
+    """The labels of tables.
 
     Attributes:
-        column: Its name; None: they have none.
+        column: Name of the column of labels; None: there are no labels.
         classes: The class of each value, table by table; values without one are unlabelled.
-        question: What a person has to be asked: a column may name the classes, and nobody has said so.
+        question: Question to the user, where a column may name the classes and none was configured; else empty.
     """
 
     column: str | None = None
@@ -70,14 +70,14 @@ class Splits(NamedTuple):
 
 
 def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None = None) -> Labels:
-    """The labels of tables that belong together.
+    """Finds the labels of tables that belong together.
 
     Args:
         wanted: The column of the classes; `none`: there are no labels; None: the usual column, if there is one.
-        groups: The column of groups, which nobody is asked about.
+        groups: The column of groups, which is never suggested as classes.
 
     Raises:
-        DataError: There is no such column, or it holds what names no class.
+        DataError: There is no such column, or its values cannot be classes.
     """
     if is_none(wanted):
         return Labels()
@@ -100,7 +100,8 @@ def is_none(wanted: str | None) -> bool:
 
 
 def find_splits(tables: Sequence[Table]) -> Splits:
-    """The splits that tables name. Raises DataError where a column called `split` names something else."""
+    """Finds the splits that tables name. Raises DataError where a column called `split` has a value that is not a
+    split."""
     columns = [each for each in _columns(tables) if plain(each) in {SPLIT, *USUAL_SPLITS}]
     for column, each in _values(tables, columns).items():
         wrong = next(((value, place) for (_, value), place in each.places.items() if not split_of(value)), None)
@@ -112,17 +113,17 @@ def find_splits(tables: Sequence[Table]) -> Splits:
 
 
 def find_groups(tables: Sequence[Table], wanted: str | None) -> str | None:
-    """The column of groups, as it is written. Raises DataError where there is none of that name."""
+    """The column of groups, as the table spells it. Raises DataError where there is none of that name."""
     return _named(_columns(tables), wanted, tables, "ingestion.group") if wanted else None
 
 
 def group_in(row: dict[str, Any], column: str | None) -> str | None:
-    """The name of the group that a row is in; None: of none."""
+    """The name of the group of a row; None: it is in no group."""
     return None if column is None or _is_missing(row.get(column)) else str(row[column]).strip()
 
 
 def tell_columns(tables: Sequence[Table], labels: Labels, splits: Splits) -> list[str]:
-    """Says which columns there are and which of them are read; returns a warning of tables without labels."""
+    """Logs which columns there are and which are read; returns a warning of tables without labels."""
     logger.info(
         "%s: of the columns %s, %s has the labels and %s the splits",
         where(tables),
@@ -139,12 +140,12 @@ def _columns(tables: Sequence[Table]) -> list[str]:
 
 
 def split_of(value: Any) -> str | None:
-    """The split that a value names; None: it is missing, or names none."""
+    """The split that a value names; None: the value is missing, or names no split."""
     return split_named(str(value)) if value else None
 
 
 def class_name(label: int, names: list[str] | None, place: str) -> str | None:
-    """The class of a number; None: unlabelled. Raises DataError where it is none of those that are declared."""
+    """The class of a number; None: unlabelled. Raises DataError for a number without a declared class."""
     if label == UNLABELLED:
         return None
     if label < 0 or (names and label >= len(names)):
@@ -160,12 +161,12 @@ def where(tables: Sequence[Table]) -> str:
 
 @dataclass
 class _Values:
-    """The values of a column that are not missing.
+    """The non-missing values of a column.
 
     Attributes:
         places: The place where each different value was seen first.
-        rows: How many there are.
-        may_be_classes: False where they are too many, too long, or lists.
+        rows: Number of values.
+        may_be_classes: Whether the values may be classes: neither too many, nor too long, nor lists.
     """
 
     places: dict[Key, str] = field(default_factory=dict)
@@ -173,7 +174,8 @@ class _Values:
     may_be_classes: bool = True
 
     def repeat_as_classes(self) -> bool:
-        """Whether there are two different ones at least, each in two rows on average, and none that is measured."""
+        """Whether there are at least two distinct values, each in two rows on average, and none of them a
+        measurement."""
         values = [str(value) for _, value in self.places]
         measured = all(map(NUMBER.fullmatch, values)) and not _whole(values)
         return self.may_be_classes and not measured and 2 <= len(self.places) <= self.rows / 2
@@ -196,7 +198,7 @@ def _values(tables: Iterable[Table], columns: Sequence[str], limit: float = math
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether there is no value, however that is written."""
+    """Whether a value is missing, in any notation."""
     return value.strip().lower() in MISSING if isinstance(value, str) else value is None or value != value
 
 
@@ -205,7 +207,7 @@ def _key(value: Any) -> Key:
 
 
 def _named(columns: Sequence[str], wanted: str, tables: Sequence[Table], key: str, others: str = "") -> str:
-    """The column that a person has named, as it is written or in another case."""
+    """The column that the user named, in the table's spelling or another case."""
     for written in (str, plain):
         if found := [column for column in columns if written(column) == written(wanted)]:
             return found[0]
@@ -215,14 +217,14 @@ def _named(columns: Sequence[str], wanted: str, tables: Sequence[Table], key: st
 
 
 def _may_name_classes(column: str, tables: Sequence[Table]) -> bool:
-    """Whether it is worth reading for that, by its name and its type."""
+    """Whether a column's name and type allow it to name the classes."""
     nested = any(table.types.get(column, "").startswith(NESTED) for table in tables)
     return _is_usual(column, tables) or not (nested or NO_CLASSES.fullmatch(plain(column)))
 
 
 def _usual(columns: Collection[str], tables: Sequence[Table]) -> list[str]:
-    """The columns that most probably name the classes; of those of equal rank all."""
-    ranks = [*({name} for name in FIRST), None, USUAL, USUAL_NUMBERS]
+    """The columns that most probably name the classes: all those of the best rank."""
+    ranks = [*({name} for name in PREFERRED), None, USUAL, USUAL_NUMBERS]
     for rank in ranks:
         if found := [each for each in columns if (_is_declared(each, tables) if rank is None else plain(each) in rank)]:
             return found
@@ -259,12 +261,12 @@ def _classes_of(tables: Sequence[Table], column: str) -> Labels:
 
 
 def _whole(values: Iterable[Any]) -> bool:
-    """Whether all are whole numbers, as a spreadsheet or pandas writes them: 1 or 1.0."""
+    """Whether all values are whole numbers, as spreadsheets or pandas write them: 1 or 1.0."""
     return all(WHOLE.fullmatch(str(value)) for value in values)
 
 
 def _class_of(key: Key, place: str, table: Table, column: str, names: list[str] | None, whole: bool) -> str | None:
-    """The class of a value that is not missing. `whole`: all texts of the column are whole numbers."""
+    """The class of a non-missing value; `whole`: whether all texts of the column are whole numbers."""
     kind, value = key
     if kind == "str":
         name = unicodedata.normalize("NFC", value.strip())

@@ -1,4 +1,4 @@
-"""What ingestion understood: how many of which class are in which split, what decided that, and what was left out."""
+"""Contents of an ingestion: images by class and split, the origin of the splits, and the files that were left out."""
 
 import logging
 from collections import Counter
@@ -23,26 +23,26 @@ from unlabeled.runtime.legible import legible
 
 logger = logging.getLogger(__name__)
 
-MAX_CLASSES = 20
-"""Classes that are listed; all others are one line."""
+MAX_LISTED_CLASSES = 20
+"""Largest number of classes that are listed; all others share one line."""
 ALL = "all"
 UNLABELLED = ""
-"""Stands for no class among the counts: no class has this name."""
+"""Key of unlabelled rows in the counts: no class has this name."""
 
 Counts = dict[str, dict[str, int]]
-"""How many, by class and split."""
+"""Numbers of rows by class and split."""
 
 
 def contents_of(
     manifest: pd.DataFrame, classes: Sequence[str], understood: Understood, how: str, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a summary says of it, under `counts`, `splits_from`, `left_out` and `warnings`.
+    """Entries of the summary on the contents: `counts`, `splits_from`, `left_out` and `warnings`.
 
     Args:
-        manifest: With the columns label and split.
-        classes: In their order.
-        how: What decided the splits, in words.
-        warnings: Those that the rows gave rise to, beside those of the source.
+        manifest: Table with the columns label and split.
+        classes: Names of the classes, in order.
+        how: Origin of the splits, in words.
+        warnings: Warnings about the rows, in addition to those of the source.
     """
     counts: Counts = {name: {} for name in [*classes, UNLABELLED]}
     found = Counter(zip(manifest.label.fillna(UNLABELLED), manifest.split, strict=True))
@@ -57,7 +57,8 @@ def contents_of(
 
 
 def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
-    """A table of classes and splits: its header, and a row each for the largest classes, for the rest, and for all."""
+    """A table of classes and splits: its header, and a row for each of the largest classes, for the rest, and for
+    all."""
     found = {split for by_split in counts.values() for split in by_split}
     splits = [split for split in (*SPLITS, "excluded") if split in found]
 
@@ -66,7 +67,7 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
         return [name, *numbers, sum(numbers)]
 
     classes = {name: by_split for name, by_split in counts.items() if name != UNLABELLED}
-    largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_CLASSES])
+    largest = set(sorted(classes, key=lambda name: -sum(classes[name].values()))[:MAX_LISTED_CLASSES])
     rows = [row(legible(name), classes[name]) for name in classes if name in largest]
     if rest := [classes[name] for name in classes if name not in largest]:
         rows.append(row(counted(len(rest), "other classes"), *rest))
@@ -76,10 +77,10 @@ def rows_of(counts: Counts) -> tuple[list[str], list[list[Any]]]:
 
 
 def tell_contents(summary: Summary, left_out: LeftOut, unit: str) -> None:
-    """Shows it on the terminal; warnings come last, and also where all else is quiet.
+    """Logs the contents. Warnings come last, and also where other messages are silenced.
 
     Args:
-        unit: What is counted, in the plural.
+        unit: Name of the rows in the plural.
     """
     logger.info("%s by class and split:", unit)
     for line in _drawn(*rows_of(summary["counts"])):

@@ -1,4 +1,4 @@
-"""Names that say by themselves what a file is not: left by systems and tools, or of another kind than the data."""
+"""Names of files that are not data, by themselves: left by systems and tools, or of another kind of data."""
 
 import re
 from fnmatch import translate
@@ -24,7 +24,7 @@ def words(text: str) -> frozenset[str]:
 
 
 class Names:
-    """Names in lower case, some of them patterns of a shell; `*` between two words stands for a blank as well."""
+    """A set of names in lower case, some of them shell patterns; a `*` between two words also stands for a blank."""
 
     def __init__(self, patterns: str):
         each = [name for name in re.split("[\n ]+", patterns) if name]  # a name may end in a carriage return
@@ -36,11 +36,11 @@ class Names:
 
 
 JUNK = Names(_JUNK)
-"""What operating systems, file managers and tools leave."""
+"""Files that operating systems, file managers and tools leave behind."""
 UNFINISHED = Names(_UNFINISHED)
-"""Downloads that have not ended, and files that are being written."""
+"""Unfinished downloads, and files that are being written."""
 NOTES = Names(_NOTES)
-"""What tells about data, where its ending does not say otherwise."""
+"""Names of files that describe the data, unless their ending says otherwise."""
 
 PICTURES = words(
     "png apng jpg jpeg jpe jfif jp2 j2k jpx gif bmp dib tif tiff webp avif heic heif ico icns ppm pgm pbm pnm pfm pcx "
@@ -53,7 +53,7 @@ WORDS = words(
     "html htm xhtml css js ts py pyi ipynb r m sh bash bat ps1 c h cc cpp hpp java go rs rb pl lua sql srt vtt names "
     "lst list cff license md5 sha1 sha256 sha512 xmp aae prototxt lock properties vocab"
 )
-"""Endings of files that hold text."""
+"""Endings of text files."""
 PACKED = words(
     "pdf doc docx xls xlsx ppt pptx odt ods odp rtf epub djvu mobi pages numbers key "
     "zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg cab jar apk deb rpm "

@@ -1,7 +1,7 @@
-"""Which rows belong together: no split divides a group, and an accuracy counts it as one observation.
+"""Groups of rows that belong together: no split divides a group, and an accuracy counts it as one observation.
 
-Groups are what `ingestion.group` says (patients, bursts, videos that clips are cut from), else the passages of a
-document, and images or clips with equal stored pixels.
+Groups follow from `ingestion.group` (patients, bursts, videos that clips are cut from). Without it, the passages of a
+document form a group, and so do images or clips with equal stored pixels.
 """
 
 import re
@@ -18,18 +18,18 @@ from unlabeled.runtime.counts import counted
 
 
 def contents(manifest: pd.DataFrame) -> pd.Series:
-    """What each row is to an encoder: the checksum of its stored pixels, else the sha256 of its content.
+    """The identity of each row for an encoder: the checksum of its stored pixels, else the sha256 of its content.
 
-    Files may differ where their stored pixels are equal: in compression, in metadata, or in what was cut off.
+    Files with equal stored pixels may differ in compression, in metadata, or in what was cut off.
     """
     return manifest["checksum" if "checksum" in manifest else "sha256"]
 
 
 class Grouper:
-    """Groups by `ingestion.group`, and a warning of what is in none.
+    """Assigns groups by `ingestion.group`, and warns of items that are in none.
 
     Args:
-        group: As `ingestion.group`.
+        group: Value of `ingestion.group`.
     """
 
     def __init__(self, group: str | None):
@@ -37,15 +37,15 @@ class Grouper:
         self.asked, self.alone = 0, []
 
     def grouped(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Items in their groups; without `ingestion.group` in those that they came with."""
+        """Items with their groups; without `ingestion.group`, with the groups that they came with."""
         for item in items:
             yield replace(item, group=self.group_of(item.path, item.group))
 
     def group_of(self, path: str, said: str | None = None) -> str | None:
-        """The group of what has this path; None: it is in none.
+        """The group of the item with this path; None: it is in no group.
 
         Args:
-            said: What metadata name as its group.
+            said: The group that metadata name; None: they name none.
         """
         if self.group is None:
             return said
@@ -66,23 +66,23 @@ class Grouper:
 
 
 def _found_in(expression: str, path: str) -> str | None:
-    """What an expression finds in a path: its first group in parentheses, else all."""
+    """The part of a path that an expression matches: its first group in parentheses, else the whole match."""
     found = re.search(expression, path)
     return next(filter(None, found.groups()), found[0]) if found else None
 
 
 def group_column(item: Item, checksum: int) -> str:
-    """The group of a row, as its manifest has it."""
+    """The group of a row in its manifest."""
     return item.group or f"{checksum:016x}"
 
 
 def named_groups(manifest: pd.DataFrame, group: str | None) -> pd.Series | str:
-    """What a digest of the data takes from groups: their names where `ingestion.group` makes them, else nothing."""
+    """The groups as they enter a digest of the data: their names where `ingestion.group` makes them, else nothing."""
     return manifest.group if group else ""
 
 
 def divided_groups(manifest: pd.DataFrame, by: str) -> list[str]:
-    """A warning of the groups that official splits divide, if there are any; arguments as of `groups_of`."""
+    """A warning of groups that official splits divide, if there are any; arguments as of `groups_of`."""
     splits = manifest[manifest.split != "excluded"].groupby("group").split.nunique()
     divided = splits.index[splits > 1]
     if not len(divided):
@@ -94,12 +94,12 @@ def divided_groups(manifest: pd.DataFrame, by: str) -> list[str]:
 
 
 def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Groups]:
-    """What a summary says of groups, under `groups`.
+    """Entry `groups` of the summary.
 
     Args:
-        manifest: With the columns group and split.
-        by: What makes the groups, in words.
-        unit: What a row is, in the plural.
+        manifest: Table with the columns group and split.
+        by: Rule that makes the groups, in words.
+        unit: Name of the rows in the plural.
     """
     splits = {split: int(count) for split, count in manifest.groupby("split").group.nunique().items()}
     rows = {split: int(count) for split, count in manifest.split.value_counts().items()}
@@ -107,7 +107,7 @@ def groups_of(manifest: pd.DataFrame, by: str, unit: str) -> dict[str, Groups]:
 
 
 def sentence_of(summary: Summary) -> str:
-    """How many groups the rows of each split are in; empty where each row is one, or nobody has counted."""
+    """Number of groups of each split, in words; empty where each row is its own group, or groups were not counted."""
     groups = summary.get("groups")
     if not groups:
         return ""

@@ -1,4 +1,4 @@
-"""An image that is not decoded yet, with what is known of its label, and a stream of them."""
+"""Items: images that are not decoded yet, with their labels where known, and streams of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class Item:
     """An image that is not decoded yet.
 
     Attributes:
-        path: Where it came from.
-        content: The file to read, its bytes, or an array (H, W) or (H, W, C) of uint8; None: it is missing.
+        path: Name of its origin, such as its path below the source's folder.
+        content: The file to read, its bytes, or an array (H, W) or (H, W, C) of uint8; None: the file is missing.
         label: Its class; None: unlabelled.
         split: The official one, in {train, validation, test}; None: by content hash.
-        group: The name of what it belongs to: no split divides it. None: nothing.
-        reason: Why it cannot be used, where its source knows.
+        group: Name of the group that it belongs to, which no split divides; None: no group.
+        reason: Why it cannot be used, where its source knows; None otherwise.
     """
 
     path: str
@@ -35,12 +35,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Understood:
-    """What a source was taken to mean.
+    """The interpretation of a source.
 
     Attributes:
-        official: By split that it brings (train, validation, test), what says so: folders, files or a column.
-        left_out: Files that are no data.
-        warnings: What may have been misunderstood, a sentence each.
+        official: Official splits (train, validation, test) and where they are named: folders, files or a column.
+        left_out: Files that are not data.
+        warnings: Sentences on what may have been misunderstood.
     """
 
     official: Mapping[str, str] = field(default_factory=dict)
@@ -50,10 +50,10 @@ class Understood:
 
 @dataclass(frozen=True)
 class Source:
-    """A stream of `total` items, and what its source was taken to mean.
+    """A stream of `total` items, and the interpretation of their source.
 
     Attributes:
-        sample: Gives about as many items as it is asked for, spread over the whole stream, of which it takes none.
+        sample: Returns about the given number of items, spread over the whole stream, without consuming it.
     """
 
     items: Iterator[Item]
@@ -63,8 +63,9 @@ class Source:
 
 
 def spread_over(total: int, count: int) -> np.ndarray:
-    """At most `count` numbers below `total` in ascending order, one drawn from each of as many equal parts, always the
-    same. (Where two kinds take turns, as images and their masks do, numbers at equal distances may all be of one.)"""
+    """At most `count` numbers below `total` in ascending order: one drawn, always the same, from each of as many equal
+    parts. (Numbers at equal distances could all fall on one of two alternating kinds, such as images and their
+    masks.)"""
     ends = np.arange(1 + min(total, count)) * total // max(1, min(total, count))
     return ends[:-1] + (np.random.default_rng(0).random(len(ends) - 1) * np.diff(ends)).astype(int)
 

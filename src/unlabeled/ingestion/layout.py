@@ -1,4 +1,4 @@
-"""What the names of folders say: which split and which class a file is of.
+"""Splits and classes of files by the names of their folders.
 
 Only folders that hold data count, and a folder that holds nothing but one other is seen through:
 
@@ -25,22 +25,22 @@ SPLITS = (
     | dict.fromkeys(("val", "valid", "validation"), "validation")
     | {"trainval": "train", "dev": "validation", "testing": "test", "eval": "test", "evaluation": "test"}
 )
-"""Words for splits, as the Hugging Face Hub has them (huggingface.co/docs/hub/datasets-file-names-and-splits)."""
+"""Words for splits, following the Hugging Face Hub (huggingface.co/docs/hub/datasets-file-names-and-splits)."""
 CONTENTS = words(
     "image images img imgs photo photos picture pictures pic pics jpg jpgs jpeg jpegs png pngs jpegimages leftimg8bit "
     "data dataset file files sample samples raw all video videos clip clips text texts doc docs document documents"
 )
-"""Words for what a folder holds, which name no class where they stand alone."""
+"""Words for the contents of a folder, which are not names of classes where they stand alone."""
 UNLABELLED = words("unlabeled unlabelled unlabel unsup unsupervised nolabel nolabels")
 EXTRA = words("extra extras additional")
-"""Words for folders beside splits that are no ordinary class."""
+"""Words for folders beside splits that are not ordinary classes."""
 MASKS = words(
     "mask masks label labels annotation annotations annots anno trimap trimaps segmentation segmentations "
     "segmentationclass segmentationobject groundtruth ground truth gt gtfine gtcoarse bbox bboxes depth"
 )
-"""Words for pictures that describe others."""
-LISTED = 5
-"""Folders that a warning names at most."""
+"""Words for pictures that describe other pictures."""
+MAX_LISTED_FOLDERS = 5
+"""Largest number of folders that a warning names."""
 
 
 def _either(words: Iterable[str]) -> str:
@@ -53,7 +53,7 @@ _SPLIT = re.compile(
 
 
 def split_named(name: str) -> str | None:
-    """The split that a folder's name says, as `val`, `Training_Set`, `test images` and `train2017` do."""
+    """The split that a folder's name stands for, as `val`, `Training_Set`, `test images` and `train2017` do."""
     matched = _SPLIT.fullmatch(_plain(name))
     return SPLITS[matched[1]] if matched else None
 
@@ -68,14 +68,14 @@ def _plain(name: str) -> str:
 
 
 def _says(name: str, words: frozenset[str]) -> bool:
-    """Whether a name is made of some of these words, and perhaps of a split and what a folder holds."""
+    """Whether a name consists of some of these words, and perhaps words for splits and contents."""
     parts = {part for part in re.split(r"[\W\d_]+", name.lower()) if part}
     return bool(parts & words) and parts <= words | SPLITS.keys() | CONTENTS
 
 
 @dataclass(eq=False)
 class Folder:
-    """A folder that holds data, itself or below: how many files it holds itself, and its folders by name."""
+    """A folder with data in or below it: its number of files, and its subfolders by name."""
 
     path: str = ""
     files: int = 0
@@ -92,7 +92,7 @@ class Folder:
 
 
 class Place(NamedTuple):
-    """What is known of the files in a folder: their class and split, None where unknown; or why they are left out."""
+    """Class and split of the files in a folder, None where unknown; or the reason why they are left out."""
 
     label: str | None = None
     split: str | None = None
@@ -101,12 +101,12 @@ class Place(NamedTuple):
 
 @dataclass
 class Layout:
-    """What the folders of a source mean.
+    """Interpretation of the folders of a source.
 
     Attributes:
-        places: By the path of each folder that holds files itself.
-        official: By split, the folders that are it.
-        warnings: What may have been misunderstood, a sentence each.
+        places: Place of each folder that holds files itself, by its path.
+        official: Folders of each official split.
+        warnings: Sentences on what may have been misunderstood.
     """
 
     places: dict[str, Place] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Layout:
         return Understood(official, left_out, self.warnings)
 
     def without_left_out(self, names: Sequence[str], left_out: LeftOut) -> list[str]:
-        """The names that are data; the others are added to what is left out."""
+        """The names of files that are data; the others are added to `left_out`."""
         kept = []
         for name in names:
             if reason := self.place_of(name).left_out:
@@ -132,18 +132,18 @@ class Layout:
 
 
 def with_folder_names(root: Path, names: Sequence[str], layout: Layout) -> Iterator[Item]:
-    """The files of these names below a folder, each with the class and the split that its folder says."""
+    """Items of named files below a folder, each with the class and the split of its folder."""
     for name in names:
         place = layout.place_of(name)
         yield Item(printable(name), root / name, place.label, place.split)
 
 
 def read_layout(names: Sequence[str], unit: str = "images", strays: bool = True) -> Layout:
-    """What the folders of these files mean.
+    """Interprets the folders of files.
 
     Args:
-        names: Of the files, relative to the root.
-        unit: What they are, in the plural.
+        names: Names of the files, relative to the root.
+        unit: Name of the files in the plural.
         strays: Whether a file beside the folders of splits, or beside those of a split's classes, is data.
     """
     counts: dict[str, int] = {}
@@ -170,7 +170,7 @@ def _tree(counts: dict[str, int]) -> Folder:
 
 
 def _splits_among(folder: Folder) -> dict[str, str]:
-    """The folders in it that are splits, by name; none where those that are called so are classes."""
+    """The subfolders that are splits, by name; none where folders with such names are classes."""
     named = {name: split for name in folder.folders if (split := split_named(name))}
     if len(set(named.values())) > 1:
         return named
@@ -181,7 +181,7 @@ def _splits_among(folder: Folder) -> dict[str, str]:
 
 
 def _is_split_beside(folder: Folder, others: list[Folder]) -> bool:
-    """Whether a folder that is called as a split is one, and not a class, though no other split is beside it."""
+    """Whether a folder named like a split is a split rather than a class, though no other split is beside it."""
     within = _within(folder)
     if len(within.folders) < 2 or within.files or any(each.folders for each in others):
         return False
@@ -215,19 +215,19 @@ def _seen_through(folder: Folder) -> Folder:
 
 
 def _holds_splits(folder: Folder) -> bool:
-    """Whether it is a data set with splits of its own."""
+    """Whether a folder is a data set with splits of its own."""
     inner = _seen_through(folder)
     return len(set(_splits_among(inner).values())) > 1
 
 
 def _is_flat(folder: Folder) -> bool:
-    """Whether the splits in it hold files alone."""
+    """Whether a folder's splits hold only files, and no folders."""
     inner = _seen_through(folder)
     return not any(_within(inner.folders[name]).folders for name in _splits_among(inner))
 
 
 def _taken_out(folder: Folder, is_out: Callable[[Folder, str], bool]) -> Iterator[Folder]:
-    """Takes folders out of a tree, and what is empty without them.
+    """Removes folders from a tree, and folders that become empty by it; yields those that are removed.
 
     Args:
         is_out: Whether to take out the folder of this name in this folder.
@@ -245,7 +245,7 @@ def _count(*folders: Folder) -> int:
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(legible(name) for name in names[:LISTED]) + ", …" * (len(names) > LISTED)
+    return ", ".join(legible(name) for name in names[:MAX_LISTED_FOLDERS]) + ", …" * (len(names) > MAX_LISTED_FOLDERS)
 
 
 class _Reader:
@@ -255,7 +255,7 @@ class _Reader:
         self.unit, self.strays = unit, strays
         self.layout = Layout()
         self.classes: set[str] = set()
-        """Those of the official splits."""
+        """Classes of the official splits."""
 
     def read_tree(self, root: Folder) -> None:
         self._take_out_masks(root)
@@ -308,7 +308,7 @@ class _Reader:
         self._keep_the_rest(top, [*known, *own])
 
     def _read_classes(self, folder: Folder, split: str | None) -> set[str]:
-        """Places what is in a folder of classes, and gives their names."""
+        """Places the files of a folder of classes, and returns the classes' names."""
         classes = set()
         alone = len(folder.folders) == 1
         for each in folder.folders.values():
@@ -340,7 +340,8 @@ class _Reader:
         self._place_files(top, "train", stray=True)
 
     def _keep_the_rest(self, top: Folder, known: list[Folder]) -> None:
-        """What lies beside splits is for training; a folder called as one of their classes gives it that label."""
+        """Assigns everything beside splits to training; a folder with the name of one of their classes gives that
+        label."""
         others = [each for each in top.folders.values() if each not in known]
         classes = [each for each in others if each.name in self.classes]
         for each in classes:
@@ -372,13 +373,13 @@ class _Reader:
         )
 
     def _place(self, folder: Folder, label: str | None, split: str | None) -> None:
-        """Everything in and below it."""
+        """Places all files in and below a folder."""
         label = label and unicodedata.normalize("NFC", printable(label))
         for each in folder.walk():
             self.layout.places[each.path] = Place(label, split)
 
     def _place_files(self, folder: Folder, split: str | None, stray: bool, label: str | None = None) -> None:
-        """What lies in a folder itself; `stray`: beside folders of splits or classes."""
+        """Places the files directly in a folder; `stray`: whether they are beside folders of splits or classes."""
         left_out = "beside the folders of splits and classes" if stray and not self.strays else None
         self.layout.places[folder.path] = Place(label, split, left_out)
 
@@ -388,7 +389,7 @@ class _Reader:
             folders.append(legible(folder))
 
     def _split_around(self, folder: Folder) -> str | None:
-        """The official split that it lies in; train, where it lies beside them; None where there are none."""
+        """The official split that a folder is in; train, if it is beside splits; None where there are none."""
         for split, folders in self.layout.official.items():
             if any(legible(folder.path).startswith(each) for each in folders):
                 return split

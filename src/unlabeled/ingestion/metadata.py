@@ -1,4 +1,4 @@
-"""Labels and splits that a metadata.csv, or a file like it, gives to the files beside and below it."""
+"""Labels and splits that a metadata.csv, or a similar file, gives to the files beside and below it."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ FILE_NAME = ("file_name", "filename")
 
 
 class Row(NamedTuple):
-    """What metadata say of a file: its class, its split as they name it, a text, its group, and where they say so."""
+    """Metadata of a file: its class, its split as they name it, a text, its group, and the place in the metadata."""
 
     label: str | None
     split: str | None
@@ -49,16 +49,16 @@ class Row(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What metadata say of files.
+    """Metadata of files.
 
     Attributes:
-        name: What messages call them.
-        rows: By the names of the files, relative to the root.
-        missing: Names that are listed, and why no file has them.
+        name: Name of the metadata in messages.
+        rows: Rows by the names of their files, relative to the root.
+        missing: Listed names without a file, and why there is none.
         column: The column of the labels; None: there are none.
         question: See `Labels`.
-        official: By split that they name, what says so.
-        warnings: What a person should know, a sentence each.
+        official: Official splits and where they are named.
+        warnings: Sentences for the user.
     """
 
     name: str
@@ -71,7 +71,8 @@ class Metadata(NamedTuple):
 
 
 def _check_files(root: Path, found: Found) -> None:
-    """Raises DataError for two files of metadata in one folder, and for a spreadsheet without any beside it."""
+    """Raises DataError for two files of metadata in one folder, and for a spreadsheet without a metadata file beside
+    it."""
     folders: dict[str, str] = {}
     for name in found.metadata:
         if (other := folders.setdefault(posixpath.dirname(name), name)) != name:
@@ -90,8 +91,8 @@ def read_metadata(root: Path, found: Found, label: str | None, text: str = "", g
     """Reads the metadata in a folder, and finds the files that they name.
 
     Args:
-        label: As `ingestion.label`.
-        text: A column to keep, too; empty: none.
+        label: Value of `ingestion.label`.
+        text: Another column to keep; empty: none.
         group: The column of groups; None: there is none.
 
     Raises:
@@ -144,12 +145,12 @@ def _no_metadata(root: Path, label: str | None, group: str | None) -> Metadata:
 def with_metadata(
     items: Sequence[Item], names: Sequence[str], metadata: Metadata, label: str | None
 ) -> tuple[list[Item], list[str]]:
-    """Files with what metadata say of them, and what the names of folders say where metadata do not; and warnings.
+    """Items with the labels and splits of their metadata, or of their folders where metadata have none; and warnings.
 
     Args:
         items: The files as their folders' names describe them.
-        names: Those of the same files, relative to the root.
-        label: As `ingestion.label`.
+        names: Names of the same files, relative to the root.
+        label: Value of `ingestion.label`.
     """
     folders = {item.label for item in items if item.label}
     by_folder = metadata.column is None and not is_none(label) and (not metadata.rows or len(folders) > 1)
@@ -171,7 +172,7 @@ def with_metadata(
 
 
 def _without_labels(metadata: Metadata, names: Sequence[str]) -> list[str]:
-    """A warning of how many files metadata name no label, or the question that they leave."""
+    """A warning of the number of files without a label in the metadata, or the question that these leave."""
     if not metadata.column:
         return [metadata.question or f"{metadata.name} has no column label: what it names is without labels"]
     rows = [metadata.rows.get(name) for name in names]
@@ -189,7 +190,7 @@ def _column(table: Table, *names: str) -> str | None:
 def _rows(
     number: int, table: Table, labels: Labels, splits: Splits, text: str, group: str | None
 ) -> Iterator[tuple[str, Row]]:
-    """The name of each file that a table lists, and what it says of it."""
+    """Yields the file names that a table lists, each with its row."""
     name, caption = _column(table, *FILE_NAME), _column(table, text)
     there = group if group in table.columns else None
     for place, row in table.read([each for each in (name, caption, labels.column, splits.column, there) if each]):
@@ -207,7 +208,7 @@ def _difference(first: Row, second: Row) -> str:
 
 
 class _Names:
-    """The files that may be named, found by their name as spreadsheets, macOS and Windows write it."""
+    """The files that metadata may name, found by name as spreadsheets, macOS and Windows write it."""
 
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root, self.names = root, frozenset(names)
@@ -225,10 +226,10 @@ class _Names:
         return {_essence(name): name for name in sorted(self.names, reverse=True)}
 
     def find(self, folder: str, listed: str) -> str | None:
-        """The file that a name is of, relative to the root; None: it is of none, or of several.
+        """The file with a name, relative to the root; None: there is none, or there are several.
 
         Args:
-            folder: What the name is relative to, itself relative to the root.
+            folder: Folder that the name is relative to, itself relative to the root.
         """
         if (name := posixpath.normpath(posixpath.join(folder, listed))) in self.names:
             return name
@@ -246,8 +247,8 @@ class _Names:
         return real if real in self.names else there[0]
 
     def why_missing(self, folder: str, listed: str) -> str:
-        """Why no file has a name that is listed, and which file has nearly that name."""
-        # Not of pathlib: there, a name that is too long raises.
+        """Why no file has a listed name, and which file has nearly that name."""
+        # `pathlib` would raise for a name that is too long.
         if os.path.exists(path := self.root / folder / listed):  # noqa: PTH110
             problem = "outside of ingestion.path" if self._below(folder, listed) is None else "not of what is read"
             return f"listed and there, but {problem}: {path}"
@@ -258,7 +259,7 @@ class _Names:
         return f"listed, but the file is missing ({near} is there, and differs in its {differences})"
 
     def _below(self, folder: str, name: str) -> str | None:
-        """A name relative to the root; None: it is of what lies elsewhere."""
+        """A name relative to the root; None: it lies outside."""
         path = posixpath.normpath(posixpath.join(self.roots[0], folder, name))
         return next((path.removeprefix(root) for root in self.roots if path.startswith(root)), None)
 
@@ -269,7 +270,7 @@ def _differences(name: str, other: str) -> str:
 
 
 def _folded(name: str) -> str:
-    """A name without what file systems differ in: how accents are composed, and case."""
+    """A name without the differences between file systems: composition of accents, and case."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -280,7 +281,7 @@ def _essence(name: str) -> str:
 
 
 def unread_labels(found: Found) -> list[str]:
-    """A warning of files beside unlabelled ones that look as if they held labels: how they are read."""
+    """A warning of files beside unlabelled ones that may hold labels, with instructions to use them."""
     tables = [name for name in found.others if _base(name).endswith(LABEL_FILES) and _base(name) not in NOTES]
     if not tables:
         return []

@@ -15,21 +15,21 @@ from unlabeled.ingestion.columns import find_groups, find_labels, find_splits, g
 from unlabeled.ingestion.items import Item, Source, Understood, spread_over
 from unlabeled.ingestion.layout import split_in_name
 from unlabeled.ingestion.tables import Table, declared_beside, parquet_table, readable, some_rows
-from unlabeled.ingestion.walk import LARGEST_FILE, below, find_files
+from unlabeled.ingestion.walk import MAX_FILE_BYTES, below, find_files
 
 IMAGE = "image"
-"""The column of images, where there are several."""
-ROWS = 64
-"""Rows of a Parquet file that are in memory at a time, where they are small."""
+"""Column of images that is read where there are several."""
+ROWS_IN_MEMORY = 64
+"""Rows of a Parquet file in memory at a time, where they are small."""
 
 
 class ParquetFiles(NamedTuple):
     """Parquet files that may hold images.
 
     Attributes:
-        root: The folder that they are relative to.
-        names: In order.
-        metadata: Files beside them that describe others.
+        root: Folder that the names are relative to.
+        names: Names of the files, in order.
+        metadata: Names of files beside them that describe others.
     """
 
     root: Path
@@ -38,7 +38,8 @@ class ParquetFiles(NamedTuple):
 
 
 def find_parquet(path: Path) -> ParquetFiles:
-    """A file, whatever its name, or all in a folder; those that only describe others where there are no others."""
+    """Finds a file of any name, or all in a folder; files that only describe others are taken where there are no
+    others."""
     if not path.is_dir():
         return ParquetFiles(path.parent, [path.name], [])
     found = find_files(path, "ingestion.path")
@@ -55,7 +56,7 @@ def _is_parquet(name: str) -> bool:
 
 
 class Part(NamedTuple):
-    """A Parquet file of images: its column of images, others of images, and the columns of anything else."""
+    """A Parquet file of images: its column of images, further columns of images, and all other columns."""
 
     images: str
     unread: list[str]
@@ -65,13 +66,13 @@ class Part(NamedTuple):
 def read_parquet(
     files: ParquetFiles, label: str | None = None, image: str | None = None, group: str | None = None
 ) -> Source:
-    """The images of Parquet files.
+    """Opens the images of Parquet files as a source.
 
     Args:
-        label, image, group: As `ingestion.label`, `ingestion.image` and `ingestion.group`.
+        label, image, group: Values of `ingestion.label`, `ingestion.image` and `ingestion.group`.
 
     Raises:
-        DataError: There are none, a file cannot be read, or it has to be asked which column is meant.
+        DataError: There are none, a file cannot be read, or the user has to choose a column.
     """
     root, parts = files.root, open_parquet(files, image)
     tables = [part.table for part in parts]
@@ -104,7 +105,7 @@ def open_parquet(files: ParquetFiles, image: str | None = None) -> list[Part]:
     """The files with their columns, in the order of their names.
 
     Args:
-        image: As `ingestion.image`.
+        image: Value of `ingestion.image`.
 
     Raises:
         DataError: There are none, or one has no column of images, or several that may be meant.
@@ -125,8 +126,8 @@ def open_parquet(files: ParquetFiles, image: str | None = None) -> list[Part]:
 
 
 def _sample(root: Path, parts: Sequence[Part], count: int) -> Iterator[Item]:
-    """About so many rows, spread over all files and their row groups: the first one of a group where there are as many
-    groups, else what lies before the last of them in a group has to be read, too."""
+    """About `count` rows, spread over all files and row groups. The first row of a group is taken where there are
+    enough groups; otherwise the rows of a group up to the last one wanted have to be read."""
     import pyarrow.parquet as pq
 
     groups = []
@@ -148,7 +149,7 @@ def _rows_of_group(root: Path, part: Part, group: int, numbers: np.ndarray) -> I
     file = root / part.table.name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         first = 0
-        for batch in some_rows(file, table, [part.images], ROWS, [group]):
+        for batch in some_rows(file, table, [part.images], ROWS_IN_MEMORY, [group]):
             here = numbers[(numbers >= first) & (numbers < first + len(batch))] - first
             for number in here:
                 image = batch[part.images][number].as_py() or {}
@@ -178,15 +179,15 @@ def _count(file: Path) -> int:
 
 
 def _rows(root: Path, part: Part, others: Sequence[str]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """The place, the image and the other columns of each row; a column that the file lacks is None."""
+    """Yields the place, the image and the other columns of each row; columns that the file lacks are None."""
     import pyarrow.parquet as pq
 
-    # So pyarrow reads a page at a time; otherwise a row group, which may be the whole file.
+    # Makes pyarrow read a page at a time; otherwise it reads a row group, which may be the whole file.
     name = part.table.name
     file = root / name
     with readable(file), pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
         here = [column for column in others if column in table.schema_arrow.names]
-        batches = some_rows(file, table, [part.images, *here], ROWS)
+        batches = some_rows(file, table, [part.images, *here], ROWS_IN_MEMORY)
         for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
             yield f"{name}/{number}", row.pop(part.images) or {}, dict.fromkeys(others) | row
 
@@ -200,10 +201,10 @@ def _item(
     split: str | None = None,
     group: str | None = None,
 ) -> Item:
-    """The image of a row: its bytes, or the file that it names, beside the Parquet file or below the root."""
+    """The item of a row: its bytes, or the file that it names, beside the Parquet file or below the root."""
     content, listed = image.get("bytes"), image.get("path")
-    if content and len(content) > LARGEST_FILE:
-        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {LARGEST_FILE / 1e6:,.0f} at most are read"
+    if content and len(content) > MAX_FILE_BYTES:
+        reason = f"too large: {len(content) / 1e6:,.0f} MB, and {MAX_FILE_BYTES / 1e6:,.0f} at most are read"
         return Item(place, None, label, split, group, reason)
     if content or not listed:
         return Item(place, content or None, label, split, group)
@@ -233,7 +234,7 @@ def _image_column(file: Path, columns: Sequence[str], images: Sequence[str], wan
 
 
 def _holds_images(kind: Any) -> bool:
-    """A struct of `bytes` and, perhaps, `path`."""
+    """Whether a type is a struct of `bytes` and, perhaps, `path`."""
     import pyarrow as pa
 
     def has(field: str, *tests: Callable[[Any], bool]) -> bool:

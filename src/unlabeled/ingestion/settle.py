@@ -1,4 +1,4 @@
-"""Classes, splits and damaged files of an ingestion, settled once all rows are known."""
+"""Classes, splits and limits of damage of an ingestion, decided once all rows are known."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from unlabeled.storage.arrays import replace_file
 from unlabeled.storage.spreadsheet import write_csv
 
 
-def stop_if_damaged(
+def check_quarantine(
     quarantine: pd.DataFrame, total: int, max_quarantined: float, folder: Path, unit: str = "image"
 ) -> None:
     """Raises DataError, and leaves `quarantine.csv`, where more of the source is damaged than is allowed."""
@@ -29,12 +29,12 @@ def stop_if_damaged(
 
 
 def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tuple[pd.DataFrame, list[str]]:
-    """Numbers the classes, keeps copies of test images out of training, and stops where too little is left.
+    """Numbers the classes, keeps copies of test images out of training, and raises DataError where too little is left.
 
     Args:
-        manifest: With the columns sha256, label and split, and checksum where pixels are stored.
-        rare_labels: As in `Ingestion`.
-        unit: What a row is, for the messages.
+        manifest: Table with the columns sha256, label and split, and checksum where pixels are stored.
+        rare_labels: Value of `ingestion.rare_labels`.
+        unit: Name of a row in messages.
 
     Returns:
         The manifest with the column target, and the names of the classes.
@@ -73,5 +73,5 @@ def settle(manifest: pd.DataFrame, rare_labels: str, unit: str = "image") -> tup
 
 
 def _naturally(label: str) -> list[tuple[int, int | str]]:
-    """Sorts 2 before 10."""
+    """Key that sorts names naturally: 2 before 10."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", label) if part]

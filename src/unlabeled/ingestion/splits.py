@@ -1,4 +1,4 @@
-"""Which split an item falls into: the official one that it came with, else one that its group or content decides."""
+"""Splits of items: the official split where there is one, else a split drawn by group or content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ HELD_OUT = ("validation", "test")
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Official validation and test splits stay as they are; one that is missing is drawn from all else.
+    """Rule that keeps official validation and test splits, and draws those that are missing from the other items.
 
-    It is drawn by content: an item stays where it is when others are added, and copies of it land on one side.
-    A group is drawn as a whole, by its name.
+    Splits are drawn by content: an item keeps its split when others are added, and copies of it land in the same one. A
+    group is drawn as a whole, by its name.
 
     Attributes:
-        official: By split that the source brings, what says so.
-        validation_fraction, test_fraction: Shares to draw, in [0, 1).
+        official: Official splits of the source, and where they are named.
+        validation_fraction, test_fraction: Fractions to draw, in [0, 1).
     """
 
     official: Mapping[str, str]
@@ -28,9 +28,9 @@ class SplitRule:
         """The split of an item.
 
         Args:
-            digest: Of its content, in hexadecimal digits.
-            own: The official split that it is in; None: it came without one.
-            group: What it must not be divided from, which then decides in place of the content; None: nothing.
+            digest: Digest of its content, in hexadecimal digits.
+            own: Its official split; None: it has none.
+            group: Its group, which then decides in place of the content; None: it has none.
         """
         if own in HELD_OUT:
             return own
@@ -42,7 +42,7 @@ class SplitRule:
         return "train" if drawn in self.official else drawn
 
     def __str__(self) -> str:
-        """What decides the splits, in words."""
+        """The origin of the splits, in words."""
         shares = {"validation": self.validation_fraction, "test": self.test_fraction}
         drawn = [f"{split} ({share:.0%})" for split, share in shares.items() if share and split not in self.official]
         brought = ", ".join(dict.fromkeys(self.official[split] for split in SPLITS if split in self.official))
@@ -52,5 +52,5 @@ class SplitRule:
 
 
 def position(digits: str) -> float:
-    """Where a part of a digest lies between the first and the last there is, in [0, 1)."""
+    """Position of a part of a digest among all digests of its length, in [0, 1)."""
     return int(digits, 16) / 16 ** len(digits)

@@ -1,4 +1,4 @@
-"""Tables as people keep them: CSV of any spreadsheet, lines of JSON, Parquet; read row by row, as often as asked."""
+"""Tables in files: CSV of any spreadsheet, JSON lines and Parquet, read row by row and repeatedly."""
 
 import codecs
 import csv
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_LINE = 2**24
-"""Characters of a row."""
+MAX_LINE_CHARACTERS = 2**24
+"""Largest number of characters of a row."""
 PARQUET_ROWS = 4096
-"""Rows of a Parquet file in memory at a time, where they are small; columns of images are never among them."""
+"""Rows of a Parquet file in memory at a time, where they are small; never columns of images."""
 PARQUET_BYTES = 2**28
-"""Bytes of a Parquet file in memory at a time, unless a single row has more. Each row may have as many as all of a row
-group: it may be in its dictionary."""
+"""Bytes of a Parquet file in memory at a time, unless a single row has more. A row may be as large as its whole row
+group, as its value may be in the dictionary."""
 EXPANDED, EXPANSION = 2**26, 100
-"""Bytes of a row group's columns, and how many times as large they are as in the file, above which they are refused."""
+"""Bytes of a row group's columns, and their ratio to the compressed size, above which a file is refused."""
 
-SIZES = ("uncompressed", "compressed")
-"""What Parquet calls the size of what it holds, and of what is in the file."""
+PARQUET_SIZES = ("uncompressed", "compressed")
+"""Parquet's names for the uncompressed and the compressed size."""
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that lies in a file.
+    """A table in a file.
 
     Attributes:
-        name: What messages call it.
-        columns: Their names, in their order.
-        read: Yields of the columns asked for, row by row, the place of the row, for messages, and its values.
-        types: The types of columns, for messages, where the file declares them.
-        classes: The names of the classes of columns that the file declares to be of classes.
+        name: Name of the table in messages.
+        columns: Names of the columns, in order.
+        read: Yields, for some columns, each row's place, for messages, and its values.
+        types: Types of the columns, for messages, where the file declares them.
+        classes: Names of the classes of each column that the file declares to hold classes.
     """
 
     name: str
@@ -54,13 +54,13 @@ class Table:
 
 
 def open_table(path: Path, known: Sequence[str] = ()) -> Table:
-    """A table by the ending of its file: .parquet, .jsonl, or else CSV.
+    """Opens a table by the ending of its file: .parquet, .jsonl, or else CSV.
 
     Args:
-        known: Names of a column, any of which the table is expected to have, by which its delimiter is recognised.
+        known: Names of columns; the table should have one of them, by which its delimiter is recognised.
 
     Raises:
-        DataError: Now, or while rows are read: the file is not of the kind that its ending says.
+        DataError: The file is not of the kind that its ending says; raised here, or while rows are read.
     """
     kinds = {".parquet": parquet_table, ".jsonl": _json_lines}
     kind = kinds.get(path.suffix.lower())
@@ -68,7 +68,7 @@ def open_table(path: Path, known: Sequence[str] = ()) -> Table:
 
 
 def plain(column: str) -> str:
-    """A column's name as it is compared: lower case, words joined by `_`."""
+    """A column's name in the form for comparisons: lower case, words joined by `_`."""
     return re.sub(r"[\s_-]+", "_", column.strip().lower())
 
 
@@ -101,18 +101,20 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
-    """The lines of a file. Raises DataError for one that is longer than any row is."""
+    """The lines of a file. Raises DataError for one that is longer than MAX_LINE_CHARACTERS."""
     number = 0
-    while line := file.readline(LONGEST_LINE + 1):
+    while line := file.readline(MAX_LINE_CHARACTERS + 1):
         number += 1
-        if len(line) > LONGEST_LINE:
-            raise DataError(f"{path}, line {number}: it has more than {LONGEST_LINE:,} characters, expected one row")
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise DataError(
+                f"{path}, line {number}: it has more than {MAX_LINE_CHARACTERS:,} characters, expected one row"
+            )
         yield line
 
 
 def _first_line(file: Iterable[str]) -> tuple[str, int, Sequence[str]]:
-    """The line that names the columns, its number, and the delimiters that it may have: rows may be empty before it,
-    and Excel may say `sep=;`."""
+    """The line that names the columns, its number, and its possible delimiters. Empty lines and Excel's `sep=;` may
+    come before it."""
     delimiters: Sequence[str] = DELIMITERS
     line, number = "", 0
     for number, line in enumerate(file, 1):
@@ -124,7 +126,7 @@ def _first_line(file: Iterable[str]) -> tuple[str, int, Sequence[str]]:
 
 
 def _header(line: str, delimiter: str) -> list[str]:
-    """The names of columns, without the empty ones that a spreadsheet leaves behind the last."""
+    """The names of columns, without the empty ones that spreadsheets append."""
     names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
     while names and not names[-1]:
         names.pop()
@@ -132,7 +134,8 @@ def _header(line: str, delimiter: str) -> list[str]:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8, or UTF-16 where a file begins with its mark or holds a zero in its first two bytes."""
+    """The encoding: UTF-16 where a file begins with its byte order mark or has a zero in its first two bytes, else
+    UTF-8."""
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -144,7 +147,7 @@ def _encoding(path: Path) -> str:
 
 @contextmanager
 def _errors(path: Path, kind: str) -> Generator[None]:
-    """What is wrong with a file of text becomes a DataError that says which kind of file was expected."""
+    """Context in which errors of a text file become a DataError that names the expected kind of file."""
     try:
         yield
     except (UnicodeError, csv.Error) as error:
@@ -181,12 +184,12 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 def parquet_table(
     path: Path, name: str | None = None, without: Sequence[str] = (), classes: Mapping[str, list[str]] | None = None
 ) -> Table:
-    """A Parquet file as a table.
+    """Opens a Parquet file as a table.
 
     Args:
-        name: What messages call it; None: its path.
-        without: Columns that are left out.
-        classes: The names of the classes of columns, where the file does not declare them itself.
+        name: Name of the table in messages; None: its path.
+        without: Names of columns to leave out.
+        classes: Names of the classes of columns, where the file does not declare them itself.
     """
     import pyarrow.parquet as pq
 
@@ -210,7 +213,7 @@ def parquet_table(
 def some_rows(
     path: Path, file: "pq.ParquetFile", columns: Sequence[str], most: int, groups: Iterable[int] | None = None
 ) -> Iterator["pa.RecordBatch"]:
-    """Rows of a Parquet file, in order: so many at a time, fewer where they may be large.
+    """Yields the rows of a Parquet file in order, at most `most` at a time, and fewer where they may be large.
 
     Args:
         groups: Numbers of row groups; None: all.
@@ -222,7 +225,7 @@ def some_rows(
         group = file.metadata.row_group(number)
         chunks = [group.column(each) for each in range(group.num_columns)]
         chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
-        size, stored = (sum(getattr(chunk, f"total_{kind}_size") for chunk in chunks) for kind in SIZES)
+        size, stored = (sum(getattr(chunk, f"total_{kind}_size") for chunk in chunks) for kind in PARQUET_SIZES)
         if size > max(EXPANDED, EXPANSION * stored):
             raise DataError(
                 f"ingestion.path: {path} cannot be used: row group {number} would grow from {stored / 1e6:,.1f} MB to "
@@ -234,7 +237,7 @@ def some_rows(
 
 @contextmanager
 def readable(file: Path) -> Generator[None]:
-    """What Arrow says of a file that is no Parquet becomes a DataError."""
+    """Context in which Arrow's errors about a file that is not Parquet become a DataError."""
     import pyarrow as pa
 
     try:
@@ -244,7 +247,7 @@ def readable(file: Path) -> Generator[None]:
 
 
 def _declared(file: Path, schema: "pa.Schema") -> dict[str, list[str]]:
-    """The names of the classes of each column that a file's own metadata declare to be of classes."""
+    """Names of the classes of each column that the file's metadata declare to hold classes."""
     try:
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
         return _classes(info, schema.names)
@@ -253,7 +256,8 @@ def _declared(file: Path, schema: "pa.Schema") -> dict[str, list[str]]:
 
 
 def declared_beside(root: Path, columns: Sequence[str]) -> dict[str, list[str]]:
-    """The names of the classes of each column that a dataset_infos.json, older than such metadata, declares."""
+    """Names of the classes of each column that a dataset_infos.json declares; older data sets have this file
+    instead."""
     path = root / "dataset_infos.json"
     try:
         infos = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -264,7 +268,7 @@ def declared_beside(root: Path, columns: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _classes(info: dict[str, Any], columns: Sequence[str]) -> dict[str, list[str]]:
-    """The names of classes in the description of a data set by the Hugging Face Hub."""
+    """Names of classes in the description of a data set by the Hugging Face Hub."""
     features = {column: each for column, each in (info.get("features") or {}).items() if column in columns}
     names = {column: each.get("names") for column, each in features.items() if not isinstance(each, list)}
     return {column: each for column, each in names.items() if each}

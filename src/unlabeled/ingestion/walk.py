@@ -1,4 +1,4 @@
-"""The files below a folder that may be data, found by one set of rules for every kind of data."""
+"""Search for data files below a folder, by one set of rules for every kind of data."""
 
 import os
 from collections import deque
@@ -13,21 +13,21 @@ from unlabeled.ingestion import endings
 from unlabeled.runtime.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
-"""Files that describe those beside and below them, as Hugging Face's ImageFolder has them; .tsv is ours."""
-LARGEST_FILE = 2**29
-"""Bytes of a file that are read at once; no image that is decoded needs as many."""
-EXAMPLES = 5
-"""Names that are told of each reason to leave something out."""
+"""Files that describe those beside and below them, as in Hugging Face's ImageFolder; .tsv is ours."""
+MAX_FILE_BYTES = 2**29
+"""Bytes of the largest file that is read at once; no image that can be decoded is larger."""
+MAX_LISTED_NAMES = 5
+"""Largest number of file names reported for each reason to leave files out."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of data that is looked for.
+    """A kind of data to search for.
 
     Attributes:
-        name: What its files are, in the plural.
-        other: The endings, in lower case, of files that cannot be of this kind.
-        holds: The endings of those that can, whatever their names.
+        name: Name of its files in the plural.
+        other: Endings, in lower case, of files that cannot be of this kind.
+        holds: Endings of files that can, whatever their names.
         metadata: Names of files that describe others.
     """
 
@@ -44,7 +44,7 @@ CLIPS = Kind("clips", endings.WORDS | endings.PACKED, endings.VIDEOS | endings.P
 
 @dataclass
 class LeftOut:
-    """What was left out, by reason: how many, and the names of the first."""
+    """Files that were left out, by reason: their number, and the names of the first."""
 
     counts: dict[str, int] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class LeftOut:
     def add(self, reason: str, names: Iterable[str]) -> None:
         for name in names:
             self.counts[reason] = self.counts.get(reason, 0) + 1
-            if self.counts[reason] <= EXAMPLES:
+            if self.counts[reason] <= MAX_LISTED_NAMES:
                 self.names.setdefault(reason, []).append(legible(name))
 
     def summary(self) -> dict[str, dict]:
@@ -60,7 +60,7 @@ class LeftOut:
         return {reason: {"count": count, "names": self.names[reason]} for reason, count in self.counts.items()}
 
     def __str__(self) -> str:
-        """All of it in one line; empty where nothing was left out."""
+        """The files left out, in one line; empty where there are none."""
         parts = []
         for reason, count in self.counts.items():
             more = ", …" if count > len(self.names[reason]) else ""
@@ -70,13 +70,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Found:
-    """What a walk found, by names relative to the folder.
+    """The files that a search found, by names relative to the folder.
 
     Attributes:
-        names: Of the files that may be data, in order.
-        metadata: Of those that describe them.
-        others: Of those that cannot be data by their names.
-        left_out: What is no data: these others, and what is not to be read at all.
+        names: Names of files that may be data, in order.
+        metadata: Names of files that describe them.
+        others: Names of files that cannot be data, by their endings.
+        left_out: Files that are not data: these others, and files that are not to be read at all.
     """
 
     names: list[str] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Found:
 
 
 def find_files(root: Path, key: str, kind: Kind = IMAGES) -> Found:
-    """The files below a folder that may be data.
+    """Finds the files below a folder that may be data.
 
     Links are followed. Each folder is read once, by its own name where it has one below the root.
 
@@ -149,7 +149,7 @@ def _sort(
 
 
 def _unwanted(lower: str) -> str | None:
-    """Why a file or folder of this name, in lower case, is no data, whatever is in it."""
+    """Why a file or folder with this name, in lower case, is never data; None: it may be."""
     if lower in endings.JUNK:
         return "left by systems and tools"
     if lower.startswith("."):
@@ -158,7 +158,7 @@ def _unwanted(lower: str) -> str | None:
 
 
 def _special(entry: os.DirEntry) -> str | None:
-    """What an entry is that is no file; None: a link to a file, or to nothing, which is for the reader to refuse."""
+    """Description of an entry that is not a file; None for a link to a file or to nothing, which the reader rejects."""
     try:
         mode = entry.stat().st_mode
     except OSError:
@@ -169,7 +169,8 @@ def _special(entry: os.DirEntry) -> str | None:
 
 
 def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
-    """Whether a file of this name, in lower case, is of another kind. Notes among texts are notes at the top alone."""
+    """Whether a file with this name, in lower case, is of another kind. Among texts, notes are left out only at the
+    top."""
     ending = lower.rpartition(".")[2] if "." in lower else ""
     if ending in kind.other:
         return True
@@ -185,20 +186,20 @@ def open_file(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_file(path: Path, most: int = LARGEST_FILE) -> bytes:
-    """The content of a regular file of so many bytes at most. Raises OSError for anything else."""
+def read_file(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises OSError for anything else."""
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size  # what is in /proc has none, and is not read
+        size = os.fstat(file.fileno()).st_size  # files in /proc have size 0, and are not read
         if size > most:
             raise OSError(f"too large: {size / 1e6:,.0f} MB, and {most / 1e6:,.0f} at most are read")
         return file.read(size)
 
 
 def below(root: Path, name: str | Path) -> Path | None:
-    """The place of a name that a file's content gives, relative to the root or absolute; None: it leaves the root.
+    """The path of a name that a file's content gives, relative to the root or absolute; None: it lies outside the root.
 
-    By its name alone: links below the root are followed, as who placed them means what they lead to; what the content
-    of a file names may be a stranger's.
+    Only the name is checked. Links below the root are followed, as the user placed them there; the content of a file
+    may come from a stranger.
     """
     for top in (root.absolute(), root.resolve()):
         path = Path(os.path.normpath(top / name))
@@ -208,5 +209,5 @@ def below(root: Path, name: str | Path) -> Path | None:
 
 
 def printable(name: str) -> str:
-    """A name from a disk as text that a file in UTF-8 can hold: it need not be."""
+    """A file name as text that can be written in UTF-8, which not every name on a disk can."""
     return os.fsencode(name).decode(errors="replace")

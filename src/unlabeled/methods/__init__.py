@@ -1,1 +1,1 @@
-"""One method a file. A new one takes a file here, a line in `unlabeled.catalogue`, parameters and a test."""
+"""Methods, one in each file. A new one needs a file here, a line in `unlabeled.catalogue`, parameters and a test."""

@@ -1,9 +1,9 @@
-"""Autoencoder: squeeze an image through a few numbers, and reproduce it.
+"""Autoencoder: compress an image to a few numbers, and reconstruct it from them.
 
     L = mean over pixels of (x − g(f(x)))²
 
 (Hinton & Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks"). The few numbers are a linear
-map of the encoder's features, which are what is kept.
+map of the encoder's features; the encoder is kept.
 """
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from unlabeled.training.constants import check_range
 class Autoencoder(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with `feature_dim`, `channels` and `image_size`.
-    latent_dim: How many numbers.
+    latent_dim: Number of latent dimensions.
     width: Channels of the decoder's last layer.
     """
 
@@ -33,11 +33,11 @@ class Autoencoder(Method):
         self.decoder = Decoder(latent_dim, encoder.channels, encoder.image_size, width)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Mean squared error of one view, shape (B, C, h, w): 1 is what the mean image has."""
+        """Mean squared error of one view, shape (B, C, h, w); that of the mean image is 1."""
         return F.mse_loss(self.reconstruct(batch).float(), batch)
 
     def reconstruct(self, batch: Tensor) -> Tensor:
-        """Images like `batch`."""
+        """Reconstructed images, like `batch`."""
         return self.decoder(self.squeeze(self.encoder(batch)))
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Barlow Twins: the features of two views are to correlate with themselves, and with nothing else.
+"""Barlow Twins: make each feature of two views correlate with itself, and with no other feature.
 
     L = Σᵢ (1 − Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ²,   C = Ẑ₁ᵀ Ẑ₂ / B
 
-with each feature standardised over the batch (Zbontar et al. 2021, arXiv:2103.03230, equation 1). The variance is the
-biased one and has 1e-5 beside it, as BatchNorm's.
+with each feature standardised over the batch (Zbontar et al. 2021, arXiv:2103.03230, equation 1). The variance is
+biased and has 1e-5 added to it, as in BatchNorm.
 """
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from unlabeled.training.constants import check_range
 
 @full_precision
 def barlow_twins_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
-    """The two terms, summed; 0 where features are equal in both views and uncorrelated.
+    """Sum of the two terms; 0 where features are equal in both views and uncorrelated.
 
     Args:
         first, second: Shape (B, P), embeddings of the two views.

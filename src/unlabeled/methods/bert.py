@@ -1,11 +1,11 @@
-"""BERT: guess masked words from both sides, and whether one text follows another.
+"""BERT: predict masked words from both sides, and whether one text follows another.
 
     L = w_m · mean over masked t of −log p(x_t | the rest)  +  w_n · BCE(does the second half follow the first)
 
 (Devlin et al. 2018, arXiv:1810.04805, section 3.1.) Of 15 % of the tokens, 80 % are replaced by [MASK], 10 % by a
 random token, 10 % are left as they are. Where we differ: masks are drawn anew at each step; blocks are pre-norm; the
-vocabulary's logits come from the last hidden state itself, and the pair's from the mean over tokens, which is also
-what is kept.
+vocabulary's logits come from the last hidden state itself, and the pair's logit from the mean over tokens, which is
+also the feature vector.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def masked_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def mask_tokens(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Tokens as the network sees them, (B, T), and the places that it is to guess, (B, share · T); no special ones.
+    """Tokens (B, T) with masks, and the positions to predict, (B, share · T), none of them of special tokens.
 
-    A row that has fewer words has one of them several times among its places; a row that has none stays as it is.
+    A row that has fewer words repeats some of them among its positions; a row that has none stays unchanged.
     """
     scores = torch.rand(tokens.shape, device=tokens.device).masked_fill(tokens < len(SPECIAL), -1)
     best, chosen = scores.topk(max(1, round(share * tokens.shape[1])), 1)
@@ -52,10 +52,10 @@ def mask_tokens(tokens: Tensor, share: float, vocabulary: int) -> tuple[Tensor, 
 class BERT(TextMethod):
     """Args:
     encoder: A transformer that sees both ways.
-    mask_share: Of the tokens.
-    masked_weight: w_m; 0: next sentences alone.
-    next_sentence_weight: w_n; 0: masked words alone.
-    dropout: Of the embedding and of what each block adds.
+    mask_share: Fraction of the tokens to predict.
+    masked_weight: w_m; 0: only next sentences are trained.
+    next_sentence_weight: w_n; 0: only masked words are trained.
+    dropout: Dropout of the embedding and of each residual branch.
     """
 
     causal, pairs = False, True
@@ -85,7 +85,7 @@ class BERT(TextMethod):
         return 2 * length + 3
 
     def forward(self, first: Tensor, second: Tensor, follows: Tensor) -> Tensor:
-        """Loss of pairs of sequences (B, L), of which the second follows the first where `follows` (B,) is 1."""
+        """Loss of pairs of sequences (B, L); the second follows the first where `follows` (B,) is 1."""
         tokens, of_second = pair_of(first, second)
         seen, chosen = mask_tokens(tokens, self.mask_share, len(self.encoder.bias))
         hidden = self.encoder.tokens(seen, of_second)

@@ -1,4 +1,4 @@
-"""BYOL: from one view of an image, predict the embedding that a slowly moving copy of the network gives the other.
+"""BYOL: from one view of an image, predict the embedding that a slowly moving copy of the network gives the other view.
 
     L = mean over images of ‖q̄(z₁) − z̄′₂‖² + ‖q̄(z₂) − z̄′₁‖²,   ξ ← τξ + (1 − τ)θ,   τ = 1 − (1 − τ₀)(cos(πk/K) +
     1)/2
@@ -40,12 +40,12 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 class BYOL(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    hidden_dim: Of the projector and the predictor.
-    projection_dim: P.
+    hidden_dim: Hidden width of the projector and the predictor.
+    projection_dim: Dimensions of the projection (P).
     momentum: τ₀; .996 in the paper, where training takes 1000 epochs of ImageNet; short runs on small data want .99.
-    final_momentum: τ at the end of the cosine; 1 in the paper. The same as `momentum`: τ stays.
-    predictor: "mlp", the paper's, or "linear", a matrix and a bias (Tian et al. 2021, arXiv:2102.06810): behind on
-        ImageNet there and on CIFAR-10 here, ahead on digits.
+    final_momentum: τ at the end of the cosine; 1 in the paper. If equal to `momentum`, τ is constant.
+    predictor: "mlp", as in the paper, or "linear", a matrix and a bias (Tian et al. 2021, arXiv:2102.06810), which is
+        worse on ImageNet there and on CIFAR-10 here, and better on digits.
     projection_norm: Whether BatchNorm, without scale and shift, normalises projections, as in SimSiam and MoCo v3; not
         in the paper.
     """

@@ -1,4 +1,4 @@
-"""CLIP: in a batch of images and captions, tell which belong together, from either side.
+"""CLIP: in a batch of images and captions, find the caption of each image and the image of each caption.
 
     L = ½ (CE(s · I Tᵀ, i) + CE(s · T Iᵀ, i)),   I, T unit vectors, s = exp(t) learned and at most 100
 
@@ -18,13 +18,14 @@ from unlabeled.pairs.captions import Group, features_of
 from unlabeled.pairs.towers import Towers, cosines
 from unlabeled.training.constants import check_positive
 
-MOST = 100.0
-"""The largest scale."""
+MAX_SCALE = 100.0
+"""Largest scale s."""
 
 
 @full_precision
 def contrastive_loss(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric cross entropy of embeddings (B, P) of either kind, log B where all are alike; normalised here."""
+    """Symmetric cross entropy of two kinds of embeddings (B, P), which are normalised here; log B where all are
+    equal."""
     logits = scale * cosines(first, second)
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
@@ -33,7 +34,7 @@ def contrastive_loss(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
 class CLIP(Method):
     """Args:
     encoder: Two towers, of images and of captions.
-    temperature: 1 / s at the start.
+    temperature: Initial value of 1 / s.
     """
 
     encoder: Towers
@@ -54,7 +55,7 @@ class CLIP(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        self.log_scale.clamp_(max=math.log(MOST))
+        self.log_scale.clamp_(max=math.log(MAX_SCALE))
 
     def gauges(self) -> dict[str, float]:
         return {"temperature": math.exp(-self.log_scale.item())}

@@ -3,8 +3,8 @@
     L = mean over places of −w_q log p_q,   w ∝ 1 / ((1 − λ) p̃ + λ / Q),   Σ p̃_q w_q = 1
 
 with the colours, a and b of CIE Lab, quantised to squares of 10 (Zhang et al. 2016, arXiv:1603.08511, equations 2 to
-4). Unlike there, a place has its nearest colour only, not five with weights; p̃, how frequent a colour is, is counted
-while training and not smoothed; colours are predicted at the resolution of the encoder's last feature map.
+4). Unlike there, the target of a place is its nearest colour only, not five with weights; the colour frequencies p̃ are
+counted while training and not smoothed; colours are predicted at the resolution of the encoder's last feature map.
 """
 
 import torch
@@ -16,21 +16,21 @@ from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_range
 
-STEP = 10
+BIN_SIZE = 10
 """Side of a bin, in units of a and b."""
-LIMIT = 110
-"""The largest |a| and |b| of any colour that a screen shows, rounded up."""
+MAX_COLOUR = 110
+"""Largest |a| and |b| of a displayable colour, rounded up."""
 ANNEALING = 0.38
-"""T of the colours that are shown."""
-GREY = 4.0
-"""Mean chroma below which images have no colours to speak of."""
+"""Temperature T of the colours in illustrations."""
+MAX_GREY_CHROMA = 4.0
+"""Mean chroma below which images count as grey."""
 WHITE = (0.95047, 1.0, 1.08883)
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
 @full_precision
 def rgb_to_lab(images: Tensor) -> Tensor:
-    """sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
+    """Converts sRGB (B, 3, H, W) in [0, 1] to CIE Lab under D65: L in [0, 100], a and b within ± 110."""
     images = images.clamp(0, 1)
     linear = torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
     xyz = torch.einsum("ij,bjhw->bihw", images.new_tensor(TO_XYZ), linear)
@@ -41,7 +41,7 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of `rgb_to_lab`; colours that no screen shows are clamped."""
+    """The inverse of `rgb_to_lab`; colours outside of sRGB are clamped."""
     y = (lab[:, 0] + 16) / 116
     f = torch.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], 1)
     xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * lab.new_tensor(WHITE)[:, None, None]
@@ -50,16 +50,16 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def colour_bins() -> Tensor:
-    """The centres (Q, 2) of the bins of a and b that some colour of a screen falls into."""
+    """Centres (Q, 2) of the bins of a and b that contain a displayable colour."""
     axis = torch.linspace(0, 1, 33)
     cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(1, 3, 33, -1)
-    return (rgb_to_lab(cube)[0, 1:].flatten(1).T / STEP).round().unique(dim=0) * STEP
+    return (rgb_to_lab(cube)[0, 1:].flatten(1).T / BIN_SIZE).round().unique(dim=0) * BIN_SIZE
 
 
 class Colorization(Method):
     """Args:
     encoder: (B, 3, H, W) to (B, D), with a `feature_map`. It sees the lightness in all three channels.
-    uniform: λ, how much of the prior is uniform: 1 weighs all colours the same.
+    uniform: λ, the uniform fraction of the prior: 1 weighs all colours equally.
     """
 
     encoder: ImageNetwork
@@ -76,8 +76,8 @@ class Colorization(Method):
         self.encoder, self.uniform = encoder, uniform
         with torch.device("cpu"):
             bins = colour_bins()
-            side = 2 * LIMIT // STEP + 1
-            places = ((bins + LIMIT) / STEP).round().long()
+            side = 2 * MAX_COLOUR // BIN_SIZE + 1
+            places = ((bins + MAX_COLOUR) / BIN_SIZE).round().long()
             table = torch.cdist(_grid(), bins).argmin(1)
             table[places[:, 0] * side + places[:, 1]] = torch.arange(len(bins))
         device = torch.get_default_device()
@@ -107,11 +107,11 @@ class Colorization(Method):
 
     def quantise(self, colours: Tensor) -> Tensor:
         """The nearest bin of a and b, (B, 2, h, w) to int64 (B, h, w)."""
-        a, b = ((colours.clamp(-LIMIT, LIMIT) + LIMIT) / STEP).round().long().unbind(1)
-        return self.table[a * (2 * LIMIT // STEP + 1) + b]
+        a, b = ((colours.clamp(-MAX_COLOUR, MAX_COLOUR) + MAX_COLOUR) / BIN_SIZE).round().long().unbind(1)
+        return self.table[a * (2 * MAX_COLOUR // BIN_SIZE + 1) + b]
 
     def weights(self) -> Tensor:
-        """w of each bin, shape (Q,): 1 in expectation."""
+        """Weight w of each bin, shape (Q,), with expectation 1."""
         prior = self.counts / self.counts.sum()
         weights = 1 / ((1 - self.uniform) * prior + self.uniform / len(prior))
         return weights / (prior * weights).sum()
@@ -121,7 +121,7 @@ class Colorization(Method):
         self.counts += self.seen
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:
-        """A place's colour is the annealed mean of the paper's equation 5, at T = 0.38."""
+        """Illustrations in which a place's colour is the annealed mean of the paper's equation 5, at T = 0.38."""
         mean, std = (each[:, None, None] for each in self.encoder.normalisation.tensors(images.device))
         lab = self.to_lab(images)
         colours = torch.einsum("bqhw,qc->bchw", (self.predict(lab) / ANNEALING).softmax(1), self.bins)
@@ -130,11 +130,11 @@ class Colorization(Method):
         rows = {"lightness": lightness, "coloured": torch.cat([lab[:, :1], colours], 1)}
         return {"image": images, **{name: (lab_to_rgb(row) - mean) / std for name, row in rows.items()}}
 
-    def suits(self, images: Tensor) -> str | None:
+    def reason_unsuitable(self, images: Tensor) -> str | None:
         chroma = rgb_to_lab(images)[:, 1:].norm(dim=1).mean().item()
-        return f"these images are grey: their mean chroma is {chroma:.1f} of 100" if chroma < GREY else None
+        return f"these images are grey: their mean chroma is {chroma:.1f} of 100" if chroma < MAX_GREY_CHROMA else None
 
 
 def _grid() -> Tensor:
-    axis = torch.arange(-LIMIT, LIMIT + 1, STEP, dtype=torch.float32)
+    axis = torch.arange(-MAX_COLOUR, MAX_COLOUR + 1, BIN_SIZE, dtype=torch.float32)
     return torch.cartesian_prod(axis, axis)

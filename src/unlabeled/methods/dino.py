@@ -23,8 +23,8 @@ from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
 from unlabeled.training.constants import check_positive, check_range
 
-SMALLEST = 8
-"""Pixels a side of a small view, at least."""
+MIN_SMALL_SIDE = 8
+"""Smallest side of a small view, in pixels."""
 
 
 @full_precision
@@ -34,9 +34,9 @@ def dino_loss(
     """Cross entropy over all pairs of different views.
 
     Args:
-        teacher: Shape (2, B, prototypes), of the large views; no gradient flows into it.
-        student: Shape (V, B, prototypes), of all views, the large ones first.
-        center: Shape (prototypes,).
+        teacher: Teacher outputs for the large views, (2, B, prototypes); no gradient flows into them.
+        student: Student outputs for all views, the large ones first, (V, B, prototypes).
+        center: Centre of the teacher outputs, (prototypes,).
     """
     targets = F.softmax((teacher.detach() - center) / teacher_temperature, dim=-1)
     log_predictions = F.log_softmax(student / temperature, dim=-1)
@@ -46,7 +46,7 @@ def dino_loss(
 
 
 class Prototypes(nn.Module):
-    """Three layers, then cosine similarity with prototypes: (B, D) to (B, prototypes)."""
+    """A head of three layers and cosine similarity with prototypes: (B, D) to (B, prototypes)."""
 
     def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int, batch_norm: bool):
         super().__init__()
@@ -63,14 +63,15 @@ class Prototypes(nn.Module):
 class DINO(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    hidden_dim, bottleneck_dim: Of the head.
-    prototypes: How many the head tells apart.
-    batch_norm: Whether the head's layers have BatchNorm, as convolutional encoders want it (there `use_bn_in_head`).
-    momentum: Of the teacher, at the beginning.
+    hidden_dim, bottleneck_dim: Widths of the head's layers.
+    prototypes: Number of prototypes.
+    batch_norm: Whether the head has BatchNorm, as convolutional encoders need (`use_bn_in_head` in the paper's code).
+    momentum: Initial momentum of the teacher.
     center_momentum: m_c.
     temperature, teacher_temperature: T_s, T_t.
-    small_views: How many are cut out of each large view.
-    small_scale: Share of a large view's area that a small one covers, its side being the square root of the upper end.
+    small_views: Number of small views cut out of each large view.
+    small_scale: Range of the fraction of a large view's area that a small one covers. Its side is the large view's
+        times the square root of the upper end.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class DINO(Method):
         """Random squares of each large view, shape (small_views · 2B, C, s, s)."""
         low, high = self.small_scale
         side = batch.shape[-1]
-        small = max(SMALLEST, round(side * math.sqrt(high)))
+        small = max(MIN_SMALL_SIDE, round(side * math.sqrt(high)))
         # From torch's own generator, which the loop seeds at each step.
         area, top, left = torch.rand(3, len(batch), self.small_views, device=batch.device)
         length = side * (low + (high - low) * area).sqrt()

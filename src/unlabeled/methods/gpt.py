@@ -29,7 +29,7 @@ def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 class GPT(TextMethod):
     """Args:
     encoder: A causal transformer.
-    dropout: Of the embedding and of what each block adds.
+    dropout: Dropout of the embedding and of each residual branch.
     """
 
     causal, pairs = True, False

@@ -19,7 +19,7 @@ from unlabeled.training.constants import check_share
 class Inpainting(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with `feature_dim`, `channels` and `image_size`.
-    hole: Side of the hole as a share of the image's.
+    hole: Side of the hole as a fraction of the image's.
     width: Channels of the decoder's last layer.
     """
 
@@ -32,13 +32,13 @@ class Inpainting(Method):
         self.decoder = Decoder(encoder.feature_dim, encoder.channels, encoder.image_size, width)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Mean squared error within the holes of one view, shape (B, C, h, w): 1 is what the mean image has."""
+        """Mean squared error within the holes of one view, shape (B, C, h, w); that of the mean image is 1."""
         holes = self.draw_holes(batch)
         error = (self.fill(batch, holes).float() - batch).square()
         return (error * holes).sum() / (holes.sum() * batch.shape[1])
 
     def draw_holes(self, batch: Tensor) -> Tensor:
-        """1 inside of a hole and 0 outside, (B, 1, h, w)."""
+        """Random masks that are 1 inside of the hole and 0 outside, (B, 1, h, w)."""
         size = batch.shape[-1]
         # From torch's own generator, which the loop seeds at each step.
         top, left = torch.randint(size - self.side + 1, (2, len(batch), 1), device=batch.device)
@@ -47,7 +47,7 @@ class Inpainting(Method):
         return (rows[:, None, :, None] & columns[:, None, None, :]).float()
 
     def fill(self, batch: Tensor, holes: Tensor) -> Tensor:
-        """What the network makes of images without what is in their holes; like `batch`."""
+        """The network's prediction of images whose holes are hidden from it; like `batch`."""
         return self.decoder(self.encoder(batch * (1 - holes)))
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:

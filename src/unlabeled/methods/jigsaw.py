@@ -1,11 +1,11 @@
-"""Jigsaw: cut an image into tiles, shuffle them, and tell by which of a set of permutations.
+"""Jigsaw: cut an image into tiles, shuffle them, and recognise the permutation among a fixed set.
 
     L = −log p_y(tiles in the order of permutation y)
 
 (Noroozi & Favaro 2016, arXiv:1603.09246, sections 3.2 and 3.3). The permutations are chosen for their Hamming distance
 from each other, as there. So that no edge or colour gives the answer away, each tile is cut at a random place within
-its cell, short of the cell's edges, and normalised by itself. The encoder sees a tile at the scale at which it will see
-whole images, or nearly: stretched to the side of its cell, and to a multiple of a ViT's patch.
+its cell, away from the cell's edges, and normalised by itself. The encoder sees a tile at about the scale at which it
+will see whole images: stretched to the side of its cell, and to a multiple of a ViT's patch.
 """
 
 from functools import cache
@@ -22,15 +22,15 @@ from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
 from unlabeled.training.constants import check_range
 
-SMALLEST_CELL = 4
-"""Pixels a side of a cell, at least: less holds nothing to tell it by."""
-COVERED = 0.8
-"""Share of a cell's side that its tile covers."""
+MIN_CELL_SIDE = 4
+"""Smallest side of a cell, in pixels; smaller cells have no recognisable content."""
+TILE_SHARE = 0.8
+"""Fraction of a cell's side that its tile covers."""
 
 
 @cache
 def distant_permutations(tiles: int, count: int) -> np.ndarray:
-    """A set of permutations far from each other: each next one is the farthest, by Hamming distance, from its nearest.
+    """Permutations far from each other: each next one maximises the Hamming distance to its nearest predecessor.
 
     Returns:
         int64 of shape (min(count, tiles!), tiles), the same at each call.
@@ -49,8 +49,8 @@ class Jigsaw(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
     grid: Tiles a side.
-    permutations: How many the method tells apart, at most.
-    hidden_dim: Of the head that sees all of an image's tiles.
+    permutations: Largest number of permutations in the set.
+    hidden_dim: Hidden width of the head that sees all tiles of an image.
     """
 
     views = 1
@@ -59,10 +59,10 @@ class Jigsaw(Method):
         super().__init__()
         check_range("grid", grid, 2, 3)
         check_range("permutations", permutations, 2, 10_000)
-        if encoder.image_size // grid < SMALLEST_CELL:
+        if encoder.image_size // grid < MIN_CELL_SIDE:
             raise ValueError(
                 f"grid: received {grid}, which leaves tiles of {encoder.image_size // grid} pixels in images of "
-                f"{encoder.image_size}, expected {SMALLEST_CELL} at least"
+                f"{encoder.image_size}, expected {MIN_CELL_SIDE} at least"
             )
         self.encoder, self.grid = encoder, grid
         patch = getattr(encoder, "patch_size", 1)
@@ -76,13 +76,13 @@ class Jigsaw(Method):
         )
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Cross entropy over the permutations, of one view, shape (B, C, h, w)."""
+        """Cross entropy over the permutations for one view, shape (B, C, h, w)."""
         tiles = self.cut(batch)
         which = torch.randint(len(self.permutations), (len(batch),), device=batch.device)
         return F.cross_entropy(self.solve(tiles, self.permutations[which]), which)
 
     def solve(self, tiles: Tensor, orders: Tensor) -> Tensor:
-        """Logits of the permutations, (B, permutations), of tiles that are shown in these orders, (B, grid²)."""
+        """Logits of the permutations, (B, permutations), for tiles shown in the given orders, (B, grid²)."""
         shuffled = tiles.gather(1, orders[:, :, None, None, None].expand_as(tiles))
         features = self.encoder(shuffled.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return self.head(features.view(len(tiles), -1)).float()
@@ -98,7 +98,7 @@ class Jigsaw(Method):
         }
 
     def rearrange(self, images: Tensor, orders: Tensor) -> Tensor:
-        """Images whose cell i shows what was in cell `orders[i]`; pixels that no cell covers stay."""
+        """Images whose cell i shows cell `orders[i]`; pixels outside of all cells stay unchanged."""
         grid, cell = self.grid, images.shape[-1] // self.grid
         covered = images[..., : grid * cell, : grid * cell]
         cells = covered.unflatten(3, (grid, cell)).unflatten(2, (grid, cell)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
@@ -110,15 +110,15 @@ class Jigsaw(Method):
         return whole
 
     def cut(self, batch: Tensor) -> Tensor:
-        """The tiles of images (B, C, S, S), row by row, normalised: (B, grid², C, side, side)."""
+        """The normalised tiles of images (B, C, S, S), row by row: (B, grid², C, side, side)."""
         tiles, cell = self.grid**2, batch.shape[-1] // self.grid
-        tile = int(COVERED * cell)
+        tile = int(TILE_SHARE * cell)
         index = torch.arange(tiles, device=batch.device)
         corner = torch.stack([index // self.grid, index % self.grid], 1) * cell
         # From torch's own generator, which the loop seeds at each step.
         place = corner + torch.randint(cell - tile + 1, (len(batch), tiles, 2), device=batch.device)
         boxes = torch.cat([place, torch.full_like(place, tile)], 2).float()
-        # Whole pixels first: what is scaled up has seen nothing beyond its own edges.
+        # Cut whole pixels before scaling up, so that no pixel outside the tile contributes.
         cut = F.interpolate(resample(batch, boxes, tile).flatten(0, 1), (self.side, self.side), mode="bilinear")
         cut = cut.unflatten(0, (len(batch), tiles))
         mean, std = cut.mean((3, 4), keepdim=True), cut.std((3, 4), keepdim=True)

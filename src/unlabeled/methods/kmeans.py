@@ -1,4 +1,4 @@
-"""k-means: how near an image's patches are to the patches that data most often have, for comparison.
+"""k-means: a baseline whose features are distances of an image's patches to the most common patches of the data.
 
 (Coates et al. 2011, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning": contrast normalisation,
 ZCA whitening, k-means, triangle activation, pooling over quarters.)
@@ -13,14 +13,14 @@ from unlabeled.method import ClosedForm
 from unlabeled.nn.small_networks import PatchNetwork
 from unlabeled.training.constants import check_positive
 
-PATCHES = 100_000
-"""To learn from, at most: or one of each batch."""
+MAX_PATCHES = 100_000
+"""Largest number of patches to learn from, or one of each batch."""
 
 
 class KMeans(ClosedForm):
     """Args:
     encoder: A PatchNetwork.
-    whitening: Added to the eigenvalues of the patches' covariance.
+    whitening: Constant added to the eigenvalues of the patches' covariance.
     """
 
     encoder: PatchNetwork
@@ -34,7 +34,7 @@ class KMeans(ClosedForm):
 
     @torch.no_grad()
     def fit(self, images: Iterable[Tensor]) -> float:
-        """Finds the centroids, and returns the mean squared distance of a patch to its nearest."""
+        """Finds the centroids, and returns the mean squared distance of a patch to its nearest centroid."""
         from sklearn.cluster import MiniBatchKMeans  # a second to import
 
         patches = self._sample(images)
@@ -50,9 +50,10 @@ class KMeans(ClosedForm):
         return float(clusters.inertia_ / len(white))
 
     def _sample(self, images: Iterable[Tensor]) -> Tensor:
-        """Patches from all images alike, as rows on the CPU; of some images, where there are more than patches."""
+        """Patches as rows on the CPU, equally many from each image, or from some images where there are more images
+        than patches."""
         count = sum(len(batch) for batch in images)
-        each, of_images = max(1, PATCHES // count), -(-count // PATCHES)
+        each, of_images = max(1, MAX_PATCHES // count), -(-count // MAX_PATCHES)
         rows = []
         for batch in images:
             patches = self.encoder.patches(batch[::of_images]).cpu()

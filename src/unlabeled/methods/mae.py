@@ -1,10 +1,10 @@
 """MAE: show a transformer a quarter of an image's patches, and predict the pixels of the others.
 
-    L = mean over masked patches of ‖ŷ − y‖² / pixels,   y a patch's pixels, less their mean and over their deviation
+    L = mean over masked patches of ‖ŷ − y‖² / pixels,   y a patch's pixels, standardised within the patch
 
 (He et al. 2021, arXiv:2111.06377, section 3). The encoder sees visible patches only; a narrow decoder sees their
-tokens, and a learned one with its position for each masked patch. Where we differ: positions are learned, those of
-the encoder and of the decoder; the paper's are fixed sines and cosines.
+tokens, and a learned mask token with its position for each masked patch. Where we differ: the positions of the encoder
+and of the decoder are learned; the paper's are fixed sines and cosines.
 """
 
 import torch
@@ -25,8 +25,8 @@ def patchify(images: Tensor, size: int) -> Tensor:
 class MAE(Method):
     """Args:
     encoder: A ViT.
-    mask_ratio: Share of the patches that the encoder does not see.
-    decoder_dim, decoder_depth, decoder_heads: Of the decoder.
+    mask_ratio: Fraction of the patches that the encoder does not see.
+    decoder_dim, decoder_depth, decoder_heads: Width, blocks and attention heads of the decoder.
     """
 
     encoder: ViT
@@ -88,7 +88,8 @@ class MAE(Method):
         return self.decoder(everywhere + self.positions)
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:
-        """Predicted patches have the mean and the deviation of the true ones, which MAE does not predict."""
+        """Illustrations in which predicted patches have the mean and deviation of the true ones, which MAE does not
+        predict."""
         patches = patchify(images, self.patch_size)
         visible = self.draw_order(patches)[:, : self.visible]
         mean, std = patches.mean(2, keepdim=True), patches.std(2, keepdim=True)

@@ -1,9 +1,9 @@
-"""MoCo v2: find the other view of one's image among a queue of earlier batches' embeddings by a slowly moving copy.
+"""MoCo v2: find an image's other view among the embeddings of earlier batches, which a slowly moving copy has queued.
 
     ℓ = −log exp(q·k₊ / T) / (exp(q·k₊ / T) + Σ_queue exp(q·kᵢ / T)),   θ_k ← mθ_k + (1 − m)θ_q
 
 (He et al. 2019, arXiv:1911.05722, equations 1 and 2; Chen et al. 2020, arXiv:2003.04297, with the MLP head). Here the
-loss is symmetrised, as the authors' later code does and lightly's recipe: each view is a query once. One GPU needs no
+loss is symmetrised, as in the authors' later code and lightly's recipe: each view is a query once. One GPU needs no
 shuffled BatchNorm; keys are normalised by a forward pass of their own network over the other order of views.
 """
 
@@ -24,7 +24,7 @@ from unlabeled.training.constants import check_positive, check_range
 
 @full_precision
 def info_nce_loss(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of telling one's own key from the queue's.
+    """Cross entropy of identifying a query's own key among it and the queue.
 
     Args:
         queries: Shape (B, P), normalised.
@@ -39,9 +39,9 @@ def info_nce_loss(queries: Tensor, keys: Tensor, queue: Tensor, temperature: flo
 class MoCo(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    hidden_dim: Of the projector.
-    projection_dim: P.
-    queue_size: Q, keys of earlier batches; the oldest go first.
+    hidden_dim: Hidden width of the projector.
+    projection_dim: Dimensions of the projection (P).
+    queue_size: Number of queued keys of earlier batches (Q); the oldest are replaced first.
     momentum: m.
     temperature: T.
     """
@@ -78,7 +78,7 @@ class MoCo(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Moves the key network, and the step's keys into the place of the oldest."""
+        """Updates the key network, and replaces the oldest keys of the queue by the step's."""
         follow(self.key_network, (self.encoder, self.projector), self.momentum)
         places = (self.oldest + torch.arange(len(self.new_keys), device=self.queue.device)) % len(self.queue)
         self.queue[places] = self.new_keys

@@ -1,4 +1,4 @@
-"""PCA: the directions in which pixels vary most, for comparison (Pearson 1901; in batches as in Ross et al. 2008).
+"""PCA: a baseline by the directions in which pixels vary most (Pearson 1901; in batches as in Ross et al. 2008).
 
     f(x) = R V (x − μ)
 
@@ -30,7 +30,7 @@ class PCA(ClosedForm):
 
     @torch.no_grad()
     def fit(self, images: Iterable[Tensor]) -> float:
-        """Solves for the components, and returns the share of the variance that they leave out."""
+        """Solves for the components, and returns the fraction of the variance that they do not explain."""
         from sklearn.decomposition import IncrementalPCA  # a second to import
 
         dims = self.encoder.feature_dim

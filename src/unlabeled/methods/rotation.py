@@ -1,4 +1,4 @@
-"""Rotation: tell by how many quarter turns an image was rotated.
+"""Rotation: recognise by how many quarter turns an image was rotated.
 
     L = mean over images and the four rotations y of −log p_y(rot(x, 90° · y))
 
@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
 
-SAME = 0.1
-"""Share of an image's contrast below which a rotation has hardly changed it."""
+MIN_CHANGE = 0.1
+"""Fraction of an image's contrast below which a rotation hardly changes it."""
 
 
 def rotations(images: Tensor) -> Tensor:
-    """Images (B, C, S, S) turned counter-clockwise by 0, 90, 180 and 270 degrees, in this order: (4B, C, S, S)."""
+    """Images (B, C, S, S) rotated counter-clockwise by 0, 90, 180 and 270 degrees, in this order: (4B, C, S, S)."""
     return torch.cat([images.rot90(turns, (2, 3)) for turns in range(4)])
 
 
@@ -46,10 +46,10 @@ class Rotation(Method):
         back = torch.stack([image.rot90(-int(turn), (1, 2)) for image, turn in zip(turned, told, strict=True)])
         return {"image": images, "turned": turned, "turned back by its answer": back}
 
-    def suits(self, images: Tensor) -> str | None:
+    def reason_unsuitable(self, images: Tensor) -> str | None:
         turned = rotations(images).unflatten(0, (4, -1))
         contrast = (images - images.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
         change = (turned[1:] - images).square().mean((2, 3, 4)).amin(0)
-        if (change < SAME * contrast).float().mean() < 0.5:
+        if (change < MIN_CHANGE * contrast).float().mean() < 0.5:
             return None
         return "most of these images look the same after a quarter turn, so that there is nothing to tell"

@@ -1,4 +1,4 @@
-"""SimCLR: of all views in a batch, find the other view of one's own image.
+"""SimCLR: among all views in a batch, find the other view of the same image.
 
     ℓ(i, j) = −log exp(sim(zᵢ, zⱼ) / T) / Σₖ≠ᵢ exp(sim(zᵢ, zₖ) / T)
 
@@ -35,8 +35,8 @@ def nt_xent_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 class SimCLR(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    hidden_dim: Of the projector.
-    projection_dim: P.
+    hidden_dim: Hidden width of the projector.
+    projection_dim: Dimensions of the projection (P).
     temperature: T.
     """
 

@@ -1,4 +1,4 @@
-"""SimSiam: predict one view's embedding from the other's; a stopped gradient alone keeps it from collapsing.
+"""SimSiam: predict one view's embedding from the other's; only the stopped gradient prevents a collapse.
 
     L = ½ D(p₁, stop(z₂)) + ½ D(p₂, stop(z₁)),   D(p, z) = −cos(p, z)
 
@@ -16,15 +16,15 @@ from unlabeled.nn.network import ImageNetwork
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """−cos, a scalar in [−1, 1], of (B, P) and (B, P); no gradient flows into the target."""
+    """Mean of −cos, a scalar in [−1, 1], of (B, P) and (B, P); no gradient flows into the target."""
     return -F.cosine_similarity(prediction, target.detach(), dim=-1).mean()
 
 
 class SimSiam(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    projection_dim: P, and the width of the projector.
-    predictor_dim: Of the predictor's bottleneck.
+    projection_dim: Dimensions of the projection (P), and the width of the projector.
+    predictor_dim: Width of the predictor's bottleneck.
     """
 
     def __init__(self, encoder: ImageNetwork, *, projection_dim: Count = 2048, predictor_dim: Count = 512):

@@ -1,4 +1,4 @@
-"""Supervised: the same network trained from scratch on all of the labels, for comparison.
+"""Supervised: a baseline that trains the same network from scratch on all labels.
 
 L = −log p_y(x), the cross entropy of one augmented view.
 """
@@ -14,8 +14,8 @@ from unlabeled.training.constants import check_range
 class Supervised(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
-    classes: How many there are.
-    label_smoothing: Share of the target that goes to all classes alike (arXiv:1512.00567).
+    classes: Number of classes.
+    label_smoothing: Fraction of the target that is spread evenly over all classes (arXiv:1512.00567).
     """
 
     views = 1

@@ -1,9 +1,9 @@
-"""VAE: an autoencoder whose few numbers are drawn from a normal distribution that stays near the standard one.
+"""VAE: an autoencoder with random latent variables, whose distribution stays near the standard normal one.
 
     L = ½ ‖x − g(z)‖² + β KL(N(μ, σ²) ‖ N(0, 1)),   z = μ + σ ε,   KL = ½ Σ (μ² + σ² − 1 − log σ²)
 
-a mean over images of a sum over pixels (Kingma & Welling 2013, arXiv:1312.6114, equation 10, with a Gaussian of unit
-variance as likelihood; β of Higgins et al. 2017).
+averaged over images and summed over pixels (Kingma & Welling 2013, arXiv:1312.6114, equation 10, with a Gaussian of
+unit variance as likelihood; β of Higgins et al. 2017).
 """
 
 import torch
@@ -17,15 +17,15 @@ from unlabeled.training.constants import check_range
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of N(mean, variance) from N(0, 1), in nats: (B, Z) twice to (B,)."""
+    """KL divergence of N(mean, variance) from N(0, 1), in nats: (B, Z) twice to (B,)."""
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
 
 
 class VAE(Method):
     """Args:
     encoder: (B, C, H, W) to (B, D), with `feature_dim`, `channels` and `image_size`.
-    latent_dim: How many numbers.
-    beta: β.
+    latent_dim: Number of latent dimensions (Z).
+    beta: Weight β of the KL divergence.
     width: Channels of the decoder's last layer.
     """
 
@@ -52,11 +52,11 @@ class VAE(Method):
         return self.moments(self.encoder(batch))[:, : self.latent_dim]
 
     def reconstruct(self, batch: Tensor) -> Tensor:
-        """Images like `batch`, of the mean of each."""
+        """Images like `batch`, reconstructed from their means μ."""
         return self.decoder(self.means(batch))
 
     def sample(self, count: int) -> Tensor:
-        """New images, (count, C, H, W), normalised like the training's."""
+        """New images drawn from the prior, (count, C, H, W), normalised like the training's."""
         return self.decoder(torch.randn(count, self.latent_dim, device=next(self.parameters()).device))
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""VICReg: two views are to have the same embedding, each feature a spread, and no two features the same content.
+"""VICReg: make two views' embeddings equal, while each feature keeps its variance and no two features correlate.
 
     L = λ MSE(Z₁, Z₂) + μ ½ (v(Z₁) + v(Z₂)) + ν (c(Z₁) + c(Z₂))
     v(Z) = mean over features of max(0, 1 − √(Var + ε)),   c(Z) = Σᵢ Σⱼ≠ᵢ Cov(Z)ᵢⱼ² / P
@@ -19,7 +19,7 @@ from unlabeled.training.constants import check_range
 
 @full_precision
 def vicreg_loss(first: Tensor, second: Tensor, invariance: float, variance: float, covariance: float) -> Tensor:
-    """The three terms, weighted; embeddings (B, P) with B of 2 at least."""
+    """Weighted sum of the three terms for embeddings (B, P), with B ≥ 2."""
     spread = (_variance(first) + _variance(second)) / 2
     redundancy = _covariance(first) + _covariance(second)
     return invariance * F.mse_loss(first, second) + variance * spread + covariance * redundancy

@@ -2,9 +2,9 @@
 
     s_ij = a · cos(v_i, w_j) + b,   L = ½ mean over i of −log σ(s_ii)  +  ½ mean over i ≠ j of −log σ(−s_ij)
 
-The question is Arandjelović & Zisserman's (2017, arXiv:1705.08168). Where we differ: each video is asked of all sounds
-of the batch, not of one, and what is compared is the cosine of two embeddings, as in their later arXiv:1712.06651, so
-that one can be searched by the other; a and b are learned, as in arXiv:2303.15343.
+The task is Arandjelović & Zisserman's (2017, arXiv:1705.08168). Where we differ: each video is compared with all sounds
+of the batch, not with one, by the cosine of two embeddings, as in their later arXiv:1712.06651, so that either can be
+searched by the other; a and b are learned, as in arXiv:2303.15343.
 """
 
 import math
@@ -21,9 +21,9 @@ from unlabeled.training.constants import check_positive
 
 @full_precision
 def correspondence_loss(first: Tensor, second: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """Cross entropy of whether each of (B, P) belongs to each of (B, P): log 2 where s is 0 throughout.
+    """Cross entropy of whether each of (B, P) belongs to each of (B, P); log 2 where s is 0 throughout.
 
-    Both answers weigh the same, however few of the pairs belong together.
+    Matching and non-matching pairs have equal weight, although few pairs match.
     """
     answers = scale * cosines(first, second) + bias
     own = torch.eye(len(answers), dtype=torch.bool, device=answers.device)
@@ -33,7 +33,7 @@ def correspondence_loss(first: Tensor, second: Tensor, scale: Tensor, bias: Tens
 class VideoAudio(Method):
     """Args:
     encoder: Two towers, of frames and of spectrograms.
-    scale: a at the start.
+    scale: Initial value of a.
     """
 
     encoder: Towers
@@ -45,7 +45,7 @@ class VideoAudio(Method):
         self.log_scale, self.bias = nn.Parameter(torch.tensor(math.log(scale))), nn.Parameter(torch.zeros(()))
 
     def forward(self, frames: Tensor, spectrograms: Tensor) -> Tensor:
-        """Loss of frames (B, T, C, H, W) and spectrograms (B, 1, mels, F), row by row of one clip."""
+        """Loss of frames (B, T, C, H, W) and spectrograms (B, 1, mels, F); equal rows are of the same clip."""
         towers = self.encoder
         first = towers.first_projection(towers.first(frames))
         second = towers.second_projection(towers.second(spectrograms))

@@ -1,4 +1,4 @@
-"""Attention, in float32 on a CPU: there torch's backward pass takes up to six times as long in bfloat16."""
+"""Attention. On a CPU it runs in float32: torch's backward pass there takes up to six times as long in bfloat16."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -
     """softmax(query · keyᵀ / √d) · value, each (B, H, T, d) (arXiv:1706.03762, section 3.2.1).
 
     Args:
-        causal: Whether a token sees only those before it and itself.
+        causal: Whether a token sees only itself and the tokens before it.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:  # benchmarks/attention.py
         with torch.autocast("cpu", enabled=False):
@@ -19,7 +19,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -
 
 
 class SelfAttention(nn.Module):
-    """In the place of a `torch.nn.MultiheadAttention` of batches (B, T, D) without masks, whose parameters it takes."""
+    """Replacement of a `torch.nn.MultiheadAttention`, with its parameters, for batches (B, T, D) without masks."""
 
     def __init__(self, replaced: nn.MultiheadAttention):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks that follow another one slowly."""
+"""Exponential moving averages of networks."""
 
 import math
 from collections.abc import Iterable
@@ -8,11 +8,12 @@ from torch import nn
 
 
 def cosine_momentum(start: float, progress: float, end: float = 1) -> float:
-    """τ from `start` at progress 0 to `end` at progress 1: end − (end − start)(cos(π · progress) + 1) / 2."""
+    """Momentum τ on a cosine from `start` at progress 0 to `end` at 1: end − (end − start)(cos(π · progress) + 1) /
+    2."""
     return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2
 
 
 @torch.no_grad()
 def follow(slow: nn.Module, fast: Iterable[nn.Module], momentum: float) -> None:
-    """ξ ← τξ + (1 − τ)θ: the parameters of `slow` move towards those of the modules that it is a copy of."""
+    """Moves the parameters of `slow` towards those of the modules that it copies: ξ ← τξ + (1 − τ)θ."""
     torch._foreach_lerp_(list(slow.parameters()), [p for module in fast for p in module.parameters()], 1 - momentum)

@@ -1,10 +1,10 @@
-"""The small networks that methods put on an encoder while it trains."""
+"""Small networks that methods put on an encoder during training."""
 
 from torch import Tensor, nn
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two layers with BatchNorm between them."""
+    """Two linear layers with BatchNorm and ReLU between them."""
     return nn.Sequential(
         nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
     )
@@ -24,10 +24,10 @@ def deep_mlp(inputs: int, width: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """From a vector to an image, (B, inputs) to (B, C, S, S), by convolutions between doublings of the side.
+    """A decoder from vectors to images, (B, inputs) to (B, C, S, S), by convolutions and repeated doubling of the side.
 
     Args:
-        width: Channels of the last layer; each earlier one has twice as many, up to 8 times.
+        width: Channels of the last layer; each earlier layer has twice as many, up to 8 times `width`.
     """
 
     def __init__(self, inputs: int, channels: int, size: int, width: int):

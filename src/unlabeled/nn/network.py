@@ -1,4 +1,4 @@
-"""What the network of an encoder has beside its layers."""
+"""Attributes that every network of an encoder has."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,18 @@ class Network(nn.Module):
     """A network from data of any kind to features, (B, D) float."""
 
     feature_dim: int
-    """D."""
+    """Dimensions of a feature vector (D)."""
 
 
 class ImageNetwork(Network):
     """A network from images to features: (B, C, H, W) float to (B, D) float."""
 
     channels: int
-    """C."""
+    """Channels of the images (C)."""
     image_size: int
-    """H and W of the images that it is made for."""
+    """Side of the images that it is made for, in pixels."""
     normalisation: Normalisation
-    """Of the images that it is trained on; spectrograms have none."""
+    """Normalisation of the images that it is trained on; absent for spectrograms."""
     feature_map: Callable[[Tensor], Tensor]
-    """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector; all but `linear` and `patches`."""
+    """Feature map from (B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector; absent in `linear`
+    and `patches`."""

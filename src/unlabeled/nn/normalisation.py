@@ -1,4 +1,4 @@
-"""The scale on which an encoder sees the values of images."""
+"""Normalisation of pixel values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each channel, of the images that are not test images, in [0, 1]; and the
-    numbers that were scaled to 0 and 1 in those of more than 8 bits (None: as their format states)."""
+    """Mean and standard deviation of each channel in [0, 1], without the test images; and the values that were scaled
+    to 0 and 1 in images of more than 8 bits (None: as their format states)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -20,13 +20,13 @@ class Normalisation:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Normalisation":
-        """From an ingestion's summary, or an encoder's `spec`."""
+        """Reads the normalisation from an ingestion's summary or an encoder's `spec`."""
         pixel_range, (mean, std) = said.get("pixel_range"), (np.asarray(said[key], float) for key in ("mean", "std"))
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise ValueError(f"received mean {said['mean']} and std {said['std']}, expected numbers, and std above 0")
         return cls(tuple(said["mean"]), tuple(said["std"]), tuple(pixel_range) if pixel_range else None)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Both as float32, on the device."""
+        """Mean and standard deviation as float32, on the device."""
         mean, std = torch.tensor([self.mean, self.std], dtype=torch.float32, device=device)
         return mean, std

@@ -1,4 +1,4 @@
-"""Losses in full precision under bf16 autocast: their sums over a batch do not bear its three digits."""
+"""Full precision for losses under bf16 autocast, whose three digits are too few for sums over a batch."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def full_precision(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The loss of its tensors in float32 where they come in less, and without autocast inside."""
+    """Wraps a loss so that half-precision tensors become float32 and autocast is off inside it."""
 
     @wraps(loss)
     def in_full(*arguments):

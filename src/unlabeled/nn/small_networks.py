@@ -1,4 +1,4 @@
-"""Networks from an image to a feature vector, without torchvision: the small ResNet, and those of PCA and k-means."""
+"""Networks from images to feature vectors without torchvision: the small ResNet, and those of PCA and k-means."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from unlabeled.nn.network import ImageNetwork
 
 HALVED_FROM = 32
-"""Pixels a side from which the small ResNet halves its input at once."""
+"""Image side, in pixels, from which the small ResNet's first convolution halves its input."""
 WIDTHS = (32, 64, 256), (48, 96, 192)
-"""Channels of the small ResNet's blocks below `HALVED_FROM` pixels, where they are few while the map is large, and from
-there on."""
+"""Channels of the small ResNet's blocks: for images below `HALVED_FROM` pixels, where the large map allows few, and
+from there on."""
 EARLIER_WIDTHS = (64, 128, 256), (48, 96, 192)
-"""The same of encoders that were saved without them."""
+"""Channels of encoders that were saved without their widths."""
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A square convolution of an odd kernel, padded by half of it, without a bias."""
+    """A square convolution with an odd kernel, padded by half of it, without bias."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
@@ -43,10 +43,10 @@ class Block(nn.Module):
 class SmallResNet(ImageNetwork, nn.Sequential):
     """A ResNet of three blocks for images of 8 to 64 pixels: (B, C, H, W) float to (B, D) float.
 
-    Its first convolution halves images of 32 pixels and more: a CPU has a quarter of the pixels to convolve there.
+    Its first convolution halves the side of images of 32 pixels and more, which leaves a quarter of the pixels.
 
     Args:
-        widths: Channels of each block, the last D; None: its own for images of this size, in `WIDTHS`.
+        widths: Channels of each block; the last is D. None: the default for this image size, in `WIDTHS`.
     """
 
     def __init__(self, channels: int, image_size: int, widths: tuple[int, int, int] | None = None):
@@ -66,7 +66,7 @@ class SmallResNet(ImageNetwork, nn.Sequential):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
-        for layer in list(self)[:-2]:  # a slice of it would be made by its constructor
+        for layer in list(self)[:-2]:  # slicing the module itself would call its constructor
             images = layer(images)
         return images
 
@@ -82,11 +82,11 @@ class LinearNetwork(ImageNetwork, nn.Sequential):
 
 
 class PatchNetwork(ImageNetwork):
-    """How near the patches of an image are to each of K centroids, pooled over its quarters: (B, C, H, W) to (B, 4K).
+    """Closeness of an image's patches to each of K centroids, pooled over its quarters: (B, C, H, W) to (B, 4K).
 
     One layer of features as in Coates et al. 2011 ("An Analysis of Single-Layer Networks in Unsupervised Feature
-    Learning", sections 3.1 and 3.2): patches are normalised to their contrast and whitened, and feature k of a patch is
-    max(0, μ − d_k), the triangle, d_k its distance to centroid k and μ the mean of these.
+    Learning", sections 3.1 and 3.2): patches are normalised in contrast and whitened, and feature k of a patch is
+    max(0, μ − d_k), the triangle activation, with d_k its distance to centroid k and μ the mean of these distances.
     """
 
     def __init__(self, channels: int, image_size: int, centroids: int = 256):
@@ -101,23 +101,23 @@ class PatchNetwork(ImageNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = (self.patches(images) - self.mean) @ self.whitening
-        centroids = self.centroids.expand(patches.shape[0], -1, -1)  # not len: exports leave it open
+        centroids = self.centroids.expand(patches.shape[0], -1, -1)  # not len(), for exports
         distances = torch.cdist(patches, centroids)
         near = F.relu(distances.mean(2, keepdim=True) - distances).transpose(1, 2)
         side = (images.shape[-1] - self.patch) // self.stride + 1
         return F.adaptive_avg_pool2d(near.unflatten(2, (-1, side)), 2).flatten(1)
 
     def patches(self, images: Tensor) -> Tensor:
-        """All patches of images (B, C, H, W), each less its mean and over its contrast: (B, L, C · patch²)."""
+        """All patches of images (B, C, H, W), each standardised: (B, L, C · patch²)."""
         patches = F.unfold(images, self.patch, stride=self.stride).transpose(1, 2)
         patches = patches - patches.mean(2, keepdim=True)
         return patches / (patches.var(2, keepdim=True, correction=0) + 0.01).sqrt()
 
 
 def random_rotation(dims: int, generator: torch.Generator | None = None) -> Tensor:
-    """An orthogonal matrix (dims, dims), float32: what it turns keeps its distances and spreads its variance evenly.
+    """A random orthogonal matrix (dims, dims), float32, which preserves distances and spreads variance evenly.
 
-    Components of PCA that are standardised without it come to be as large as each other, noise included (Gong and
+    Without the rotation, standardising PCA components makes all of them equally large, including noise (Gong and
     Lazebnik 2011, "Iterative Quantization", there PCA-RR).
     """
     return nn.init.orthogonal_(torch.empty(dims, dims), generator=generator)
@@ -129,8 +129,8 @@ def build_encoder(
     """An encoder with random weights: (B, C, H, W) float to (B, D) float.
 
     Args:
-        architecture: As in `pretraining.encoder`.
-        widths: Of the small ResNet; None: its own for images of this size.
+        architecture: Value of `pretraining.encoder`.
+        widths: Channels of the small ResNet's blocks; None: the default for this image size.
 
     Returns:
         A network with the attributes `feature_dim` (D), `channels` and `image_size`; all but `linear` and `patches`
@@ -157,12 +157,12 @@ def build_encoder(
 
 
 def spec_of(architecture: str, network: ImageNetwork) -> dict[str, Any]:
-    """What `rebuild` needs to know of a network, as JSON values."""
+    """Arguments with which `rebuild` makes the network again, as JSON values."""
     widths = {"widths": list(network.widths)} if isinstance(network, SmallResNet) else {}
     return {"architecture": architecture, **widths}
 
 
 def rebuild(spec: dict[str, Any], channels: int, image_size: int) -> ImageNetwork:
-    """The network of a spec, with weights drawn anew."""
+    """The network of a spec, with random weights."""
     widths = spec.get("widths", EARLIER_WIDTHS[image_size >= HALVED_FROM])
     return build_encoder(spec["architecture"], channels, image_size, tuple(widths))

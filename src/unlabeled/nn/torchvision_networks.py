@@ -1,6 +1,7 @@
-"""torchvision's networks without their classifiers and with its keys: ResNets and vision transformers.
+"""torchvision's ResNets and vision transformers without their classifiers, with the same keys of weights.
 
-Apart from `networks`, because torchvision takes seconds to import and the default does without it.
+This module is separate from `small_networks` because torchvision takes seconds to import and the default does not need
+it.
 """
 
 import math
@@ -17,7 +18,7 @@ from unlabeled.nn.attention import SelfAttention
 from unlabeled.nn.network import ImageNetwork
 
 SMALL_STEM_BELOW = 64
-"""Pixels a side under which a ResNet starts with a 3×3 convolution and no pooling, as is usual on CIFAR."""
+"""Image side, in pixels, below which a ResNet starts with a 3×3 convolution and no pooling, as is usual on CIFAR."""
 RESNETS = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
@@ -28,7 +29,7 @@ VITS = {"small_vit": (192, 6, 3), "vit_tiny": (192, 12, 3), "vit_small": (384, 1
 
 
 class ResNet(ImageNetwork, TorchvisionResNet):
-    """(B, C, H, W) to (B, D), of images of any size (arXiv:1512.03385)."""
+    """ResNets for images of any size, (B, C, H, W) to (B, D) (arXiv:1512.03385)."""
 
     def __init__(self, architecture: str, channels: int, image_size: int):
         block, layers = RESNETS[architecture]
@@ -47,10 +48,10 @@ class ResNet(ImageNetwork, TorchvisionResNet):
 
 
 class ViT(ImageNetwork, VisionTransformer):
-    """(B, C, H, W) to (B, D): the mean of the patches' last tokens (arXiv:2010.11929; for the mean 2205.01580).
+    """Vision transformers, (B, C, H, W) to (B, D), the mean of the patches' last tokens (arXiv:2010.11929, 2205.01580).
 
-    Unlike in torchvision's forward pass, images of another size are welcome: their positions are interpolated. The
-    class token takes part in the attention and is not read.
+    Unlike torchvision's, they take images of any size: positions are interpolated. The class token takes part in the
+    attention and is not read.
     """
 
     def __init__(self, architecture: str, channels: int, image_size: int):
@@ -67,7 +68,7 @@ class ViT(ImageNetwork, VisionTransformer):
         return self.tokens(x).mean(1)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, D, h, w), a token a patch; their mean is the feature vector."""
+        """Feature map (B, C, H, W) to (B, D, h, w), with one token for each patch; its mean is the feature vector."""
         side = images.shape[-1] // self.patch_size
         return self.tokens(images).transpose(1, 2).unflatten(2, (-1, side))
 
@@ -75,14 +76,14 @@ class ViT(ImageNetwork, VisionTransformer):
         """The last tokens of an image's patches, row by row: (B, T, D).
 
         Args:
-            kept: Which patches to look at, int64 of shape (B, T); the others never enter the network. None: all.
+            kept: Indices of the patches that enter the network, int64 (B, T); None: all.
         """
         patches = self.conv_proj(images)
         positions = self._positions(*patches.shape[-2:])
         patches = patches.flatten(2).transpose(1, 2) + positions[:, 1:]
         if kept is not None:
             patches = patches.gather(1, kept[..., None].expand(-1, -1, self.hidden_dim))
-        first = (self.class_token + positions[:, :1]).expand(patches.shape[0], -1, -1)  # not len: exports leave it open
+        first = (self.class_token + positions[:, :1]).expand(patches.shape[0], -1, -1)  # not len(), for exports
         tokens = self.encoder.dropout(torch.cat([first, patches], 1))
         return self.encoder.ln(self.encoder.layers(tokens))[:, 1:]
 
@@ -97,7 +98,7 @@ class ViT(ImageNetwork, VisionTransformer):
 
 
 def transformer_block(width: int, heads: int) -> EncoderBlock:
-    """torchvision's, with our attention."""
+    """A block of torchvision's transformer with our attention."""
     block = EncoderBlock(heads, width, 4 * width, 0.0, 0.0)
     _replace_attention([block])
     return block
@@ -111,10 +112,10 @@ def _replace_attention(blocks: Iterable[nn.Module]) -> None:
 
 
 def patch_size(image_size: int) -> int:
-    """Pixels a side of a ViT's patches: of 2 to 16, what divides the image and is nearest to an eighth of it.
+    """Side of a ViT's patches in pixels: the divisor of the image's side, from 2 to 16, nearest to an eighth of it.
 
     Raises:
-        ValueError: Nothing does.
+        ValueError: There is no such divisor.
     """
     divisors = [size for size in range(2, 17) if image_size % size == 0]
     if not divisors:

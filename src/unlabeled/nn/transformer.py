@@ -8,25 +8,26 @@ from unlabeled.nn.attention import attention
 from unlabeled.nn.network import Network
 
 SIZES = {"tiny_transformer": (128, 4, 4), "small_transformer": (256, 6, 8), "base_transformer": (768, 12, 12)}
-"""Width D, blocks and heads, by name."""
-SLOWEST = 10_000.0
-"""Tokens after which the slowest angle has turned by one radian, or nearly."""
+"""Width D, number of blocks and of attention heads, by name."""
+ROTARY_BASE = 10_000.0
+"""Number of tokens over which the slowest angle turns by about one radian."""
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Queries or keys (B, H, T, d), turned by angles that grow with their position (arXiv:2104.09864, equation 34).
+    """Queries or keys (B, H, T, d), rotated by angles proportional to their position (arXiv:2104.09864, equation 34).
 
-    The product of a query with a key then depends on how far apart they are, and not on where.
+    The product of a query with a key then depends only on their distance.
 
     Args:
-        cosines, sines: Of the angles, (T, d / 2).
+        cosines, sines: Cosines and sines of the angles, (T, d / 2).
     """
-    first, second = x.chunk(2, -1)  # times float32: bf16 would round the angles
+    first, second = x.chunk(2, -1)  # in float32: bf16 would round the angles
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], -1).to(x.dtype)
 
 
 class TokenBlock(nn.Module):
-    """Attention and a feed-forward layer, each on its normalised input and added to it (pre-norm)."""
+    """A block of attention and a feed-forward layer, each applied to its normalised input and added to it
+    (pre-norm)."""
 
     def __init__(self, width: int, heads: int, causal: bool):
         super().__init__()
@@ -46,13 +47,13 @@ class TokenBlock(nn.Module):
 
 
 class Transformer(Network):
-    """Token numbers (B, T) to features (B, D), the mean over the tokens.
+    """A transformer from token numbers (B, T) to features (B, D), the mean over the tokens.
 
     Args:
-        architecture: One of SIZES.
-        vocabulary: Tokens there are.
-        context: Tokens at most that it sees at once.
-        causal: Whether a token sees only those before it; if not, there is a `next_sentence` head for pairs, too.
+        architecture: A key of SIZES.
+        vocabulary: Number of different tokens.
+        context: Largest number of tokens in a sequence.
+        causal: Whether a token sees only earlier tokens; otherwise there is a `next_sentence` head for pairs.
     """
 
     def __init__(self, architecture: str, vocabulary: int, context: int, causal: bool):
@@ -60,7 +61,7 @@ class Transformer(Network):
         width, depth, heads = SIZES[architecture]
         self.feature_dim, self.context, self.causal = width, context, causal
         self.embedding = nn.Embedding(vocabulary, width)
-        angles = torch.arange(context)[:, None] * SLOWEST ** -(torch.arange(0, 1, 2 * heads / width))
+        angles = torch.arange(context)[:, None] * ROTARY_BASE ** -(torch.arange(0, 1, 2 * heads / width))
         self.cosines = nn.Buffer(angles.cos(), persistent=False)
         self.sines = nn.Buffer(angles.sin(), persistent=False)
         self.drop = nn.Dropout(0.0)
@@ -71,12 +72,12 @@ class Transformer(Network):
             self.second = nn.Parameter(torch.zeros(width))  # added to the tokens of a pair's second half
             self.next_sentence = nn.Linear(width, 1)
         self.apply(_initialise)
-        for name, weight in self.blocks.named_parameters():  # GPT-2's: the sum over the blocks keeps its size
+        for name, weight in self.blocks.named_parameters():  # as in GPT-2, so that the sum over blocks keeps its size
             if name.endswith(("attention_out.weight", "feed_forward.2.weight")):
                 nn.init.normal_(weight, std=0.02 / (2 * depth) ** 0.5)
 
     def set_dropout(self, share: float) -> None:
-        """Of the embedding and of what each block adds."""
+        """Sets the dropout of the embedding and of each residual branch."""
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = share
@@ -85,7 +86,7 @@ class Transformer(Network):
         """Hidden states (B, T, D) of token numbers (B, T).
 
         Args:
-            second: Which tokens are of a pair's second half, bool of shape (T,); None: none.
+            second: Whether each token belongs to a pair's second half, bool (T,); None: none does.
         """
         x, length = self.embedding(numbers), numbers.shape[1]
         if second is not None:
@@ -96,7 +97,7 @@ class Transformer(Network):
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Of every token of the vocabulary, (…, V), from hidden states (…, D)."""
+        """Logits of all tokens of the vocabulary, (…, V), from hidden states (…, D)."""
         return F.linear(hidden, self.embedding.weight, self.bias)
 
     def forward(self, numbers: Tensor) -> Tensor:

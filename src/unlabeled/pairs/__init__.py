@@ -1,1 +1,1 @@
-"""Data of two kinds that belong together, such as images and their captions: what the stages do of their own."""
+"""Data in pairs of two kinds, such as images and their captions: the parts of the stages that are specific to them."""

@@ -1,4 +1,4 @@
-"""Captions as tokens, one after another without a gap, and those of a batch by their length: none is ever padded."""
+"""Captions as tokens, stored one after another without gaps and batched by length, so that none is padded."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,34 +9,35 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from unlabeled.text.packing import SMALL
+from unlabeled.text.packing import MAX_SMALL_VOCABULARY
 
 logger = logging.getLogger(__name__)
 
 
 class Captions(NamedTuple):
-    """The tokens of caption i are `tokens[starts[i]:starts[i + 1]]`: uint16 or int32 (L,), and int64 (N + 1,)."""
+    """Packed captions: caption i is `tokens[starts[i]:starts[i + 1]]`; tokens are uint16 or int32 (L,), starts int64 (N
+    + 1,)."""
 
     tokens: np.ndarray
     starts: np.ndarray
 
 
 class Group(NamedTuple):
-    """Captions of one length: where they stand in their batch, int64 (n,), and their tokens, int64 (n, L)."""
+    """Captions of equal length: their positions in the batch, int64 (n,), and their tokens, int64 (n, L)."""
 
     places: Tensor
     tokens: Tensor
 
 
 def cutting(tokenizer: Tokenizer, longest: int) -> Tokenizer:
-    """The same tokenizer, of so many tokens at most: the special ones that surround a text stay, its end goes."""
+    """A copy of the tokenizer that truncates texts to `longest` tokens, including the special tokens around a text."""
     copied = Tokenizer.from_str(tokenizer.to_str())
     copied.enable_truncation(longest)
     return copied
 
 
 def pack_captions(texts: Sequence[str], tokenizer: Tokenizer) -> Captions:
-    """All captions, each with the special tokens that surround a text, as the tokenizer cuts them."""
+    """Packs all captions, each with the special tokens around a text, as the tokenizer truncates them."""
     encodings = tokenizer.encode_batch(list(texts))
     if cut := sum(bool(encoding.overflowing) for encoding in encodings):
         logger.warning(
@@ -45,13 +46,13 @@ def pack_captions(texts: Sequence[str], tokenizer: Tokenizer) -> Captions:
             100 * cut / len(encodings),
         )
     rows = [encoding.ids for encoding in encodings]
-    dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= MAX_SMALL_VOCABULARY else np.int32
     starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Captions(np.concatenate([np.array(row, dtype) for row in rows]), starts)
 
 
 def grouped(captions: Captions, rows: np.ndarray, device: torch.device) -> tuple[Group, ...]:
-    """The captions of some rows (B,), the shortest first."""
+    """The captions of some rows (B,) in groups of equal length, the shortest first."""
     starts, lengths = captions.starts[rows], np.diff(captions.starts)[rows]
     groups = []
     for length in np.unique(lengths):
@@ -62,6 +63,6 @@ def grouped(captions: Captions, rows: np.ndarray, device: torch.device) -> tuple
 
 
 def features_of(network: Callable[[Tensor], Tensor], groups: Sequence[Group]) -> Tensor:
-    """What a network makes of the captions of a batch, (B, D), in the order of the batch."""
+    """A network's features of the captions of a batch, (B, D), in the order of the batch."""
     features = torch.cat([network(group.tokens) for group in groups])
     return features[torch.cat([group.places for group in groups]).argsort()]

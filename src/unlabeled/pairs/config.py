@@ -1,4 +1,4 @@
-"""The blocks of parameters whose keys are others for captioned images than for images alone."""
+"""The blocks of parameters for captioned images whose keys differ from those for images."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,19 +8,22 @@ from unlabeled.config import Augmentation, Count, Evaluation, Expression, Ingest
 
 
 class PairsIngestion(Ingestion):
-    """Where images and their captions come from; all else is as for images."""
+    """Where images and their captions come from; all other keys are as for images."""
 
     # ty: ignore[incompatible-attribute-override]: images are read from a source that is given
     source: Literal["captioned_digits", "pairs"] = "captioned_digits"
-    """`captioned_digits`: scikit-learn's digits, each in a few words, always there; `pairs`: images with texts."""
+    """Source of the pairs. `captioned_digits`: scikit-learn's digits, each described in a few words, always available;
+    `pairs`: images with texts."""
     path: Location = None
-    """Of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of them."""
+    """Location of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of
+    them."""
     together: Expression = None
-    """A regular expression, of the source `pairs`: captions that read alike without what it matches stay on one side of
-    the split, and are a group. None: `group` makes the groups."""
+    """A regular expression for the source `pairs`. Captions that are equal once its matches are removed form a group,
+    and stay on one side of the split. None: `group` makes the groups."""
     tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
     vocabulary: Annotated[int, Field(ge=32, le=65_536)] | None = None
-    """Tokens that the tokenizer learns from the captions of the training split; None: all there are, at most 4096."""
+    """Number of tokens that the tokenizer learns from the captions of the training split; None: all there are, at most
+    4096."""
 
     @property
     def groups(self) -> str:
@@ -39,37 +42,38 @@ class PairsIngestion(Ingestion):
 
 
 class PairAugmentation(Augmentation):
-    """The recipe of an image's view, and how much of a caption is read."""
+    """The recipe of an image's view, and the length to which captions are cut."""
 
     caption_length: Annotated[int, Field(ge=4, le=512)] = 32
-    """Tokens of a caption that a step eats; what is beyond is left out."""
+    """Largest number of tokens of a caption; the rest is cut off."""
 
     def captions_of(self, data_digest: str, order: str) -> dict[str, Any]:
-        """All that decides the cached captions, as JSON values; `order`: which pair is in which row."""
+        """Everything that decides the cached captions, as JSON values; `order`: digest of which pair is in which
+        row."""
         return {"data_digest": data_digest, "order": order, "caption_length": self.caption_length}
 
     def crops_of(self, data_digest: str, order: str) -> dict[str, Any]:
-        """All that decides the cached crops and captions, as JSON values."""
+        """Everything that decides the cached crops and captions, as JSON values."""
         return super().crops_of(data_digest, order) | self.captions_of(data_digest, order)
 
 
 class PairPretraining(Pretraining):
-    """The loop, as for images, on two networks."""
+    """The training loop, as for images, for two networks."""
 
     encoder: Literal[
         "small_resnet", "resnet18", "resnet34", "resnet50", "small_vit", "vit_tiny", "vit_small", "vit_base"
     ] = "small_resnet"
-    """Of images."""
+    """Architecture of the encoder of images."""
     text_encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
     projection_dim: Count = 128
-    """P, of the space that both share."""
+    """Dimensions of the shared space (P)."""
 
 
 class PairEvaluation(Evaluation):
-    """The pinned protocol, and how a class is put into words."""
+    """The pinned protocol, with prompts that put a class into words."""
 
     prompts: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] = ("{}",)
-    """Texts in which {} stands for a class; a class is the mean over them."""
+    """Texts in which {} stands for a class; the class's embedding is the mean over them."""
 
     @model_validator(mode="after")
     def _prompts_name_the_class(self) -> "PairEvaluation":

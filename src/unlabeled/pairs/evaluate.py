@@ -1,4 +1,4 @@
-"""Two towers beside what pixels and words alone find, and beside networks that have learned nothing."""
+"""Evaluation of two towers beside baselines: pixels and words alone, and untrained networks."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from unlabeled.pairs.config import PairEvaluation
 from unlabeled.pairs.towers import PairEncoder
 from unlabeled.records import Measured
 
-SHOWN, FOUND = 7, 6
-"""Test pairs whose answers are kept to look at, and answers of each."""
+SHOWN_PAIRS, SHOWN_ANSWERS = 7, 6
+"""Number of test pairs whose answers are kept to look at, and of answers for each."""
 
 
 class Evaluated(NamedTuple):
-    """What evaluation finds.
+    """The results of evaluation.
 
     Attributes:
-        features: Of the images, float32 (N, D).
-        shown: For a few test rows, under `text_to_image` and `image_to_text`: the row, and the rows found for it.
+        features: Features of the images, float32 (N, D).
+        shown: A few test rows, each with the rows found for it, under `text_to_image` and `image_to_text`.
     """
 
     metrics: Measured
@@ -36,7 +36,7 @@ class Evaluated(NamedTuple):
 def evaluate(
     encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> Evaluated:
-    """Measures the images' tower by the protocol of images, and both by what they find on the test split."""
+    """Measures the images' tower by the protocol of images, and both towers by retrieval on the test split."""
     pixels = cache(lambda: pixels_of(images))
     baselines = baselines_of(encoder.first, images, pixels, manifest, config)
     metrics, features, probe = measure_all(encoder.embed(images), manifest, config, baselines)
@@ -56,10 +56,10 @@ def evaluate(
 def zero_shot_accuracy(
     encoder: PairEncoder, features: np.ndarray, manifest: pd.DataFrame, classes: list[str], config: PairEvaluation
 ) -> float | None:
-    """How often the class whose prompts are nearest to a test image is its own; None without labels.
+    """Fraction of test images whose class has the nearest prompts; None without labels.
 
     Args:
-        features: Of all images, float32 (N, D).
+        features: Features of all images, float32 (N, D).
     """
     labels = Labels.of(manifest)
     if not len(labels.test):
@@ -72,15 +72,15 @@ def zero_shot_accuracy(
 
 
 class _Search(NamedTuple):
-    """Test images and their captions, each different one once: what reads alike is alike."""
+    """Test images and their distinct captions; images with equal captions share one."""
 
     rows: np.ndarray
-    """Of the images, (M,)."""
+    """Rows of the images, (M,)."""
     texts: list[str]
     of: np.ndarray
-    """Which text each image has, (M,)."""
+    """Index of each image's text, (M,)."""
     first: np.ndarray
-    """The first image that has each text."""
+    """Index of the first image with each text."""
 
     @classmethod
     def of_split(cls, manifest: pd.DataFrame, rows: np.ndarray) -> "_Search":
@@ -88,7 +88,7 @@ class _Search(NamedTuple):
         return cls(rows, texts.tolist(), of, first)
 
     def recalls(self, images_for: Similarity, texts_for: Similarity) -> dict[str, dict[str, float]]:
-        """Of either direction, from similarities of some texts to all images, and of some images to all texts."""
+        """Recall in both directions, from similarities of some texts to all images, and of some images to all texts."""
         numbers = np.arange(len(self.texts))
         return {
             "text_to_image": recall(images_for, numbers, self.of),
@@ -100,12 +100,12 @@ class _Search(NamedTuple):
         return {"text_to_image": chance(numbers, self.of), "image_to_text": chance(self.of, numbers)}
 
     def shown(self, images: np.ndarray, texts: np.ndarray, seed: int) -> dict[str, list[list[int]]]:
-        """For a few images drawn at random, and for their texts: what is nearest to it, in rows of the manifest."""
+        """The nearest rows of the manifest for a few images drawn at random, and for their texts."""
 
         def nearest(query: np.ndarray, bank: np.ndarray, rows: np.ndarray) -> list[int]:
-            return self.rows[rows[(-(query @ bank.T)).argsort(kind="stable")[:FOUND]]].tolist()
+            return self.rows[rows[(-(query @ bank.T)).argsort(kind="stable")[:SHOWN_ANSWERS]]].tolist()
 
-        drawn = np.random.default_rng(seed).permutation(len(self.rows))[:SHOWN]
+        drawn = np.random.default_rng(seed).permutation(len(self.rows))[:SHOWN_PAIRS]
         everything = np.arange(len(self.rows))
         return {
             "text_to_image": [[int(self.rows[i]), *nearest(texts[self.of[i]], images, everything)] for i in drawn],
@@ -114,7 +114,8 @@ class _Search(NamedTuple):
 
 
 def _bag_of_words(pixels: np.ndarray, manifest: pd.DataFrame, test: np.ndarray, search: _Search) -> dict[str, Any]:
-    """The neighbour's: what pixels find among training images, and words among their captions, leads to the other."""
+    """Recall of a baseline: the nearest training image by pixels lends its caption, and the nearest caption by words
+    its image."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
     train = np.flatnonzero(manifest.split == "train")

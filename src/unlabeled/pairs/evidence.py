@@ -1,4 +1,4 @@
-"""All that the page of a run on captioned images is made of."""
+"""The data that the page of a run on captioned images shows."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from unlabeled.pairs.config import PairAugmentation, PairEvaluation, PairPretrai
 
 @dataclass(frozen=True, kw_only=True)
 class PairEvidence(ImageEvidence):
-    """What the page of a run on captioned images is made of.
+    """The data that the page of a run on captioned images shows.
 
     Attributes:
-        shown: By direction of the retrieval: rows, each with those found for it.
+        shown: Rows, each with those found for it, by direction of the retrieval.
     """
 
     shown: dict[str, list[list[int]]]

@@ -1,4 +1,4 @@
-"""Captioned images to one array of images, a manifest with their captions, and the captions' tokenizer."""
+"""Ingestion of captioned images into an array of images, a manifest with their captions, and a tokenizer."""
 
 import hashlib
 import logging
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 class Ingested(NamedTuple):
-    """What ingestion leaves: as of images, with the column `text` in the manifest, and a tokenizer in its own JSON."""
+    """The results of ingestion: as for images, with the column `text` in the manifest, and the tokenizer as its own
+    JSON."""
 
     images: np.ndarray
     manifest: pd.DataFrame
@@ -29,10 +30,10 @@ class Ingested(NamedTuple):
 
 
 def ingest(config: PairsIngestion, folder: Path) -> Ingested:
-    """Reads images as `ingest.ingest` does, with their captions; what has none is quarantined.
+    """Reads images as `images.ingest.ingest` does, with their captions; images without a caption are quarantined.
 
     Raises:
-        DataError, ConfigError: As there; and a vocabulary larger than the captions allow.
+        DataError, ConfigError: As for images; or the vocabulary is larger than the captions allow.
     """
     source, captions = open_pairs(config)
     found = images.ingest(config, folder, source)

@@ -1,4 +1,4 @@
-"""From cached views and captions to two trained towers: the same loop as for images."""
+"""Pretraining on cached views and captions: trains two towers by the same loop as for images."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.evaluation.retrieval import recall
 from unlabeled.images.encoder import ImageEncoder, Normalisation
-from unlabeled.images.pretrain import DIVISIBLE, checked_views, fingerprint
+from unlabeled.images.pretrain import DIVISIBLE_SIDE, checked_views, fingerprint
 from unlabeled.images.views import Views
 from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import Transformer
@@ -30,14 +30,14 @@ from unlabeled.training.setup import as_config_error, constants_of, rows_to_trai
 
 
 class CaptionedViews:
-    """Batches of a view of an image and its caption; batch `step` is a pure function of (seed, step)."""
+    """Batches of one view of each image and its caption; batch `step` is a pure function of (seed, step)."""
 
     unit = "pairs"
 
     def __init__(self, views: Views, captions: Captions, rows: np.ndarray, seed: int):
         self.device, self.batch_size, self.steps_per_epoch = views.device, views.batch_size, views.steps_per_epoch
         self._views, self._captions = views, captions
-        self._order = Order(rows, views.batch_size, seed)  # that of the views, here on the CPU
+        self._order = Order(rows, views.batch_size, seed)  # same order as of the views, here on the CPU
 
     def batch(self, step: int) -> tuple[Tensor | Group, ...]:
         """Views (B, C, h, w), float32, normalised; and the captions of the batch, in groups."""
@@ -59,17 +59,17 @@ def pretrain_encoder(
     resume: Path | None = None,
     report: Report | None = None,
 ) -> tuple[PairEncoder, list[dict[str, float]]]:
-    """Trains the method of that name on the train split; the encoder, and a row of metrics an epoch.
+    """Trains the named method on the train split. Returns the encoder, and one row of metrics for each epoch.
 
     Args:
         images: uint8 (N, C, H, W).
         views: uint8 (N, K, C, h, w).
-        captions: Of the N images.
-        manifest: Its `target` serves the kNN monitor alone.
+        captions: Captions of the N images.
+        manifest: Its `target` serves only the kNN monitor.
         resume: See `train.pretrain`.
 
     Raises:
-        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+        ConfigError, TrainingError: The parameters do not allow a training, or it failed.
     """
     check(method, config, recipe)
     device, rows = choose_device(config.device), rows_to_train_on(manifest, len(images), config, "pairs")
@@ -108,20 +108,22 @@ def pretrain_encoder(
 
 
 def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
+    """Raises ConfigError or TrainingError for mistakes that can be found before there are pairs."""
     choose_device(config.device)
     constants = constants_of(method, config)
     with tentatively(), as_config_error():
-        image = ImageEncoder(config.encoder, 3, recipe.crop_size or DIVISIBLE, Normalisation((0.0,) * 3, (1.0,) * 3))
+        image = ImageEncoder(
+            config.encoder, 3, recipe.crop_size or DIVISIBLE_SIDE, Normalisation((0.0,) * 3, (1.0,) * 3)
+        )
         text = Transformer(config.text_encoder, 300, recipe.caption_length, causal=True)
         load_method(method)(Towers(image.network, text, config.projection_dim), **constants)
 
 
 def _monitor(encoder: PairEncoder, images: np.ndarray, manifest: pd.DataFrame) -> Monitor:
-    """What `embedding_monitor` measures, how spread captions are, and how often one of the validation split finds its
-    image."""
-    measure = embedding_monitor(encoder, images.__getitem__, manifest, WATCHED)
-    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+    """A monitor with the measurements of `embedding_monitor`, the spread of caption embeddings, and recall on the
+    validation split."""
+    measure = embedding_monitor(encoder, images.__getitem__, manifest, MAX_MONITORED_IMAGES)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), MAX_MONITORED_IMAGES)
     pictures = Rows([images], rows)
     texts, of = np.unique(manifest.text.iloc[rows].tolist(), return_inverse=True)
 

@@ -1,4 +1,4 @@
-"""What the page of a run on captioned images has beside that of images: what is found for a text, and for an image."""
+"""The page of a run on captioned images: retrieval between texts and images, then the sections of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from unlabeled.images.report import tile
 from unlabeled.pairs.evidence import PairEvidence
 from unlabeled.reports.page import Section, Table, Tiles, percent
 
-NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
-TEXTS = 3
-"""Shown for an image."""
-KINDS = {"chance": "by chance", "bag_of_words": "by words and pixels"}
+DIRECTION_NAMES = {"text_to_image": "an image for a text", "image_to_text": "a text for an image"}
+SHOWN_TEXTS = 3
+"""Number of texts shown for an image."""
+BASELINE_NAMES = {"chance": "by chance", "bag_of_words": "by words and pixels"}
 
 
 def build_report(evidence: PairEvidence) -> str:
@@ -24,7 +24,7 @@ def build_report(evidence: PairEvidence) -> str:
 
 
 def retrieval(evidence: PairEvidence) -> Section | None:
-    """Recall beside its baselines, and grids of what is found for some of the test split."""
+    """Recall beside its baselines, and examples of retrieval on the test split."""
     found = evidence.metrics["retrieval"]
     if not found:
         return None
@@ -41,10 +41,10 @@ def retrieval(evidence: PairEvidence) -> Section | None:
 
 
 def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
-    """The loss of an encoder that tells all captions apart, but not the images that share one, in nats.
+    """The loss, in nats, of an encoder that distinguishes all captions but not the images that share one.
 
-    An image whose caption n images of its batch have is told with a probability of 1 / n; the mean of log n is over
-    random batches.
+    If n images of a batch share a caption, each of them is found with probability 1 / n; log n is averaged over random
+    batches.
     """
     sharing = np.unique(captions, return_counts=True)[1]
     others = np.random.default_rng(0).hypergeometric(
@@ -54,10 +54,10 @@ def smallest_loss(captions: Sequence[str], batch_size: int) -> float:
 
 
 def _recalls(found: dict[str, Any]) -> Table:
-    kinds = {"": found, **{f", {KINDS[name]}": numbers for name, numbers in found["baselines"].items()}}
+    kinds = {"": found, **{f", {BASELINE_NAMES[name]}": numbers for name, numbers in found["baselines"].items()}}
     rows = [
         [words + kind, *(percent(each[name][f"recall_at_{k}"]) for k in CUTS)]
-        for name, words in NAMES.items()
+        for name, words in DIRECTION_NAMES.items()
         for kind, each in kinds.items()
     ]
     caption = (
@@ -78,7 +78,7 @@ def _images(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
 def _texts(evidence: PairEvidence, found: list[list[int]]) -> Tiles:
     tiles = []
     for query, *rows in found:
-        texts = " · ".join(_text(evidence, row) for row in rows[:TEXTS])
+        texts = " · ".join(_text(evidence, row) for row in rows[:SHOWN_TEXTS])
         tiles.append(tile(evidence, query, texts, _mark(evidence, query, rows[0])))
     caption = "For each image the captions found for it, the nearest first; marked where that is its own."
     return Tiles([("", tiles)], caption, large=True)

@@ -1,4 +1,4 @@
-"""Where captioned images come from: a stream of images as for images alone, and the caption of each by its path."""
+"""Sources of captioned images: a stream of images as for images alone, and each image's caption by its path."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,21 +19,21 @@ from unlabeled.ingestion.walk import IMAGES, METADATA, find_files, printable
 from unlabeled.pairs.config import PairsIngestion
 
 CAPTION = "text"
-"""The column that holds it."""
-LONGEST = 100_000
-"""Characters of a caption."""
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+"""Name of the column of captions."""
+MAX_CAPTION_CHARACTERS = 100_000
+"""Largest number of characters of a caption."""
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Pairs(NamedTuple):
-    """Images, and their captions by path; one that has none is for the quarantine."""
+    """Images, and their captions by path; images without a caption are quarantined."""
 
     images: Source
     captions: Mapping[str, str]
 
 
 def open_pairs(config: PairsIngestion) -> Pairs:
-    """The source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
+    """Opens the source that `ingestion.source` names. Raises DataError where it is missing, empty or unreadable."""
     if config.source == "captioned_digits":
         pairs = captioned_digits()
         return pairs._replace(images=without_labels(pairs.images)) if is_none(config.label) else pairs
@@ -46,22 +46,22 @@ def open_pairs(config: PairsIngestion) -> Pairs:
 
 
 def captioned_digits() -> Pairs:
-    """scikit-learn's digits, described by what is seen: the digit, the weight of its strokes, and where it leans."""
+    """scikit-learn's digits, with captions of the digit, the weight of its strokes, and its slant."""
     source = digits()
     items = list(source.items)
     pixels = np.stack([np.asarray(item.content) for item in items]).astype(float)
     weights = _thirds(pixels.mean((1, 2)), ("thin ", "", "bold "))
     slants = _thirds(_slants(pixels), (" leaning left", "", " leaning right"))
     captions = {
-        item.path: f"a {weight}{WORDS[int(str(item.label))]}{slant}"
+        item.path: f"a {weight}{DIGIT_WORDS[int(str(item.label))]}{slant}"
         for item, weight, slant in zip(items, weights, slants, strict=True)
     }
-    named = (replace(item, label=WORDS[int(str(item.label))]) for item in items)
+    named = (replace(item, label=DIGIT_WORDS[int(str(item.label))]) for item in items)
     return Pairs(replace(source, items=named), captions)
 
 
 def _slants(images: np.ndarray) -> np.ndarray:
-    """How far ink (N, H, W) moves to the right, in pixels, for each row that it goes up."""
+    """Slant of images (N, H, W): how many pixels ink moves to the right for each row upwards."""
     height, width = images.shape[1:]
     mass = images.sum((1, 2))
     up, right = height - 1.0 - np.arange(height), np.arange(float(width))
@@ -72,26 +72,28 @@ def _slants(images: np.ndarray) -> np.ndarray:
 
 
 def _thirds(values: np.ndarray, names: tuple[str, str, str]) -> list[str]:
-    """The name of the third that each value is in."""
+    """The name of the third of all values that each value is in."""
     return [names[third] for third in np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)]
 
 
 def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str | None) -> Iterator[Item]:
-    """The same items, those without a caption with that as the reason, and each in the group of its caption."""
+    """Items with the group of their caption; those without a caption get that as their reason."""
     for item in items:
         caption = captions.get(item.path)
         if caption is None:
             yield replace(item, reason="no row in metadata.csv names it")
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
-        elif len(caption) > LONGEST:
-            yield replace(item, reason=f"its caption has {len(caption):,} characters, expected {LONGEST:,} at most")
+        elif len(caption) > MAX_CAPTION_CHARACTERS:
+            yield replace(
+                item, reason=f"its caption has {len(caption):,} characters, expected {MAX_CAPTION_CHARACTERS:,} at most"
+            )
         else:
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 
 
 def _folder(root: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
-    """The images of a folder, and the captions that metadata give them."""
+    """The images of a folder, and their captions in metadata."""
     found = find_files(root, "ingestion.path")
     if not found.metadata:
         columns = f"file_name,{CAPTION}"

@@ -1,4 +1,4 @@
-"""Two encoders of different kinds of data, and the space that both share."""
+"""Two encoders of different kinds of data, with a shared embedding space."""
 
 from typing import Any, Generic, Literal, Self, TypeVar, cast
 
@@ -19,7 +19,7 @@ class Towers(Network):
     """Two networks, each with a linear map to P dimensions.
 
     Args:
-        width: P.
+        width: Dimensions of the shared space (P).
     """
 
     def __init__(self, first: Network, second: Network, width: int):
@@ -31,9 +31,9 @@ class Towers(Network):
 
 
 class PairEncoder(Saved, Generic[First, Second]):
-    """Two encoders, each with what it needs to be used, and their map into a space where what belongs together is near.
+    """Two encoders, each complete, and their maps into a shared space where matching data are near each other.
 
-    Its own features, which are probed and monitored, are those of the first.
+    Its features, which are probed and monitored, are those of the first encoder.
     """
 
     network: Towers
@@ -47,18 +47,18 @@ class PairEncoder(Saved, Generic[First, Second]):
         return self.first.embed(data)
 
     def shared(self, side: Side, data: Any) -> np.ndarray:
-        """Unit vectors in the shared space, float32 (N, P), of data of the first kind or the second."""
+        """Unit vectors in the shared space, float32 (N, P), for data of the first or the second kind."""
         return self.projected(side, (self.first if side == "first" else self.second).embed(data))
 
     @torch.no_grad()
     def projected(self, side: Side, features: np.ndarray) -> np.ndarray:
-        """The same of the features of such data, float32 (N, D)."""
+        """Unit vectors in the shared space, float32 (N, P), for features float32 (N, D) of one side."""
         projection: nn.Linear = getattr(self.network, f"{side}_projection")
         vectors = projection(torch.from_numpy(features).to(projection.weight.device))
         return F.normalize(vectors, dim=1).cpu().numpy()
 
     def misfit(self, data: Any) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
         return self.first.misfit(data)
 
     def spec(self) -> dict[str, Any]:
@@ -71,5 +71,5 @@ class PairEncoder(Saved, Generic[First, Second]):
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine similarity of each of (B, P) with each of (M, P): (B, M)."""
+    """Cosine similarity of each row of (B, P) with each row of (M, P): (B, M)."""
     return F.normalize(first, dim=1) @ F.normalize(second, dim=1).T

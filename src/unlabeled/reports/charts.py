@@ -1,4 +1,4 @@
-"""Charts of a run as SVG: in the colours of the page they stand on, and readable without telling colours apart."""
+"""Charts of a run as SVG, in the colours of the page, and readable without distinguishing colours."""
 
 import io
 import re
@@ -24,9 +24,9 @@ from unlabeled.runtime.legible import legible
 
 SERIES = (("#4477aa", "o", "-"), ("#d9596a", "s", "--"), ("#228833", "D", "-."), ("#9a6fb0", "^", ":"))
 SERIES += (("#b8860b", "v", (0, (5, 1, 1, 1))), ("#2a9d9d", "P", (0, (1, 1))))
-"""Colour, mark and dashes: colours of 3 : 1 at least on white and on near-black, and never alone."""
+"""Colour, mark and dashes of each series. Colours have a contrast of at least 3 : 1 on white and on near-black."""
 INK, FAINT = "#010203", "#040506"
-"""Stand for the page's own colours, which change with its theme."""
+"""Placeholders for the page's own colours, which change with its theme."""
 STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unlabeled",
@@ -46,7 +46,7 @@ STYLE: dict[RcKeyType, Any] = {
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
 }
-NAMES = {
+CURVE_TITLES = {
     "loss": "loss",
     "knn_accuracy": "kNN accuracy on validation, %",
     "embedding_std": "standard deviation of the embedding",
@@ -60,10 +60,10 @@ NAMES = {
     "pairs_per_second": "pairs a second",
     "clips_per_second": "clips a second",
 }
-"""Curves of a training, in their order; further columns of its history follow under their own names."""
+"""Titles of the curves of a training, in order; other columns of its history follow under their own names."""
 NOT_CURVES = {"epoch", "seconds"}
-MAX_CLASSES = 20
-"""Classes at most that a chart has a line for."""
+MAX_SHOWN_CLASSES = 20
+"""Largest number of classes that a chart shows."""
 
 
 def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") -> Chart:
@@ -92,16 +92,16 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
 
 def training_curves(history: pd.DataFrame) -> list[Chart]:
     """A chart for each column of a training's history, over epochs."""
-    columns = [name for name in NAMES if name in history]
+    columns = [name for name in CURVE_TITLES if name in history]
     others = (name for name in history if not name.startswith("untrained_"))
-    columns += [name for name in others if name not in {*NAMES, *NOT_CURVES}]
+    columns += [name for name in others if name not in {*CURVE_TITLES, *NOT_CURVES}]
     return [_curve(history, name) for name in columns if history[name].notna().sum() > 1]
 
 
 def _curve(history: pd.DataFrame, name: str) -> Chart:
     rows = history.dropna(subset=[name])
     values = 100 * rows[name] if name == "knn_accuracy" else rows[name]
-    title = NAMES.get(name, name.replace("_", " "))
+    title = CURVE_TITLES.get(name, name.replace("_", " "))
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(3.0, 1.9, "epoch", "")
         axes.set_title(title)
@@ -124,8 +124,8 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
 
 
 def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) -> Chart:
-    """Accuracy of each class, the worst on top; at most the 20 worst."""
-    order = np.argsort(accuracies, kind="stable")[:MAX_CLASSES][::-1]
+    """Accuracy of each class in ascending order, for at most the MAX_SHOWN_CLASSES worst classes."""
+    order = np.argsort(accuracies, kind="stable")[:MAX_SHOWN_CLASSES][::-1]
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(5.6, 0.9 + 0.21 * len(order), "accuracy of the linear probe on test, %", "")
         axes.hlines(range(len(order)), 0, 100 * accuracies[order], color=SERIES[0][0], linewidth=2)
@@ -140,14 +140,14 @@ def per_class(names: Sequence[str], accuracies: np.ndarray, counts: np.ndarray) 
             figure,
             f"Accuracy of each class; the worst is {names[worst]} with {100 * accuracies[worst]:.0f} %.",
             "In brackets: test images of the class."
-            + (f" The {MAX_CLASSES} worst classes." if len(names) > MAX_CLASSES else ""),
+            + (f" The {MAX_SHOWN_CLASSES} worst classes." if len(names) > MAX_SHOWN_CLASSES else ""),
         )
 
 
 def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
-    """Of at most 20 classes, those with the most errors: counts (C, C), rows the truth, columns what was said."""
+    """Confusion matrix of at most 20 classes, those with the most errors: counts (C, C), with true classes in rows."""
     errors = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
-    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_SHOWN_CLASSES])
     counts, names = counts[np.ix_(kept, kept)], [names[i] for i in kept]
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     with matplotlib.rc_context(STYLE):
@@ -170,7 +170,7 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
             f"Confusion matrix of {counted(len(names), 'classes')}: {wrong} of {int(counts.sum())} test images are "
             f"told wrong.",
             "Test images by class; the tint is their share of the row."
-            + (f" The {MAX_CLASSES} classes with the most errors." if len(errors) > MAX_CLASSES else ""),
+            + (f" The {MAX_SHOWN_CLASSES} classes with the most errors." if len(errors) > MAX_SHOWN_CLASSES else ""),
         )
 
 
@@ -200,7 +200,7 @@ def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) 
 
 
 def _heights_of_labels(x: np.ndarray, y: np.ndarray, gap: float = 5.0, near: float = 4.0) -> dict[int, float]:
-    """Where to write at points in [0, 100], so that no label lies on another one within this factor of x."""
+    """Heights of the labels of points in [0, 100], such that labels within this factor of x do not overlap."""
     placed: dict[int, float] = {}
     for i in np.argsort(-y, kind="stable"):
         above = [height for j, height in placed.items() if 1 / near < x[i] / x[j] < near]
@@ -220,7 +220,7 @@ def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
 def _logarithmic(axes: Axes, ticks: list[float]) -> None:
     axes.set_xscale("log")
     kept: list[float] = []
-    for tick in ticks:  # two that would lie on each other are one
+    for tick in ticks:  # ticks that would overlap are merged
         if not kept or tick > 1.5 * kept[-1]:
             kept.append(tick)
     axes.xaxis.set_major_locator(FixedLocator(kept))
@@ -229,7 +229,7 @@ def _logarithmic(axes: Axes, ticks: list[float]) -> None:
 
 
 def _abbreviated(names: Sequence[str], most: int) -> list[str]:
-    """As much of each name as leaves room for the chart: both its ends, or what they have not in common."""
+    """Names shortened to leave room for the chart: to both ends, or to the parts that differ."""
     names = [legible(name) for name in names]
     short = [_shortened(name, most) for name in names]
     if len(set(short)) == len(set(names)):
@@ -247,20 +247,20 @@ def _cycle(count: int) -> list:
 
 
 def _tint() -> matplotlib.colors.Colormap:
-    """From nothing to blue: what is below shines through, on a light page and on a dark one."""
+    """A colour map from transparent to blue, for light and dark pages."""
     return matplotlib.colors.LinearSegmentedColormap.from_list("tint", [(0.27, 0.47, 0.67, 0), (0.2, 0.4, 0.62, 1)])
 
 
 def _chart(figure: Figure, alt: str, caption: str = "") -> Chart:
     buffer = io.StringIO()
     with warnings.catch_warnings():
-        # It is the browser that draws text, in fonts of its own.
+        # The browser draws text, in its own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = svg.replace(INK, "currentColor").replace(FAINT, "var(--line)")
-    # A page has many of them, and an id only once.
+    # Ids must be unique on a page with several charts.
     prefix = f"c{zlib.crc32(svg.encode()):x}-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)

@@ -1,4 +1,4 @@
-"""What a page says of how the data were understood: classes by splits, what decided them, and what was left out."""
+"""Section of a page on the interpretation of the data: classes by splits, origin of the splits, and files left out."""
 
 from unlabeled.ingestion.contents import rows_of
 from unlabeled.ingestion.groups import sentence_of
@@ -6,12 +6,12 @@ from unlabeled.records import Summary
 from unlabeled.reports.page import Block, Prose, Table
 from unlabeled.runtime.counts import counted
 
-SHOWN = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
-"""The keys of a summary that these blocks show."""
+SHOWN_KEYS = ("counts", "splits", "groups", "splits_from", "left_out", "warnings", "classes")
+"""Keys of a summary that these blocks show."""
 
 
 def understood(summary: Summary) -> list[Block]:
-    """Blocks for a page; none where an earlier version ingested the data, which counted nothing."""
+    """Blocks for a page; none for data that an earlier release ingested without these counts."""
     if "counts" not in summary:
         return []
     header, rows = rows_of(summary["counts"])

@@ -1,4 +1,4 @@
-"""All that the page of a run is made of."""
+"""The data that the page of any run shows."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,16 +17,16 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a page of any kind of data is made of.
+    """The data that the page of any run shows, whatever the kind of data.
 
     Attributes:
-        unit: What a row is, in the plural.
-        quarantine: The path and the reason of each file that could not be used.
+        unit: Name of the rows in the plural.
+        quarantine: Path and reason of each file that could not be used.
         features: Embeddings, float32 (N, D).
         predictions: Answers of the linear probe, as `evaluation.protocol.predict` returns them.
-        history: A row an epoch.
+        history: One row of metrics for each epoch.
         finetuned: Accuracies of fine-tuned networks, as in `Finetuned.labels`.
-        provenance: What is needed to repeat the run, by name.
+        provenance: Facts needed to reproduce the run, by name.
     """
 
     unit: ClassVar[str]
@@ -58,7 +58,7 @@ class Evidence:
 
     @property
     def standing(self) -> str:
-        """What the gate decided, in sentences."""
+        """The gate's decision, in sentences."""
         became = "It became the champion" if self.version["champion"] else "It is a challenger"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
 
@@ -70,13 +70,13 @@ class Evidence:
 
     @property
     def test(self) -> np.ndarray:
-        """Rows of the test split, labelled or not; all where there is none."""
+        """Rows of the test split, labelled or not; all rows where there is none."""
         rows = self.rows_of("test")
         return rows if len(rows) else np.arange(len(self.manifest))
 
     @property
     def tested(self) -> str:
-        """What the rows of `test` are, in the plural."""
+        """Name of the rows of `test` in the plural."""
         return f"test {self.unit}" if len(self.rows_of("test")) else self.unit
 
     def rows_of(self, split: str) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Pictures of results, in colours that colour-blind people tell apart (Paul Tol's bright) and with a mark each."""
+"""Figures of results, in colours that colour-blind people can distinguish (Paul Tol's bright), each with its own
+mark."""
 
 from typing import Any
 
@@ -13,7 +14,7 @@ MARKS = {"o": BLUE, "s": RED, "D": GREEN}
 
 
 def draw_leaderboard(board: pd.DataFrame) -> Figure:
-    """A row a method, the first on top: accuracy with the fewest labels ± std over draws, kNN, and linear probe.
+    """Draws each method's accuracy with the fewest labels (± std over draws), by kNN and by linear probe, in rows.
 
     Args:
         board: Columns `method`, `status`, `linear_probe_accuracy`, `knn_accuracy`, and `few_label_<setting>` with its

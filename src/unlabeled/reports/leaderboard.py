@@ -1,4 +1,4 @@
-"""The page that sets runs side by side: what each method reached on the same images, and which differences are real."""
+"""The page that compares runs: each method's results on the same images, and the significant differences."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,20 +17,21 @@ from unlabeled.evaluation.significance import (
     paired_difference,
     wilson_interval,
 )
-from unlabeled.evaluation.verdict import NAMES, curve, over_draws
+from unlabeled.evaluation.verdict import BASELINE_NAMES, curve, over_draws
 from unlabeled.records import Accuracies, Metrics
 from unlabeled.reports import charts
 from unlabeled.reports.page import Block, Link, Prose, Section, Table, render
 from unlabeled.runtime.counts import counted
 
 NBSP = "\u00a0"
-DRAWN = 5
-"""Methods whose curves are drawn: more lines are told apart by nobody."""
+MAX_CURVES = 5
+"""Number of methods whose curves are drawn; more lines cannot be distinguished."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run: `metrics` as in metrics.json, `predictions` as `evaluate.predict` makes them, `link` its page."""
+    """A run: `metrics` as in metrics.json, `predictions` as `evaluation.protocol.predict` returns them, `link` to its
+    page."""
 
     method: str
     metrics: Metrics
@@ -41,11 +42,11 @@ class Entry:
 
     @property
     def group(self) -> tuple[str, str]:
-        """Two runs compare only where this is the same: the data, and the protocol."""
+        """Data and protocol of the run; only runs with equal groups are comparable."""
         return self.metrics["data_digest"], self.metrics["protocol"]
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whether the linear probe was right, and the group, by test image, in the order of their contents."""
+        """Whether the linear probe is right, and the group, for each test image in the order of their contents."""
         answers = in_order(self.predictions)
         return answers.right.to_numpy(), answers.group.to_numpy()
 
@@ -55,7 +56,7 @@ class Entry:
 
 
 def build_leaderboard(experiment: str, sources: dict[str, list[Entry]]) -> str:
-    """The page as HTML: a section a source and group, the best with the fewest labels first.
+    """The page as HTML: a section for each source and group, ranked by accuracy with the fewest labels.
 
     Args:
         sources: Runs by the name of their source.
@@ -93,9 +94,9 @@ def _verdict(source: str, ranked: list[Entry]) -> str:
 
 
 def _reference(entry: Entry) -> tuple[str, Accuracies]:
-    """The first baseline that was measured beside an entry, in words, and its numbers."""
+    """Name, in words, and numbers of the first baseline that was measured beside an entry."""
     name, numbers = next(iter(entry.metrics["baselines"].items()))
-    return NAMES.get(name, name), numbers
+    return BASELINE_NAMES.get(name, name), numbers
 
 
 def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
@@ -110,7 +111,7 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
         fewest = over_draws(0, *entry.few())
         points.append((entry.method, entry.metrics["seconds"], fewest.mean, fewest.low, fewest.high))
     counts = labelled[0].labelled, labelled[0].classes, tested
-    curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:DRAWN]}
+    curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:MAX_CURVES]}
     name, reference = _reference(labelled[0])
     curves[name] = curve(reference, *counts)
     drawn = [charts.accuracy_over_seconds(points), charts.label_efficiency(curves)]
@@ -128,7 +129,7 @@ def _table(source: str, ranked: list[Entry]) -> Table:
         rows.append([name, *_accuracies(entry.metrics, settings, len(entry.predictions)), *_health(entry.metrics)])
     for name, numbers in ranked[0].metrics["baselines"].items():
         cells = _accuracies(numbers, settings, len(ranked[0].predictions))
-        rows.append([NAMES.get(name, name), *cells, *[("", "")] * 3])
+        rows.append([BASELINE_NAMES.get(name, name), *cells, *[("", "")] * 3])
     header = ["features", *map(in_words, settings), "linear probe", "kNN", "embedding std", "RankMe", "seconds"]
     caption = (
         "Accuracy on test, %. Few labels: mean ± std over draws. Linear probe and kNN: ± half of the 95 % interval."
@@ -155,7 +156,7 @@ def _health(metrics: Metrics) -> list:
 
 
 def _significance(source: str, ranked: list[Entry], tested: int) -> Section:
-    """Every pair of methods, by their linear probes' answers to the same test images."""
+    """Differences of all pairs of methods, by their linear probes' answers to the same test images."""
     ordered = sorted(ranked, key=lambda e: -(e.metrics["linear_probe_accuracy"] or 0))
     answers, groups = {entry.method: entry.answers()[0] for entry in ordered}, ordered[0].answers()[1]
     names = list(answers)

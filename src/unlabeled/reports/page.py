@@ -1,4 +1,4 @@
-"""A page of evidence: sections of charts, pictures, tables and words, in one HTML file that needs no network."""
+"""A page of sections with charts, pictures, tables and text, in one HTML file that works offline."""
 
 import base64
 import io
@@ -18,25 +18,36 @@ from unlabeled.evaluation.diagnosis import Finding
 from unlabeled.runtime.legible import legible
 
 TILE_SIDE = 128
-"""Pixels a side that a picture in a row of pictures has at most."""
+"""Largest side, in pixels, of a picture in a row of pictures."""
 LARGE_SIDE = 256
-"""Pixels a side that a picture has at most which is looked at by itself."""
+"""Largest side, in pixels, of a picture that is shown alone."""
 MAP_SIDE = 64
-"""Pixels a side that a picture of a map has at most."""
-GROUPS = ("#4477aa", "#d9596a", "#228833", "#b8860b", "#2a9d9d", "#9a6fb0", "#888888", "#c2571a", "#7f5539", "#5c7cfa")
-"""Of classes in a map, which also say their name."""
+"""Largest side, in pixels, of a picture on a map."""
+CLASS_COLOURS = (
+    "#4477aa",
+    "#d9596a",
+    "#228833",
+    "#b8860b",
+    "#2a9d9d",
+    "#9a6fb0",
+    "#888888",
+    "#c2571a",
+    "#7f5539",
+    "#5c7cfa",
+)
+"""Colours of classes on a map, whose points also name their class."""
 TINY_BELOW = 32
-"""Pixels a side under which an image is kept pixel by pixel, as PNG, and enlarged with crisp edges."""
+"""Image side, in pixels, below which an image is stored losslessly as PNG, and enlarged with crisp edges."""
 PNG, WEBP = "data:image/png;base64,", "data:image/webp;base64,"
 LONG_WORD = 24
-"""Characters above which a word of a table may be broken: a path or a digest."""
-TALL = 30
+"""Characters above which a word in a table, such as a path or a digest, may be broken."""
+MAX_TABLE_ROWS = 30
 """Rows above which a table scrolls by itself."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing as SVG, with what it shows in words for those who do not see it."""
+    """A drawing as SVG, with a description for people who cannot see it."""
 
     kind: ClassVar[str] = "chart"
     svg: Markup
@@ -46,7 +57,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture as a data address; `mark` is "right", "wrong", "asked" (others are found for it) or nothing."""
+    """A picture as a data URL; `mark` is "right", "wrong", "asked" (a query for which others are found) or empty."""
 
     source: str
     alt: str
@@ -65,7 +76,7 @@ class Tiles:
 
     @property
     def tiny(self) -> bool:
-        """Whether every picture has so few pixels that it is enlarged with crisp edges."""
+        """Whether all pictures are so small that they are enlarged with crisp edges."""
         return all(tile.source.startswith(PNG) for _, row in self.rows for tile in row)
 
     @property
@@ -74,13 +85,13 @@ class Tiles:
 
     @property
     def longest(self) -> int:
-        """Pictures in the longest row."""
+        """Number of pictures in the longest row."""
         return max((len(row) for _, row in self.rows), default=1)
 
 
 @dataclass(frozen=True)
 class Link:
-    """Text that leads elsewhere."""
+    """A text that links to an address."""
 
     text: str
     address: str
@@ -88,7 +99,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are text, numbers or links, or a pair of a text and the number to sort it by."""
+    """A table; its cells are texts, numbers or links, or pairs of a text and the number to sort by."""
 
     kind: ClassVar[str] = "table"
     header: list[str]
@@ -98,8 +109,8 @@ class Table:
 
     @property
     def tall(self) -> bool:
-        """Whether it scrolls by itself, so that the page does not grow with it."""
-        return len(self.rows) > TALL
+        """Whether the table scrolls by itself, so that the page does not grow with it."""
+        return len(self.rows) > MAX_TABLE_ROWS
 
 
 @dataclass(frozen=True)
@@ -113,13 +124,13 @@ class Folded:
 
 @dataclass(frozen=True)
 class Map:
-    """Points in a plane, each with a picture, in classes that can be picked out.
+    """Points in a plane, each with a picture, in classes that can be highlighted.
 
     Attributes:
         points: Shape (N, 2), each coordinate in [0, 1].
-        groups: Of each point, an index into `names`.
-        words: What to say of each point.
-        sprite: All pictures in one, `columns` a row, as a data address.
+        groups: Index into `names` for each point.
+        words: Text for each point.
+        sprite: All pictures in one, `columns` a row, as a data URL.
     """
 
     kind: ClassVar[str] = "map"
@@ -135,7 +146,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs."""
+    """Paragraphs of text."""
 
     kind: ClassVar[str] = "prose"
     paragraphs: list[str]
@@ -143,7 +154,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as a terminal has it."""
+    """Text as in a terminal."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -151,7 +162,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the rules found, each with its pictures, and the names of those that found nothing."""
+    """Findings of the rules, each with its pictures, and the names of the rules without a finding."""
 
     kind: ClassVar[str] = "findings"
     found: list[tuple[Finding, Tiles | None]]
@@ -159,7 +170,7 @@ class Findings:
 
 
 def percent(share: float) -> tuple[str, float]:
-    """A cell of a table that is sorted by the number."""
+    """A percentage as a cell of a table, sorted by the number."""
     return f"{100 * share:.1f}", share
 
 
@@ -178,7 +189,7 @@ class Section:
 
     @property
     def warnings(self) -> int:
-        """Findings in it, which the list of sections says beside its title."""
+        """Number of findings in the section, which the table of contents shows beside its title."""
         return sum(len(block.found) for block in self.blocks if isinstance(block, Findings))
 
     def __post_init__(self):
@@ -189,23 +200,23 @@ def render(title: str, verdict: str, facts: list[tuple[str, str]], sections: lis
     """The page as HTML.
 
     Args:
-        verdict: On top of it.
-        facts: Numbers that matter, each with its name; below the verdict.
+        verdict: Text at the top.
+        facts: Key numbers with their names, below the verdict.
     """
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return _template().render(title=title, verdict=verdict, facts=facts, sections=sections, made=made)
 
 
 def picture(image: np.ndarray, most: int = TILE_SIDE) -> str:
-    """A uint8 image (C, H, W) as a data address, scaled down to at most so many pixels a side."""
+    """A uint8 image (C, H, W) as a data URL, scaled down to at most `most` pixels a side."""
     made = _pillow(image, most)
     return _address(made, lossless=max(made.size) < TINY_BELOW)
 
 
 def sprite(images: list[np.ndarray], side: int = MAP_SIDE) -> tuple[str, int, int]:
-    """Square uint8 images (C, H, W) beside each other as a data address, with its columns and rows.
+    """Square uint8 images (C, H, W) side by side as a data URL, with the numbers of columns and rows.
 
-    Each has `side` pixels a side, or as many as the first image where that is fewer.
+    Each has `side` pixels a side, or the first image's side where that is smaller.
     """
     side = min(side, *images[0].shape[1:]) if images else side
     columns = max(1, math.ceil(math.sqrt(len(images))))
@@ -217,7 +228,7 @@ def sprite(images: list[np.ndarray], side: int = MAP_SIDE) -> tuple[str, int, in
 
 
 def _pillow(image: np.ndarray, most: int) -> Image.Image:
-    """Channels beyond three are left out: a screen has no colour for them."""
+    """The image for Pillow, scaled down; channels beyond three are left out."""
     channels = 3 if len(image) >= 3 else 1
     pixels = np.asarray(image)[:channels].transpose(1, 2, 0)
     made = Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0]))
@@ -248,24 +259,25 @@ def _template():
     environment.filters["unbroken"] = _unbroken
     environment.filters["shown"] = _shown
     environment.filters["sorts"] = _sorts
-    return environment.get_template("page.html.j2", globals={"colours": GROUPS})
+    return environment.get_template("page.html.j2", globals={"colours": CLASS_COLOURS})
 
 
 def _legible(value: object) -> object:
-    """What an expression of the page puts into it. Lines end in what the project itself has written, as drawings."""
+    """The value of an expression of the page's template, with invisible characters as escapes. Line ends of the
+    project's own markup, such as drawings, stay."""
     if isinstance(value, Markup):
         return Markup("\n").join(Markup(legible(line)) for line in value.split("\n"))
     return legible(value) if isinstance(value, str) else value
 
 
 def _unbroken(text: str) -> Markup:
-    """Text that breaks between words alone: a browser would also break behind the hyphen of "t-shirt"."""
+    """Text that breaks only between words: a browser would also break after the hyphen of "t-shirt"."""
     words = legible(text).split(" ")
     return Markup(" ").join(word if word.isalnum() else Markup("<span>{}</span>").format(word) for word in words)
 
 
 def _shown(cell: object) -> object:
-    """What a cell says, with long words marked: these may be broken."""
+    """The content of a cell, with long words marked, as these may be broken."""
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(cell.address, legible(cell.text))
     words = legible(str(cell[0] if isinstance(cell, tuple) else cell)).split(" ")

@@ -1,4 +1,4 @@
-"""The sections of a run's page that every kind of data shares."""
+"""The sections that the pages of all kinds of data share."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from unlabeled.config import in_words
 from unlabeled.evaluation import diagnosis
 from unlabeled.evaluation.diagnosis import Finding
-from unlabeled.evaluation.verdict import NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
+from unlabeled.evaluation.verdict import BASELINE_NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
 from unlabeled.records import Accuracies
 from unlabeled.reports import charts
-from unlabeled.reports.data_section import SHOWN, understood
+from unlabeled.reports.data_section import SHOWN_KEYS, understood
 from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import (
     Block,
@@ -26,17 +26,17 @@ from unlabeled.reports.page import (
 from unlabeled.runtime.counts import counted
 
 Rules = Iterator[tuple[str, Finding | None]]
-"""Each rule that could be tried, by name, and what it found."""
+"""Names of the rules that could be applied, each with its finding."""
 Curves = dict[str, list[Accuracy]]
 
 
 def curves_of(evidence: Evidence) -> Curves:
-    """Of the encoder and of the baselines; empty without labels."""
+    """Curves of the encoder and of the baselines; empty without labels."""
     return {} if evidence.probe is None else all_curves(evidence.metrics, *evidence.labels.counts())
 
 
 def verdict_of(evidence: Evidence, curves: Curves) -> str:
-    """What the encoder is worth by itself, the numbers behind that, and what the gate made of it."""
+    """The verdict on the encoder, its numbers, and the gate's decision."""
     words = worth(evidence.metrics, evidence.manifest, evidence.pretraining, evidence.unit).words
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
@@ -62,10 +62,10 @@ def facts(evidence: Evidence) -> list[tuple[str, str]]:
 def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
     if not curves:
         return None
-    named = {NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
+    named = {BASELINE_NAMES.get(name, name): points for name, points in curves.items()} | _finetuned(evidence)
     settings = [point.setting for point in curves["encoder"]]
     kinds: dict[str, Accuracies] = {"encoder": evidence.metrics, **evidence.metrics["baselines"]}
-    neighbours = {NAMES.get(name, name): each["knn_accuracy"] for name, each in kinds.items()}
+    neighbours = {BASELINE_NAMES.get(name, name): each["knn_accuracy"] for name, each in kinds.items()}
     rows = []
     for name, points in named.items():
         cells = {p.setting: (f"{100 * p.mean:.1f}\u00a0±\u00a0{50 * (p.high - p.low):.1f}", p.mean) for p in points}
@@ -79,7 +79,7 @@ def label_efficiency(evidence: Evidence, curves: Curves) -> Section | None:
 
 
 def _finetuned(evidence: Evidence) -> Curves:
-    """Curves of whole networks that learned from the same numbers of labels."""
+    """Curves of fine-tuned networks, at the same numbers of labels."""
     labels, points = evidence.labels, {}
     classes = len(np.unique(labels.targets[labels.train]))
     for setting, starts in evidence.finetuned.items():
@@ -92,7 +92,7 @@ def _finetuned(evidence: Evidence) -> Curves:
 
 
 def feature_findings(evidence: Evidence, curves: Curves) -> Section:
-    """What the rules found that look at features and history alone."""
+    """Findings of the rules that need only features and history."""
     return findings_section(rules_of_features(evidence, curves), lambda finding: None)
 
 
@@ -128,7 +128,7 @@ def training(evidence: Evidence, curves: Curves) -> Section | None:
 
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
-    rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN]
+    rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN_KEYS]
     blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)

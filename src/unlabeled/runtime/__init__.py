@@ -1,1 +1,1 @@
-"""Progress bars, ordered threads, and text that may be shown: what any program needs."""
+"""Progress bars, ordered threads, and text that is safe to show: parts that any program needs."""

@@ -1,14 +1,14 @@
-"""Counts in words: one image, and not 1 images."""
+"""Counts with their noun in the right number: `1 image`, not `1 images`."""
 
 ENDINGS = {"ies": "y", "sses": "ss", "s": ""}
-"""How plurals end, and their singulars."""
+"""Plural endings, each with its singular ending."""
 
 
 def counted(count: int, plural: str) -> str:
-    """`2,000 images`, `1 image`, `0 images`.
+    """A count with its noun: `2,000 images`, `1 image`, `0 images`.
 
     Args:
-        plural: What is counted, in the plural; its last word is the one that has a singular.
+        plural: Noun in the plural; only its last word becomes singular.
     """
     return f"{count:,} {singular(plural) if count == 1 else plural}"
 

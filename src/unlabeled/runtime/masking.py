@@ -1,4 +1,4 @@
-"""Passwords in addresses, hidden before a text is shown, logged or recorded."""
+"""Masking of passwords in addresses before a text is shown, logged or recorded."""
 
 import re
 
@@ -9,7 +9,8 @@ USER = re.compile(
     (?:(?P<password>:(?!\d{1,5}[/?#])(?:[^\s"'<>`@]{0,1024}+@)+)|(?P<token>[^\s/"'<>`]*)@)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What stands before the host of an address. A password may hold `@` and `/`, as for SQLAlchemy; `:5000/` is a port."""
+"""User, password or token before the host of an address. A password may contain `@` and `/`, as for SQLAlchemy;
+`:5000/` is a port."""
 NAMED = re.compile(
     r"""(?P<name>(?:[?&;][\w.%-]{0,60}(?:passw(?:or)?d|pwd|secret|token|signature|credential|api_?key|access_?key)[\w.-]{0,60}
     |[?&;](?:sig|key|auth|pass|code)
@@ -17,14 +18,14 @@ NAMED = re.compile(
     (?P<value>[^\s&;,"'<>`)]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A password, a key, a token or a signature by its name: in the query of an address, or in a list of `name=value`."""
+"""A password, key, token or signature with its name: in the query of an address, or in a list of `name=value`."""
 
 
 def masked(text: str) -> str:
-    """The text with `***` for each password, token and signature of the addresses in it.
+    """The text with `***` for each password, token and signature in its addresses.
 
-    `postgresql://user:***@host` keeps its user, `https://***@host` does not, for it may be a token; `ssh://git@host`
-    stays as it is.
+    `postgresql://user:***@host` keeps its user; `https://***@host` does not, as the user may be a token;
+    `ssh://git@host` stays unchanged.
     """
     return NAMED.sub(rf"\g<name>{HIDDEN}", USER.sub(_without_password, text))
 

@@ -1,4 +1,5 @@
-"""A bar for what takes more than a few seconds: done, rate, time left; a spinner for what cannot be counted."""
+"""Progress of work that takes more than a few seconds: bars with rate and time left, and spinners where nothing can be
+counted."""
 
 import logging
 from collections.abc import Generator
@@ -22,13 +23,13 @@ LOGGERS = ("unlabeled", "pipelines")
 
 
 def be_quiet() -> None:
-    """From now on neither bars nor lines of what goes well: warnings and errors alone."""
+    """Turns off bars and informational messages; warnings and errors remain."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class Bar:
-    """Advances by a number of units; `note` is shown at the end of the line."""
+    """A progress bar that advances by units; `note` is shown at the end of the line."""
 
     def __init__(self, progress: Progress, task: TaskID):
         self._progress, self._task = progress, task
@@ -39,7 +40,8 @@ class Bar:
 
 @contextmanager
 def bar(title: str, total: int | None, unit: str, done: int = 0) -> Generator[Bar]:
-    """A bar over `total` units (None: unknown), `done` of them done before; not if quiet or without a terminal."""
+    """A bar over `total` units (None: unknown), of which `done` are done already; hidden if quiet or without a
+    terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -55,7 +57,7 @@ def bar(title: str, total: int | None, unit: str, done: int = 0) -> Generator[Ba
 
 @contextmanager
 def waiting(title: str) -> Generator[None]:
-    """A spinner and the time so far, while work goes on that cannot be counted; bars go below it."""
+    """A spinner with the elapsed time, for work that cannot be counted; bars are shown below it."""
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=rich.get_console(), disable=not _is_shown(), transient=True) as progress:
         progress.add_task(legible(title), total=None)

@@ -1,4 +1,4 @@
-"""Work on every core, for what lets go of Python's lock: decoding and encoding."""
+"""Threads on every core, for work that releases Python's global interpreter lock, such as decoding and encoding."""
 
 import os
 from collections import deque
@@ -12,7 +12,8 @@ Made = TypeVar("Made")
 
 
 def in_order(make: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """What `make` makes of each, in their order; at most three for each core are under way or wait to be taken."""
+    """Applies `make` to each item in threads and yields the results in order; at most three items for each core are in
+    progress or waiting."""
     workers = os.cpu_count() or 1
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -25,5 +26,5 @@ def in_order(make: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[
 
 
 def batches_of(items: Iterator[Given], size: int) -> Iterator[list[Given]]:
-    """Lists of `size` items, but for the last."""
+    """Lists of `size` items each; the last may be shorter."""
     return iter(lambda: list(islice(items, size)), [])

@@ -1,1 +1,1 @@
-"""Arrays, checkpoints and rows on disk, and whether they are intact."""
+"""Arrays, checkpoints and rows on disk, and checks that they are intact."""

@@ -1,4 +1,4 @@
-"""Arrays larger than memory: `.npy` files written a chunk at a time, under another name until they are complete."""
+"""Arrays larger than memory: `.npy` files written a chunk at a time, under a temporary name until they are complete."""
 
 import errno
 import math
@@ -17,16 +17,17 @@ from safetensors import SafetensorError
 PARTIAL = ".partial"
 READABLE = 0o644
 FLUSH_EVERY = 2**25
-"""Bytes after which the disk is set to work while the next rows are made: all at the end would be waited for."""
+"""Bytes after which written data are flushed to disk in the background, so that closing the file does not have to wait
+for all of them."""
 
 
 class ArrayWriter:
-    """Writes rows to `<path>.<process>.partial`, and renames it to `path` once the block is left without an error.
+    """Writes rows to `<path>.<process>.partial`, and renames it to `path` when the block ends without an error.
 
     Args:
         path: The `.npy` file to leave behind.
         row_shape: The shape of one row.
-        dtype: Of the array.
+        dtype: Type of the array's numbers.
 
     Raises:
         OSError: The disk is full or the folder cannot be written to; nothing is left behind.
@@ -45,10 +46,10 @@ class ArrayWriter:
         return self
 
     def append(self, chunk: np.ndarray) -> None:
-        """Adds rows, an array of shape (n, *row_shape)."""
+        """Appends rows, an array of shape (n, *row_shape)."""
         if chunk.shape[1:] != self.row_shape:
             raise ValueError(f"rows of shape {chunk.shape[1:]} do not fit an array of {self.row_shape}")
-        # Not `tofile`: of a full disk it says neither what happened nor the error's number.
+        # Not `tofile`: on a full disk its error has neither a reason nor a number.
         self._file.write(np.ascontiguousarray(chunk, dtype=self.dtype).reshape(-1).view(np.uint8).data)
         self.rows += len(chunk)
         if self._file.tell() - self._flushed >= FLUSH_EVERY and (self._flushing is None or self._flushing.done()):
@@ -61,16 +62,16 @@ class ArrayWriter:
                 self._complete()
         finally:
             self._flusher.shutdown()
-            with suppress(OSError):  # what could not be flushed was raised before
+            with suppress(OSError):  # errors of flushing were raised before
                 self._file.close()
             self._partial.unlink(missing_ok=True)
 
     def _complete(self) -> None:
         self._file.seek(0)
-        self._write_header()  # numpy leaves room in it for the first axis to grow
+        self._write_header()  # numpy leaves room in the header for a longer first axis
         self._file.flush()
         if self._flushing is not None:
-            self._flushing.result()  # an error of the disk is told once, to who asks first
+            self._flushing.result()  # raises an error of the disk, which is reported only once
         os.fsync(self._file.fileno())
         self._file.close()
         self._partial.replace(self.path)
@@ -82,16 +83,16 @@ class ArrayWriter:
 
 
 def open_array(path: Path) -> np.ndarray:
-    """A read-only memory map of a `.npy` file; nothing is read until it is used."""
+    """A read-only memory map of a `.npy` file, read only where it is accessed."""
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 class Rows:
-    """Rows of several arrays in an order of their own, to be read like one array: by a number, a slice, or numbers.
+    """Rows of several arrays in an order of their own, readable like one array: by a number, a slice, or numbers.
 
     Args:
-        parts: Arrays of rows of one shape and dtype; one at least.
-        places: Row i of this is row `places[i]` of all parts, one after another; int64 of shape (N,).
+        parts: At least one array; all have rows of one shape and dtype.
+        places: Row i is row `places[i]` of the concatenated parts; int64 of shape (N,).
     """
 
     def __init__(self, parts: list[np.ndarray], places: np.ndarray):
@@ -107,7 +108,8 @@ class Rows:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """What numpy gives for this key; where its first index names several rows, the others are arrays of numbers."""
+        """The values that numpy indexing gives; where the first index names several rows, the others have to be arrays
+        of numbers."""
         rows, *others = key if isinstance(key, tuple) else (key,)
         places = self.places[rows]
         if len(self.parts) == 1:
@@ -124,18 +126,18 @@ class Rows:
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """`most` of the rows, evenly spread, or all where there are fewer: the first of a folder may be of one class."""
+    """At most `most` of the rows, evenly spread: the first rows of a folder may all be of one class."""
     return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write(partial)` with a path beside `path`, then renames: a reader finds the old file or the new one."""
+    """Replaces a file atomically: calls `write(partial)` with a path beside `path`, then renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays last: pandas and matplotlib choose the format by it.
+    # The ending stays at the end: pandas and matplotlib choose the format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     try:
         write(partial)
-        partial.chmod(READABLE)  # safetensors makes files for their owner alone
+        partial.chmod(READABLE)  # safetensors makes files that only their owner can read
         partial.replace(path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))

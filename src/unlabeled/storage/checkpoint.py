@@ -1,4 +1,5 @@
-"""A training's whole state in one safetensors file: tensors by name, everything else as JSON in its header."""
+"""Checkpoints: a training's whole state in one safetensors file, with tensors by name and everything else as JSON in
+its header."""
 
 import json
 import zlib
@@ -15,13 +16,13 @@ from unlabeled.storage.arrays import replace_file
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes nested dicts and lists of tensors and JSON values; the file is complete or is not there."""
+    """Writes nested dicts and lists of tensors and JSON values; the file is either complete or absent."""
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_take_tensors(state, "", tensors))
     storages = set()
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage().data_ptr()
-        if storage in storages:  # which safetensors refuses
+        if storage in storages:  # safetensors refuses shared storage
             tensors[name] = tensor.clone()
         storages.add(storage)
     header = {"state": skeleton, "checksum": str(_checksum(skeleton, tensors))}
@@ -29,7 +30,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads what `save` wrote, tensors on the CPU. Raises TrainingError where the file is damaged."""
+    """Reads a file that `save` wrote, with tensors on the CPU. Raises TrainingError where the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata()

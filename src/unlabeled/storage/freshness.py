@@ -1,7 +1,7 @@
-"""Is what lies here still of this? What decides a result is named parts, and these are compared one by one.
+"""Freshness of stored results: whether the named parts that decide a result are still the same.
 
-A part is a digest, or the value itself. Whether the bytes of a file are those that were written is another question:
-`intact` answers it, and `reuse` row by row.
+A part is a digest, or the value itself. Whether the bytes of a file are those that were written is a separate question,
+which `intact` answers, and `reuse` row by row.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from typing import NamedTuple
 import pandas as pd
 
 Parts = Mapping[str, object]
-"""What decides a result, by name, as JSON values."""
+"""Inputs that decide a result, by name, as JSON values."""
 MADE_BY = "made_by"
-"""The attribute of an index that says how its rows were made."""
+"""Attribute of an index that holds the digest of how its rows were made."""
 
 
 class Difference(NamedTuple):
-    """A part in which what lies here is not of what is asked for."""
+    """A part that differs between the current inputs and a stored result."""
 
     part: str
     asked: object
@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
 
 def difference(asked: Parts, found: Parts) -> Difference | None:
-    """The first part of what is asked for that what lies here is not of; None: it is still of all of them.
+    """The first part that differs between the current inputs and a stored result; None: the result is current.
 
     Parts that only `found` has are not compared.
     """
@@ -38,7 +38,7 @@ def difference(asked: Parts, found: Parts) -> Difference | None:
 
 
 def is_other(today: object, recorded: object) -> bool:
-    """Whether a record is of something else than today's. None: it is by an earlier release, and does not say."""
+    """Whether a recorded value differs from today's. A record of None, by an earlier release, never differs."""
     return recorded is not None and recorded != today
 
 
@@ -48,7 +48,7 @@ def digest_of(parts: Parts) -> str:
 
 
 def made_by(modules: Iterable[ModuleType], **how: object) -> str:
-    """A digest of code and parameters: rows made by others are not the same."""
+    """Digest of code and parameters: rows with another digest were made in another way."""
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
     for module in modules:
         digest.update(Path(inspect.getfile(module)).read_bytes())
@@ -56,10 +56,10 @@ def made_by(modules: Iterable[ModuleType], **how: object) -> str:
 
 
 def order_of(manifest: pd.DataFrame) -> str:
-    """A digest of which content is in which row."""
+    """Digest of the content of each row, in order."""
     return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
 
 
 def contents_of(manifest: pd.DataFrame, split: str) -> str:
-    """A digest of what a split holds, in whatever order."""
+    """Digest of the contents of a split, independent of their order."""
     return hashlib.sha256("".join(sorted(manifest.sha256[manifest.split == split])).encode()).hexdigest()[:16]

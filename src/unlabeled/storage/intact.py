@@ -1,4 +1,4 @@
-"""Whether arrays and weights are what was written: the one place that compares them with the digests in a record."""
+"""Checks that arrays and weights are as written: the only place that compares them with the digests in a record."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from unlabeled.storage.arrays import Rows
 from unlabeled.storage.freshness import is_other
 
 DIGEST = "digest"
-"""Where a file of an encoder or a probe says what its content was when it was saved."""
-TOGETHER = 256
-"""Rows that a thread looks at before it takes others."""
+"""Key, in the file of an encoder or a probe, of the digest of its content when it was saved."""
+CHECK_BATCH_SIZE = 256
+"""Rows that a thread checks at a time."""
 
 
 def digest_of_weights(weights: Mapping[str, np.ndarray]) -> str:
@@ -28,11 +28,11 @@ def digest_of_weights(weights: Mapping[str, np.ndarray]) -> str:
 
 
 def check_weights(file: Path, expected: str | None, remedy: str) -> None:
-    """Raises DataError where a safetensors file does not hold the weights that a record says.
+    """Raises DataError where a safetensors file does not hold the recorded weights.
 
     Args:
-        expected: Their digest; None: the record is of an earlier release, and says nothing.
-        remedy: What to do, to end the sentence.
+        expected: Recorded digest; None: the record is of an earlier release without one.
+        remedy: Advice that ends the error message.
     """
     try:
         found = digest_of_weights(load_file(file))
@@ -43,7 +43,8 @@ def check_weights(file: Path, expected: str | None, remedy: str) -> None:
 
 
 def check_files(folder: Path, expected: Mapping[str, str], remedy: str) -> None:
-    """Raises DataError where one of the files, by their paths in the folder, has not the SHA-256 that is expected."""
+    """Raises DataError where a file, named by its path in the folder, is missing or does not have the expected
+    SHA-256."""
     for name, digest in expected.items():
         file = folder / name
         if not file.is_file() or digest_of_file(file) != digest:
@@ -51,30 +52,31 @@ def check_files(folder: Path, expected: Mapping[str, str], remedy: str) -> None:
 
 
 def digest_of_file(file: Path) -> str:
-    """SHA-256 of its content, 64 hexadecimal digits."""
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def check_rows(array: np.ndarray | Rows, checksums: np.ndarray, file: Path, remedy: str) -> None:
-    """Raises DataError where rows of an array have not their checksums, int64 of shape (N,)."""
-    from unlabeled.storage.reuse import checksum  # imports xxhash, which a served model has not
+    """Raises DataError where rows of an array do not have their checksums, int64 of shape (N,)."""
+    from unlabeled.storage.reuse import checksum  # imports xxhash, which a served model does not have
 
     array = array if isinstance(array, Rows) else np.asarray(array)  # rows of a memmap are slow to make
     count = min(len(array), len(checksums))
 
     def damaged(first: int) -> int:
-        rows = range(first, min(first + TOGETHER, count))
+        rows = range(first, min(first + CHECK_BATCH_SIZE, count))
         return sum(checksum(array[row]) != checksums[row] for row in rows)
 
-    with ThreadPoolExecutor() as pool:  # xxhash lets go of Python's lock
-        bad = abs(len(array) - len(checksums)) + sum(pool.map(damaged, range(0, count, TOGETHER)))
+    with ThreadPoolExecutor() as pool:  # xxhash releases Python's lock
+        bad = abs(len(array) - len(checksums)) + sum(pool.map(damaged, range(0, count, CHECK_BATCH_SIZE)))
     if bad:
         raise DataError(f"{file} is damaged or of another run, in {bad:,} of {len(checksums):,} rows: {remedy}")
 
 
 def check_array(array: np.ndarray, expected: int | None, file: Path, remedy: str) -> None:
-    """Raises DataError where an array has not the checksum of its record; None: that is of an earlier release."""
+    """Raises DataError where an array does not have its recorded checksum; None: the record is of an earlier
+    release."""
     from unlabeled.storage.reuse import checksum  # imports xxhash
 
     if is_other(checksum(array), expected):

@@ -1,4 +1,5 @@
-"""Rows that an earlier run made of the same content, taken over where they are undamaged; which files it has read."""
+"""Reuse of rows that an earlier run made of the same content, where they are undamaged; and records of files already
+read."""
 
 import hashlib
 import os
@@ -19,8 +20,8 @@ from unlabeled.storage.freshness import MADE_BY
 
 Array = TypeVar("Array", np.ndarray, Rows)
 
-SETTLED = 2 * 10**9
-"""Nanoseconds since a file's last change after which another change is sure to show in its stamp."""
+SETTLED_NANOSECONDS = 2 * 10**9
+"""Nanoseconds after a file's last change until a further change is sure to alter its stamp."""
 
 
 class EarlierRows(Generic[Array]):
@@ -28,10 +29,10 @@ class EarlierRows(Generic[Array]):
 
     Args:
         array: Shape (N, …).
-        index: N rows with the columns `sha256`, of the content, and `checksum`, of the array's row.
+        index: N rows with the columns `sha256` of the content and `checksum` of the array's row.
 
     Attributes:
-        damaged: The contents whose rows have been looked at, and are not as they were made.
+        damaged: Contents whose rows were checked and found damaged.
     """
 
     def __init__(self, array: Array, index: pd.DataFrame):
@@ -42,15 +43,15 @@ class EarlierRows(Generic[Array]):
         self._number = {content: number for number, content in enumerate(index.sha256)}
 
     def lacks(self, contents: Iterable[str]) -> int:
-        """How many of these contents no row is made of."""
+        """Number of these contents for which there is no row."""
         return len(set(contents) - self._number.keys())
 
     def about(self, content: str, column: str) -> Any:
-        """What the index says of the row made of this content."""
+        """Value of an index column for the row made of a content."""
         return self._columns[column][self._number[content]]
 
     def take(self, content: str, into: np.ndarray) -> bool:
-        """Copies the row made of this content, where there is one that is not damaged; whether there is."""
+        """Copies the row made of a content into `into`, and returns whether there is an undamaged one."""
         number = self._number.get(content)
         if number is None:
             return False
@@ -62,10 +63,10 @@ class EarlierRows(Generic[Array]):
         return False
 
     def intact(self, contents: Iterable[str]) -> dict[str, int]:
-        """The checksums of the rows made of these contents, of those that are there and not damaged."""
+        """Checksums of the undamaged rows made of these contents, by content."""
         known = [content for content in contents if content in self._number]
         parts = [known[start : start + 256] for start in range(0, len(known), 256)]
-        with ThreadPoolExecutor() as pool:  # xxhash lets go of Python's lock
+        with ThreadPoolExecutor() as pool:  # xxhash releases Python's lock
             checksums = chain.from_iterable(pool.map(self._checksums_of, parts))
         pairs = list(zip(known, checksums, strict=True))
         self.damaged |= {content for content, check in pairs if check != self._checksums[self._number[content]]}
@@ -76,13 +77,14 @@ class EarlierRows(Generic[Array]):
 
 
 class Stamps:
-    """Which content each file had when it was read: as long as nobody has touched it since, it need not be read again.
+    """Records of the content of files, so that a file that has not changed since need not be read again.
 
-    A stamp is made of what git keeps of a file in its index: its name, size, inode, and the times of its last changes.
-    A file that has only just been written is not noted, as its next change may fall into the same tick of the clock.
+    A stamp consists of the metadata that git's index keeps of a file: its name, size, inode, and the times of its last
+    changes. A file that was only just written is not recorded, as its next change may fall into the same tick of the
+    clock.
 
     Args:
-        path: Where `keep` leaves what is known; a missing or unreadable file there means that nothing is.
+        path: File of the records, which `keep` writes; a missing or unreadable file counts as empty.
     """
 
     def __init__(self, path: Path):
@@ -92,7 +94,7 @@ class Stamps:
             self._known = dict(zip(table["stamp"], table["sha256"], strict=True))
 
     def content_of(self, file: Path, read: Callable[[Path], bytes]) -> tuple[bytes | None, str]:
-        """The file's content, or None where it is known without being read, and the sha256 of it."""
+        """The file's content, or None where its sha256 is known without reading it; and the sha256."""
         stat = file.stat()
         about = f" {stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         stamp = xxh3_128_digest(os.fsencode(file) + about.encode())
@@ -100,12 +102,12 @@ class Stamps:
         if sha256 is None:
             content = read(file)
             sha256 = hashlib.sha256(content).hexdigest()
-        if abs(time.time_ns() - stat.st_ctime_ns) > SETTLED:
+        if abs(time.time_ns() - stat.st_ctime_ns) > SETTLED_NANOSECONDS:
             self._found[stamp] = sha256
         return content, sha256
 
     def keep(self) -> None:
-        """Leaves what is known of the files that have been asked for; where there are none, nothing."""
+        """Writes the records of the files that were asked for; removes the file where there are none."""
         if self._found:
             table = pd.DataFrame({"stamp": list(self._found), "sha256": list(self._found.values())})
             replace_file(self.path, lambda path: table.to_parquet(path, index=False))
@@ -114,17 +116,17 @@ class Stamps:
 
 
 def checksum(row: np.ndarray) -> int:
-    """XXH3 in the 63 bits that an int64 has for it: against damage, not against malice, at the speed of memory."""
+    """XXH3 hash of a row, shortened to 63 bits for an int64: it detects damage, not malice, at the speed of memory."""
     return xxh3_64_intdigest(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data) >> 1
 
 
 def earlier_rows(
     read: Callable[[], tuple[Array, pd.DataFrame]], made_by: str, row_shape: tuple[int, ...]
 ) -> EarlierRows[Array] | None:
-    """What an earlier run left, array and index as `read` gives them, if it made its rows in the same way."""
+    """The array and index of an earlier run, as `read` returns them, if it made its rows in the same way; else None."""
     try:
         array, index = read()
-    except (OSError, EOFError, ValueError, KeyError):  # nothing there, or not what it should be: made anew
+    except (OSError, EOFError, ValueError, KeyError):  # missing or invalid: made anew
         return None
     fits = array.shape[1:] == row_shape and array.dtype == np.uint8 and index.attrs.get(MADE_BY) == made_by
     return EarlierRows(array, index) if fits else None

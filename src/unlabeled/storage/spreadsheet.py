@@ -1,4 +1,5 @@
-"""CSV that people open in a spreadsheet: no cell is taken for a formula, and what is read back is what was written."""
+"""CSV that is safe to open in a spreadsheet: no cell becomes a formula, and reading returns the texts that were
+written."""
 
 import re
 from collections.abc import Callable
@@ -9,17 +10,17 @@ import pandas as pd
 from unlabeled.runtime.legible import legible
 
 FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
-"""How a text begins that a spreadsheet would calculate; with the quotes that keep it from that."""
+"""Pattern of a text that a spreadsheet would evaluate, including the quotes that prevent it."""
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Writes a table; texts that would be formulas get a `'` in front, and control characters are shown as escapes."""
+    """Writes a table; texts that would be formulas get a `'` in front, and control characters become escapes."""
     _with_texts(frame, _quoted).to_csv(path, index=False)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Reads what `write_csv` wrote, without the `'` in front of texts."""
+    """Reads a table of `write_csv`, without the `'` in front of texts."""
     return _with_texts(pd.read_csv(path), _unquoted)
 
 

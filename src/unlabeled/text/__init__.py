@@ -1,4 +1,4 @@
-"""Text instead of images: what ingestion, cache, encoder and evaluation do of their own.
+"""Text: the parts of ingestion, cache, encoder and evaluation that are specific to it.
 
-The loop and the probe are shared.
+The loop and the probe are shared with the other kinds of data.
 """

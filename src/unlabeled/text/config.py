@@ -1,4 +1,4 @@
-"""The blocks of parameters whose keys are others for text than for images."""
+"""The blocks of parameters for text whose keys differ from those for images."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,33 +8,36 @@ from unlabeled.config import Block, Count, Expression, Fraction, Location, Pretr
 
 
 class TextIngestion(Block):
-    """Where documents come from, how they are cut into passages, and what a token is."""
+    """Where documents come from, how they are cut into passages, and how they are tokenized."""
 
     block: ClassVar[str] = "ingestion"
     source: Literal["topics", "text"] = "topics"
-    """`topics`: CPython's own help topics, always there; `text`: a file or a folder of UTF-8 text."""
+    """Source of the documents. `topics`: CPython's own help topics, always available; `text`: a file or a folder of
+    UTF-8 text."""
     path: Location = None
-    """The file or folder of the source `text`. The first folder below it that a file is in is its label."""
+    """File or folder of the source `text`. The first folder below it that a file is in is the file's label."""
     documents: Literal["file", "heading"] = "file"
-    """What a document is: a file, or what follows a line `= Title =` or `# Title`."""
+    """Unit of a document: a whole file, or the text under a heading line `= Title =` or `# Title`."""
     group: Expression = None
-    """A regular expression on the names of documents, as for images. None: passages of a document belong together."""
+    """A regular expression on the names of documents, which makes groups as for images. None: the passages of a
+    document form a group."""
     passage: Annotated[int, Field(ge=50)] = 600
-    """Characters, at least, of the passages that are embedded and probed; they end where a line does, and a shorter
+    """Least number of characters of the passages that are embedded and probed. Passages end at line ends, and a shorter
     rest stays with the passage before it."""
     tokenizer: Literal["wordpiece", "bpe"] = "bpe"
     vocabulary: Annotated[int, Field(ge=300, le=65_536)] = 4096
-    """Tokens that the tokenizer learns from the training split."""
+    """Number of tokens that the tokenizer learns from the training split."""
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
-    """Shares drawn by content, where there is no such official split, of the documents that are in none."""
+    """Fractions drawn by content for validation and test, each only where there is no official split of that name, from
+    documents that are in none."""
     max_quarantined: Fraction = 0.05
     max_characters: Count = 10_000_000
-    """Longer documents are quarantined: the memory of tokenizing grows with the longest."""
+    """Longer documents are quarantined: the memory of tokenizing grows with the longest document."""
 
     @property
     def name(self) -> str:
-        """What results and the registry call the source."""
+        """Name of the source in results and in the registry."""
         return self.source
 
     @model_validator(mode="after")
@@ -46,19 +49,19 @@ class TextIngestion(Block):
 
 
 class Packing(Block):
-    """How tokens are packed into the sequences that a step eats."""
+    """How tokens are packed into the sequences of a step."""
 
     block: ClassVar[str] = "augmentation"
     sequence_length: Annotated[int, Field(ge=8, le=4096)] = 128
-    """Tokens a sequence; a method that eats pairs sees two of them at once."""
+    """Tokens of a sequence; methods with pairs use two sequences at once."""
 
     def sequences_of(self, data_digest: str) -> dict[str, Any]:
-        """All that decides the cached sequences, as JSON values."""
+        """Everything that decides the cached sequences, as JSON values."""
         return {"data_digest": data_digest, **self.model_dump(mode="json")}
 
 
 class TextPretraining(Pretraining):
-    """The loop, as for images, on a transformer."""
+    """The training loop, as for images, for a transformer."""
 
     # ty: ignore[incompatible-attribute-override]: the loop reads no name of an encoder
     encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"

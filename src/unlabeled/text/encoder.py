@@ -1,4 +1,5 @@
-"""A transformer together with its tokenizer: strings in, embeddings out, without this project's pipelines."""
+"""The encoder of text: a transformer with its tokenizer, from strings to embeddings, without this project's
+pipelines."""
 
 import json
 from collections import defaultdict
@@ -14,10 +15,10 @@ from unlabeled.encoders import Saved, evaluating
 from unlabeled.errors import DataError
 from unlabeled.nn.transformer import Transformer
 
-LONGEST_CONTEXT = 2**16
-"""Tokens that a transformer reads at once."""
-BATCH = 64
-"""Texts, or parts of long ones, that go through the network at a time."""
+MAX_CONTEXT = 2**16
+"""Largest number of tokens that a transformer reads at once."""
+EMBED_BATCH_SIZE = 64
+"""Texts, or parts of long ones, embedded at a time."""
 
 
 class TextEncoder(Saved):
@@ -34,7 +35,7 @@ class TextEncoder(Saved):
         """Features of texts of any length, float32 (N, D): the mean over their tokens, with the network in eval mode.
 
         Raises:
-            DataError: Something that is no text.
+            DataError: An item is not a string.
         """
         for number, text in enumerate(texts):
             if not isinstance(text, str):
@@ -48,11 +49,11 @@ class TextEncoder(Saved):
         return (sums / np.maximum(1, counts)[:, None]).astype(np.float32)
 
     def misfit(self, data: Any) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
         return "is of texts, and today's data are none" if hasattr(data, "shape") else None
 
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Texts of the same number of tokens at a time, so that none is padded; a long one in parts."""
+        """Batches of texts with equal numbers of tokens, so that none is padded; long texts come in parts."""
         by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
         for row, encoding in enumerate(self.tokenizer.encode_batch(list(texts))):
             for start in range(0, len(encoding.ids), self.context):
@@ -60,8 +61,8 @@ class TextEncoder(Saved):
                 by_length[len(part)].append((row, part))
         for length in sorted(by_length):
             parts = by_length[length]
-            for start in range(0, len(parts), BATCH):
-                rows, numbers = zip(*parts[start : start + BATCH], strict=True)
+            for start in range(0, len(parts), EMBED_BATCH_SIZE):
+                rows, numbers = zip(*parts[start : start + EMBED_BATCH_SIZE], strict=True)
                 yield np.array(rows), torch.tensor(numbers, device=self.device)
 
     def spec(self) -> dict[str, Any]:
@@ -77,6 +78,6 @@ class TextEncoder(Saved):
     @classmethod
     def of(cls, spec: dict[str, Any]) -> Self:
         tokenizer, context = Tokenizer.from_str(json.dumps(spec["tokenizer"])), spec["context"]
-        if not isinstance(context, int) or not 1 <= context <= LONGEST_CONTEXT:
-            raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {LONGEST_CONTEXT}")
+        if not isinstance(context, int) or not 1 <= context <= MAX_CONTEXT:
+            raise ValueError(f"context: received {context!r}, expected a whole number from 1 to {MAX_CONTEXT}")
         return cls(spec["architecture"], tokenizer, context, spec["causal"])

@@ -1,4 +1,4 @@
-"""One text encoder beside TF-IDF and a network that has learned nothing, and beside models that only count."""
+"""Evaluation of a text encoder beside TF-IDF, an untrained network, and models that count tokens."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from unlabeled.records import Measured
 from unlabeled.text.encoder import TextEncoder
 from unlabeled.text.ingest import texts_of
 
-TERMS = 2000
-"""Of TF-IDF, the most frequent ones of the training split."""
+MAX_TERMS = 2000
+"""Number of terms of TF-IDF, the most frequent ones of the training split."""
 
 
 class Evaluated(NamedTuple):
-    """What evaluation finds: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
+    """The results of evaluation: metrics, features (N, D) of the passages, the linear probe, and texts to read."""
 
     metrics: Measured
     features: np.ndarray
@@ -29,7 +29,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(encoder: TextEncoder, method: str, manifest: pd.DataFrame, config: Evaluation) -> Evaluated:
-    """Measures an encoder and its baselines: on the passages' labels, and on what the method was trained to do."""
+    """Measures an encoder and its baselines on the passages' labels, and the encoder on its training task."""
     texts = manifest.text.tolist()
     baselines = _baselines(encoder, manifest, config)
     metrics, features, probe = measure_all(encoder.embed(texts), manifest, config, baselines, unit="passages")
@@ -44,7 +44,7 @@ def _baselines(encoder: TextEncoder, manifest: pd.DataFrame, config: Evaluation)
     def tfidf() -> np.ndarray:
         from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
-        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=TERMS)
+        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MAX_TERMS)
         vectorizer.fit(manifest.text[manifest.split == "train"])
         return vectorizer.transform(texts).toarray().astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""All that the page of a run on text is made of."""
+"""The data that the page of a run on text shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from unlabeled.text.config import Packing, TextIngestion, TextPretraining
 
 @dataclass(frozen=True, kw_only=True)
 class TextEvidence(Evidence):
-    """What the page of a run on text is made of; `shown`: some texts, each with what the model makes of it."""
+    """The data that the page of a run on text shows; `shown`: some texts, each with the model's output."""
 
     unit = "passages"
     shown: Sequence[Sequence[str]]

@@ -1,4 +1,4 @@
-"""Documents to passages in a manifest, and the tokenizer that the training split teaches."""
+"""Ingestion of documents into passages in a manifest, and a tokenizer trained on the training split."""
 
 import hashlib
 import logging
@@ -21,17 +21,17 @@ from unlabeled.text.tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)
 
-REPEATED = 60
-"""Characters from which on a paragraph that stands in two documents is a copy, and no coincidence."""
+MIN_COPIED_CHARACTERS = 60
+"""Number of characters from which a paragraph in two documents counts as a copy rather than a coincidence."""
 
 
 class Ingested(NamedTuple):
-    """What ingestion leaves.
+    """The results of ingestion.
 
     Attributes:
-        manifest: A row a passage: `path` and `number` in its document, `sha256`, `text`, `characters`,
-            `group` (rows of one belong together), `label`, `target` (-1: none), `split`.
-        tokenizer: As the library's own JSON.
+        manifest: One row for each passage: `path` and `number` in its document, `sha256`, `text`, `characters`,
+            `group` (rows of one group belong together), `label`, `target` (-1: none), `split`.
+        tokenizer: The tokenizer as the library's own JSON.
     """
 
     manifest: pd.DataFrame
@@ -65,7 +65,7 @@ def ingest(config: TextIngestion) -> Ingested:
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     grouper = Grouper(config.group)
     groups = {document.path: grouper.group_of(document.path) for document in documents}
-    # By the whole document: what of it stands in others must not decide, or it would move when they are added.
+    # By the whole document: if copied paragraphs counted, a document could change its split when others are added.
     digests = {document.path: hashlib.sha256(document.text.encode()).hexdigest() for document in read}
     splits = {each.path: rule.split_of(digests[each.path], each.split, groups[each.path]) for each in documents}
     manifest, classes = _manifest(documents, config, splits, groups)
@@ -90,16 +90,16 @@ def ingest(config: TextIngestion) -> Ingested:
 
 
 def texts_of(manifest: pd.DataFrame, split: str) -> list[str]:
-    """The documents of a split, each put together from its passages again."""
+    """The documents of a split, each rejoined from its passages."""
     rows = manifest[manifest.split == split]
     return ["\n".join(passages) for _, passages in rows.groupby("path", sort=False).text]
 
 
 def passages_of(text: str, least: int) -> list[str]:
-    """A text cut at line ends into passages of at least so many characters, blank lines not counted.
+    """A text cut at line ends into passages of at least `least` characters, not counting blank lines.
 
-    A rest that is shorter stays with the passage before it, so only a text that is shorter makes a shorter passage.
-    Joined by line ends, passages are the text again.
+    A shorter rest stays with the passage before it, so only a shorter text makes a shorter passage. Passages joined by
+    line ends are the text again.
     """
     passages, lines, size = [], [], 0
     for line in text.split("\n"):
@@ -114,10 +114,11 @@ def passages_of(text: str, least: int) -> list[str]:
 
 
 def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list[tuple[str, str]]]:
-    """Each paragraph once, in the shortest document that has it: no sentence is learned and tested (arXiv:2107.06499).
+    """Keeps each paragraph once, in the shortest document that has it: none is trained on and tested
+    (arXiv:2107.06499).
 
-    Official test documents keep theirs, then those for validation. Documents of which nothing is left come back with
-    the reason.
+    Official test documents keep theirs, then official validation documents. Documents that become empty are returned
+    with the reason.
     """
     seen: set[str] = set()
     kept, rejects = [], []
@@ -126,7 +127,7 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
         fresh = []
         for paragraph in document.text.split("\n\n"):
             words = " ".join(paragraph.split())
-            if len(words) < REPEATED or words not in seen:
+            if len(words) < MIN_COPIED_CHARACTERS or words not in seen:
                 fresh.append(paragraph)
             seen.add(words)
         text = "\n\n".join(fresh)
@@ -140,7 +141,7 @@ def _without_copies(documents: Iterable[Document]) -> tuple[list[Document], list
 def _manifest(
     documents: list[Document], config: TextIngestion, splits: dict[str, str], groups: dict[str, str | None]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A row a passage, and the classes; splits and groups are those of the documents, by path."""
+    """One row for each passage, and the classes; splits and groups are those of the documents, by path."""
     records = []
     for document in documents:
         shared = groups[document.path] or document.path, document.label, splits[document.path]

@@ -1,4 +1,4 @@
-"""How well an encoder does what it was trained to do, on unseen text, beside models that only count."""
+"""Measurements of a text encoder's training task on unseen text, beside models that count tokens."""
 
 import lzma
 import math
@@ -18,12 +18,12 @@ from unlabeled.text.packing import Sequences, pack
 from unlabeled.text.tokens import SEP, SPECIAL, encode, pair_of
 
 ORDERS = {"tokens": (2, 3, 4), "bytes": (5, 6, 7)}
-"""Of the n-gram models; the validation split chooses."""
-BATCH = 16
-SAMPLED = 200
-"""Tokens of a sample."""
-SHOWN = 8
-"""Texts of each kind for people to read."""
+"""Candidate orders of the n-gram models; the validation split chooses."""
+ASSESS_BATCH_SIZE = 16
+SAMPLE_TOKENS = 200
+"""Number of tokens of a sample."""
+SHOWN_TEXTS = 8
+"""Number of texts of each kind to read."""
 
 
 Assessment = tuple[dict[str, Any], list[tuple[str, str]]]
@@ -33,9 +33,10 @@ Assessment = tuple[dict[str, Any], list[tuple[str, str]]]
 def assess_next_tokens(
     encoder: TextEncoder, train: Sequence[str], validation: Sequence[str], test: Sequence[str]
 ) -> Assessment:
-    """Bits per byte of the test documents; of n-gram models, zstd and xz, too. Samples.
+    """Bits per byte of the test documents, for the encoder, n-gram models, zstd and xz; and samples of the model.
 
-    Compressors are given the same bytes: alone, and after the training text, where only what the test adds is counted.
+    Compressors are given the same bytes: alone, and after the training text, where only the additional bytes are
+    counted.
     """
     if not test:
         return {}, _samples(encoder, train)
@@ -51,13 +52,13 @@ def assess_next_tokens(
 
 @torch.no_grad()
 def next_token_bits(encoder: TextEncoder, text: str) -> float:
-    """Of a text, each token predicted from at least half a context where there is one."""
+    """Number of bits of a text, each token predicted from at least half a context where there is one."""
     numbers = torch.from_numpy(np.concatenate([[SPECIAL.index(SEP)], encode(encoder.tokenizer, text)]))
     network, stride, total = encoder.network.eval(), encoder.context // 2, 0.0
     starts = range(0, max(1, len(numbers) - 1 - stride), stride)
     windows = [(start, numbers[start : start + encoder.context + 1]) for start in starts]
     full = [window for _, window in windows if len(window) == encoder.context + 1]
-    groups = [torch.stack(full[i : i + BATCH]) for i in range(0, len(full), BATCH)]
+    groups = [torch.stack(full[i : i + ASSESS_BATCH_SIZE]) for i in range(0, len(full), ASSESS_BATCH_SIZE)]
     groups += [window[None] for _, window in windows if len(window) <= encoder.context]
     first = True
     for group in groups:
@@ -75,7 +76,8 @@ def next_token_bits(encoder: TextEncoder, text: str) -> float:
 def best_ngram(
     encoder: TextEncoder, train: Sequence[str], validation: Sequence[str], test: Sequence[str]
 ) -> dict[str, float]:
-    """Bits per byte of the best n-gram model of tokens and of bytes; validation chooses the order, then joins train."""
+    """Bits per byte of the best n-gram models of tokens and of bytes. Validation chooses the order, and then joins
+    train."""
     cut = {
         "tokens": (lambda text: encode(encoder.tokenizer, text), encoder.tokenizer.get_vocab_size()),
         "bytes": (lambda text: np.frombuffer(text.encode(), np.uint8), 256),
@@ -106,12 +108,12 @@ def _zstd(data: bytes) -> int:
 
 @torch.no_grad()
 def _samples(encoder: TextEncoder, texts: Sequence[str]) -> list[tuple[str, str]]:
-    """How unseen texts go on, by the model: at a temperature of 0.8."""
+    """Continuations of unseen texts by the model, at a temperature of 0.8."""
     generator, shown = torch.Generator().manual_seed(0), []
-    for text in texts[: SHOWN // 2]:
+    for text in texts[: SHOWN_TEXTS // 2]:
         start = [SPECIAL.index(SEP), *encode(encoder.tokenizer, text)[:16].tolist()]
         numbers = list(start)
-        while len(numbers) < SAMPLED:
+        while len(numbers) < SAMPLE_TOKENS:
             seen = torch.tensor([numbers[-encoder.context :]], device=encoder.device)
             hidden = encoder.network.eval().tokens(seen)[0, -1]
             odds = (encoder.network.logits(hidden).float().cpu() / 0.8).softmax(0)
@@ -127,14 +129,14 @@ Mask = Callable[[Tensor, float, int], tuple[Tensor, Tensor]]
 
 @torch.no_grad()
 def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Sequence[str], mask: Mask) -> Assessment:
-    """Accuracy and perplexity of masked test tokens, beside a unigram and a bigram model; of next sentences, accuracy.
+    """Accuracy and perplexity of masked test tokens, beside unigrams and bigrams; and accuracy of next sentences.
 
     Args:
-        mask: `methods.bert.mask_tokens`: a tenth of the tokens stay, and a tenth are another one, as in training.
+        mask: `methods.bert.mask_tokens`: a tenth of the tokens stay, and a tenth become another one, as in training.
     """
     length, vocabulary = (encoder.context - 3) // 2, encoder.tokenizer.get_vocab_size()
     rows = pack(test, encoder.tokenizer, length)
-    supply = Sequences(rows, length, pairs=True, batch_size=BATCH, seed=0, device=encoder.device)
+    supply = Sequences(rows, length, pairs=True, batch_size=ASSESS_BATCH_SIZE, seed=0, device=encoder.device)
     if not supply.steps_per_epoch:
         return {}, []
     network, counts = encoder.network.eval(), _Bigrams(pack(train, encoder.tokenizer, length).reshape(-1), vocabulary)
@@ -161,7 +163,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
                 true = wanted.flatten().cpu().numpy()
                 sums[f"{name}_right"] += int((odds.argmax(1) == true).sum())
                 losses[name] -= float(np.log(odds[np.arange(len(true)), true]).sum())
-            if len(shown) < SHOWN:
+            if len(shown) < SHOWN_TEXTS:
                 shown += _guesses(encoder, tokens[0], chosen[0], logits[0], wanted[0], step)
     masked = sums["masked"]
     numbers: dict[str, Any] = {
@@ -177,7 +179,7 @@ def assess_masked_tokens(encoder: TextEncoder, train: Sequence[str], test: Seque
         }
         for name in ("unigram", "bigram")
     }
-    return numbers, shown[:SHOWN]
+    return numbers, shown[:SHOWN_TEXTS]
 
 
 class _Bigrams:
@@ -193,7 +195,8 @@ class _Bigrams:
         self._next, self._number = pairs % vocabulary, number
 
     def odds(self, left: np.ndarray) -> dict[str, np.ndarray]:
-        """Of each token of the vocabulary after each of the tokens `left` (M,): arrays (M, V)."""
+        """Probabilities of each token of the vocabulary after each of the tokens `left` (M,), by model: arrays (M,
+        V)."""
         both = np.empty((len(left), len(self.unigram)))
         for row, token in zip(both, left, strict=True):
             part = slice(self._starts[token], self._starts[token + 1])
@@ -206,7 +209,7 @@ class _Bigrams:
 def _guesses(
     encoder: TextEncoder, tokens: Tensor, chosen: Tensor, logits: Tensor, wanted: Tensor, step: int
 ) -> list[tuple[str, str]]:
-    """A text with its masked words as ▁, and what was guessed for each beside what was there."""
+    """A text with its masked words as ▁, and the prediction for each beside the original."""
 
     def words_of(numbers: Tensor) -> list[str]:
         return [encoder.tokenizer.id_to_token(number) or "" for number in numbers.tolist()]

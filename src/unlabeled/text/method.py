@@ -1,4 +1,4 @@
-"""What a method of text has beside what the loop knows of every method."""
+"""Interface of a method of text, in addition to that of every method."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -15,18 +15,18 @@ class TextMethod(Method):
     causal: ClassVar[bool]
     """Whether its encoder reads left to right."""
     pairs: ClassVar[bool]
-    """Whether it eats two sequences at once."""
+    """Whether it takes pairs of sequences."""
 
     @staticmethod
     def context(length: int) -> int:
-        """Tokens that the encoder sees at once, from sequences of so many."""
+        """Number of tokens that the encoder sees at once, for sequences of `length` tokens."""
         raise NotImplementedError
 
     @staticmethod
     def assess(encoder: TextEncoder, train: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> Any:
-        """How well it does on unseen documents what it was trained to do, beside models that only count.
+        """Measures the training task on unseen documents, beside models that count tokens.
 
         Returns:
-            Numbers by name, nested; and for people to read, pairs of a title and a text.
+            Numbers by name, nested; and pairs of a title and a text to read.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Models that only count: what a network has to beat."""
+"""n-gram models, which are baselines that count tokens."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class KneserNey:
 
     Args:
         texts: Sequences of symbol numbers, each integer array below `symbols`.
-        symbols: How many there are.
+        symbols: Number of different symbols.
         order: The longest n-gram; contexts have one symbol less.
     """
 
@@ -27,7 +27,7 @@ class KneserNey:
         counts: list[dict[bytes, int]] = [defaultdict(int) for _ in range(order + 1)]
         for text in map(_packed, texts):
             for end in range(WIDTH, len(text) + 1, WIDTH):
-                length = min(order, end // WIDTH)  # at the start of a text there is no full context
+                length = min(order, end // WIDTH)  # at the start of a text the context is shorter
                 counts[length][text[end - length * WIDTH : end]] += 1
         for length in range(order, 1, -1):
             for gram in counts[length]:
@@ -35,14 +35,14 @@ class KneserNey:
         self._tables = [_table(each, length) for length, each in enumerate(counts)]
 
     def bits(self, text: np.ndarray) -> float:
-        """How many a text has under the model."""
+        """Number of bits of a text under the model."""
         packed, total = _packed(text), 0.0
         for end in range(WIDTH, len(packed) + 1, WIDTH):
             total -= np.log2(self.probability(packed[max(0, end - self.order * WIDTH) : end]))
         return total
 
     def probability(self, gram: bytes) -> float:
-        """Of the last symbol of a packed n-gram after those before it."""
+        """Probability of the last symbol of a packed n-gram, given those before it."""
         p = 1 / self.symbols
         for length in range(1, len(gram) // WIDTH + 1):
             counts, contexts, discounts = self._tables[length]
@@ -66,7 +66,8 @@ def _packed(text: np.ndarray) -> bytes:
 
 
 def _table(counts: dict[bytes, int], length: int):
-    """Counts; of each context its total and how many symbols came once, twice and more often; and the discounts."""
+    """Counts of n-grams; for each context its total and the numbers of symbols that follow once, twice and more often;
+    and discounts."""
     contexts: dict[bytes, list[int]] = {}
     frequencies = [0] * 5
     for gram, count in counts.items():

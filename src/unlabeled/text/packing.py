@@ -1,4 +1,5 @@
-"""Documents as one stream of tokens, in rows of one length, and the batches that training draws from it."""
+"""Packing of documents into one stream of tokens in rows of equal length, and the batches that training draws from
+it."""
 
 from collections.abc import Iterable
 
@@ -10,12 +11,12 @@ from torch import Tensor
 from unlabeled.text.tokens import PAD, SEP, encode
 from unlabeled.training.batches import step_seed
 
-SMALL = 2**16
-"""Vocabularies up to this size fit two bytes a token."""
+MAX_SMALL_VOCABULARY = 2**16
+"""Largest vocabulary whose tokens fit into two bytes each."""
 
 
 def pack(texts: Iterable[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
-    """All tokens of all texts, each text after a [SEP]; only the last row is filled up, with [PAD].
+    """Packs all tokens of all texts, each text after a [SEP]; only the last row is padded, with [PAD].
 
     Returns:
         Rows of shape (M, length): uint16, or int32 for a large vocabulary.
@@ -23,25 +24,25 @@ def pack(texts: Iterable[str], tokenizer: Tokenizer, length: int) -> np.ndarray:
     sep, pad = tokenizer.token_to_id(SEP), tokenizer.token_to_id(PAD)
     stream = np.concatenate([part for text in texts for part in ([sep], encode(tokenizer, text))] or [[]])
     padding = -len(stream) % length
-    dtype = np.uint16 if tokenizer.get_vocab_size() <= SMALL else np.int32
+    dtype = np.uint16 if tokenizer.get_vocab_size() <= MAX_SMALL_VOCABULARY else np.int32
     return np.concatenate([stream, np.full(padding, pad)]).astype(dtype).reshape(-1, length)
 
 
 def padding_of(rows: np.ndarray) -> float:
-    """The share of the packed tokens that are [PAD], whose number is 0."""
+    """Fraction of the packed tokens that are [PAD], whose number is 0."""
     return float((np.asarray(rows[-1:]) == 0).sum() / rows.size)
 
 
 class Sequences:
     """Batches of windows of the stream; batch `step` is a pure function of (seed, step).
 
-    The windows of an epoch lie side by side and start at an offset of its own: no two epochs cut alike.
+    The windows of an epoch are adjacent, and each epoch starts at another offset, so that no two epochs are cut alike.
 
     Args:
-        rows: As `pack` makes them.
-        length: Tokens of a window that a method predicts from; L.
-        pairs: Whether each comes with another one, which in half of the cases is the one that follows it.
-        batch_size: B; the last, incomplete batch of an epoch is left out.
+        rows: Packed rows, as `pack` returns them.
+        length: Tokens of a window that a method predicts from (L).
+        pairs: Whether each window comes with a second one, which in half of the cases is the next one.
+        batch_size: Windows of a batch (B); the last, incomplete batch of an epoch is left out.
     """
 
     unit = "sequences"
@@ -54,11 +55,11 @@ class Sequences:
         self.steps_per_epoch = self._windows // batch_size
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
-        """What the method eats at a step, on the device.
+        """The input of the method at a step, on the device.
 
         Returns:
-            Windows, int64 (B, L + 1), the last token only to be predicted; or, of pairs: the first (B, L), the second
-            (B, L), and whether it follows the first, float32 (B,).
+            Windows, int64 (B, L + 1), whose last token is only predicted; or, for pairs, the first (B, L), the second
+            (B, L), and whether the second follows the first, float32 (B,).
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, 0, epoch])
@@ -69,7 +70,7 @@ class Sequences:
             return (self._taken(starts, self.length + 1),)
         draw = np.random.default_rng(step_seed(self.seed, 1, step))
         follows = draw.random(len(starts)) < 0.5
-        # An own offset: what follows begins anywhere in the stream where it does not follow.
+        # With an offset of its own: a second window that does not follow begins anywhere in the stream.
         others = draw.integers(self._size - self.length, size=len(starts))
         seconds = np.where(follows, starts + self.length, others)
         follows = torch.from_numpy(follows).float().to(self.device)
@@ -81,5 +82,5 @@ class Sequences:
 
 
 def windows_in(tokens: int, length: int) -> int:
-    """Windows of an epoch, with room behind them for an offset and for what follows the last."""
+    """Number of windows of an epoch, with room after them for an offset and for the window after the last."""
     return max(0, (tokens - 2) // length - 1)

@@ -1,4 +1,4 @@
-"""From packed sequences to a trained encoder: the same loop as for images."""
+"""Pretraining on packed sequences, by the same loop as for images."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from unlabeled.config import Pretraining
 from unlabeled.errors import TrainingError
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.method import Method, load_method
 from unlabeled.nn.transformer import SIZES, Transformer
 from unlabeled.records import Summary
@@ -36,15 +36,15 @@ def pretrain_encoder(
     resume: Path | None = None,
     report: Report | None = None,
 ) -> tuple[TextEncoder, list[dict[str, float]]]:
-    """Trains the method of that name on the packed train split; the encoder, and a row of metrics an epoch.
+    """Trains the named method on the packed train split. Returns the encoder, and one row of metrics for each epoch.
 
     Args:
-        rows: As `packing.pack` makes them.
-        manifest: Its `target` serves the kNN monitor alone.
+        rows: Packed rows, as `packing.pack` returns them.
+        manifest: Its `target` serves only the kNN monitor.
         resume: See `train.pretrain`.
 
     Raises:
-        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+        ConfigError, TrainingError: The parameters do not allow a training, or it failed.
     """
     kind: type[TextMethod] = load_method(method)
     device = choose_device(config.device)
@@ -76,7 +76,7 @@ def pretrain_encoder(
 
 
 def check(method: str, config: TextPretraining, recipe: Packing) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are documents."""
+    """Raises ConfigError or TrainingError for mistakes that can be found before there are documents."""
     choose_device(config.device)
     kind = load_method(method)
     constants = constants_of(method, config)
@@ -85,13 +85,16 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
 
 
 def fingerprint(method: str, summary: Summary, config: Pretraining, recipe: Packing) -> str:
-    """Of all that decides the weights, so that nothing is resumed that would end in others."""
+    """Digest of everything that decides the weights, so that a checkpoint is resumed only where it leads to the same
+    ones."""
     return fingerprint_of(method, summary, config, recipe, size=SIZES[config.encoder])
 
 
 def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, supply: Sequences) -> Monitor:
-    """What `embedding_monitor` measures, and the loss on the validation split."""
-    measure = embedding_monitor(encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, WATCHED // 4)
+    """A monitor with the measurements of `embedding_monitor`, and the loss on the validation split."""
+    measure = embedding_monitor(
+        encoder, lambda rows: manifest.text.iloc[rows].tolist(), manifest, MAX_MONITORED_IMAGES // 4
+    )
     unseen = Sequences(
         pack(texts_of(manifest, "validation"), encoder.tokenizer, supply.length),
         supply.length,
@@ -112,7 +115,7 @@ def _monitor(encoder: TextEncoder, manifest: pd.DataFrame, supply: Sequences) ->
 
 @torch.no_grad()
 def _unseen_loss(method: Method, unseen: Sequences) -> float:
-    """Mean over the first epoch of batches, by draws that are the same each time."""
+    """Mean loss over the first epoch of batches, with the same random draws each time."""
     method.eval()
     with torch.random.fork_rng([unseen.device] if unseen.device.type == "cuda" else []):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The page of a run on text: the sections of every page, and in place of pictures what can be read."""
+"""The page of a run on text: the sections of every page, with texts to read in place of pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from unlabeled.reports.evidence import Evidence
 from unlabeled.reports.page import Section, Table, render
 from unlabeled.text.evidence import TextEvidence
 
-EXCERPT = 240
-"""Characters of a passage that are shown."""
+EXCERPT_CHARACTERS = 240
+"""Number of characters of a passage that are shown."""
 QUERIES, NEIGHBOURS = 6, 3
-WORDS = {
+MEASURE_NAMES = {
     "bits_per_byte": "bits per byte",
     "masked_accuracy": "accuracy of masked tokens, %",
     "perplexity": "perplexity",
@@ -41,18 +41,20 @@ def build_report(evidence: TextEvidence) -> str:
 
 
 def _language(evidence: Evidence) -> Section | None:
-    """What it was trained to do, on test documents."""
+    """Measurements of the training task on test documents."""
     measured = evidence.metrics["language"]
     if not measured:
         return None
-    names = [name for name in WORDS if name in measured]
+    names = [name for name in MEASURE_NAMES if name in measured]
     kinds = {"this encoder": measured}
     for name, numbers in measured["baselines"].items():
         if not name.endswith("_order"):
             kinds[name.replace("_", " ")] = numbers if isinstance(numbers, dict) else {names[0]: numbers}
     rows = [[kind, *(_number(name, numbers.get(name)) for name in names)] for kind, numbers in kinds.items()]
     caption = "Test documents; n-gram models learned from the same training documents."
-    return Section("What it knows of language", [Table(["model", *(WORDS[n] for n in names)], rows, caption, True)])
+    return Section(
+        "What it knows of language", [Table(["model", *(MEASURE_NAMES[n] for n in names)], rows, caption, True)]
+    )
 
 
 def _number(name: str, value: float | None) -> Any:
@@ -72,7 +74,7 @@ def _texts(shown: Sequence[Sequence[str]]) -> Section | None:
 def _neighbours(evidence: Evidence) -> Section | None:
     """Passages of the test split drawn at random, and the training passages nearest to each."""
     queries = np.random.default_rng(0).permutation(evidence.test)[:QUERIES]
-    train = np.setdiff1d(evidence.rows_of("train"), queries)  # which may be of them, where there is no test split
+    train = np.setdiff1d(evidence.rows_of("train"), queries)  # without a test split they are training passages
     similarities, found = nearest(evidence.features, queries, train, NEIGHBOURS)
     rows = []
     for query, near, similar in zip(queries, found, similarities, strict=True):
@@ -84,5 +86,5 @@ def _neighbours(evidence: Evidence) -> Section | None:
 
 def _passage(evidence: Evidence, row: int) -> list[str]:
     text = " ".join(evidence.manifest.text.iat[row].split())
-    short = text if len(text) <= EXCERPT else f"{text[:EXCERPT]} …"
+    short = text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]} …"
     return [evidence.name_of(row), evidence.manifest.path.iat[row], short]

@@ -1,4 +1,4 @@
-"""Documents from where they are: CPython's help topics, or files of UTF-8 text."""
+"""Sources of documents: CPython's help topics, or files of UTF-8 text."""
 
 import re
 import unicodedata
@@ -14,11 +14,12 @@ from unlabeled.ingestion.walk import TEXTS, find_files, printable, read_file
 from unlabeled.text.config import TextIngestion
 
 HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
-"""`= Title =`, as in WikiText, or `# Title`, neither of a lower level; several where nothing stands between them."""
-LARGEST = 2**31
-"""Bytes of a file that are read: of a whole corpus, where documents begin at headings."""
+"""A heading `= Title =`, as in WikiText, or `# Title`, not of a lower level; adjacent headings count as one."""
+MAX_CORPUS_BYTES = 2**31
+"""Largest file that is read, in bytes; a file may be a whole corpus, where documents begin at headings."""
 UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
-"""Unicode's categories of controls, marks without a shape of their own (the byte order mark is one), and blanks."""
+"""Unicode's categories of control characters, of marks without a shape of their own (such as the byte order mark), and
+of blanks."""
 CHAPTERS = {
     "lexical analysis": "strings integers floating imaginary numbers identifiers operator-summary",
     "data model": "attribute-access bltin-code-objects bltin-ellipsis-object bltin-null-object bltin-type-objects "
@@ -33,11 +34,11 @@ CHAPTERS = {
     "library": "debugger formatstrings string-methods truth typesfunctions typesmapping typesmethods typesmodules "
     "typesseq typesseq-mutable",
 }
-"""Of Python's manuals, and the topics that we take to be from each: the labels of the embedded corpus."""
+"""Chapters of Python's manuals, with the topics that we assign to each: the labels of the embedded corpus."""
 
 
 class Document(NamedTuple):
-    """A text with a name; a label and an official split where it has them; `reason` says why it cannot be used."""
+    """A named text, with a label and an official split where it has them; `reason` says why it cannot be used."""
 
     path: str
     text: str
@@ -47,7 +48,7 @@ class Document(NamedTuple):
 
 
 class Documents(NamedTuple):
-    """A stream of documents, in the order of their names, and what their source was taken to mean."""
+    """A stream of documents in the order of their names, and the interpretation of their source."""
 
     items: Iterator[Document]
     understood: Understood
@@ -62,7 +63,7 @@ def read_documents(config: TextIngestion) -> Documents:
 
 
 def _of_size(documents: Iterator[Document], most: int) -> Iterator[Document]:
-    """The same documents, those of more characters without their text, and with that as the reason."""
+    """Documents without the text of those that are too long, which get that as their reason."""
     for document in documents:
         if len(document.text) > most:
             document = document._replace(text="", reason=f"longer than ingestion.max_characters={most}")
@@ -97,7 +98,7 @@ def _files(root: Path, unit: str) -> Documents:
 
 def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
     try:
-        text = read_file(file, LARGEST).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = read_file(file, MAX_CORPUS_BYTES).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}"
         yield Document(name, "", place.label, reason, place.split)
@@ -109,12 +110,12 @@ def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing in a text can be seen."""
+    """Whether a text has no visible character."""
     return all(unicodedata.category(character) in UNSEEN for character in text)
 
 
 def _documents(path: str, text: str, label: str | None, unit: str) -> Iterator[Document]:
-    """A file as one document, or as one a heading; what stands before the first heading is one, too."""
+    """A file as one document, or as one for each heading; text before the first heading is a document, too."""
     starts = [match.start() for match in HEADING.finditer(text)] if unit == "heading" else []
     starts = starts if starts[:1] == [0] else [0, *starts]
     parts = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]

@@ -1,4 +1,4 @@
-"""Tokenizers of the library `tokenizers`, trained on a corpus; WordPiece as BERT has it, bytes as GPT-2 has them."""
+"""Tokenizers of the library `tokenizers`, trained on a corpus: WordPiece as in BERT, and byte-level BPE as in GPT-2."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -14,15 +14,15 @@ PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
 
 
-LONGEST = 100
-"""Characters of a word (bytes, of BPE) that are learned and encoded as one, as many as WordPiece knows: the time grows
-with the square of a word's length."""
-MOST = 4096
-"""Tokens that are learned where nobody said how many."""
+MAX_WORD_LENGTH = 100
+"""Largest length of a word that is learned and encoded as one, in characters (for BPE in bytes), as in WordPiece: the
+time grows with the square of a word's length."""
+MAX_VOCABULARY = 4096
+"""Largest number of learned tokens where none is configured."""
 
 
 class Vocabulary(Protocol):
-    """What an ingestion says of its tokens."""
+    """The parameters of an ingestion that a tokenizer needs."""
 
     @property
     def tokenizer(self) -> str: ...
@@ -32,12 +32,12 @@ class Vocabulary(Protocol):
 
 
 def train_tokenizer(texts: Iterable[str], config: Vocabulary) -> Tokenizer:
-    """The tokenizer that these texts teach, the same from the same texts.
+    """The tokenizer learned from these texts; equal texts give equal tokenizers.
 
     Raises:
-        ConfigError: The texts do not have as many tokens, or the single characters alone are more.
+        ConfigError: The vocabulary is larger than the texts allow, or smaller than their number of characters.
     """
-    tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MOST)
+    tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MAX_VOCABULARY)
     size = tokenizer.get_vocab_size()
     if config.vocabulary and size > config.vocabulary:
         raise ConfigError(
@@ -53,12 +53,13 @@ def train_tokenizer(texts: Iterable[str], config: Vocabulary) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """The numbers of a text's tokens, int64, without special ones."""
+    """Numbers of a text's tokens, int64, without special tokens."""
     return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
 
 def pair_of(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """`[CLS] first [SEP] second [SEP]` of two (B, L), as (B, 2L + 3), and which places are of the second: bool."""
+    """Pairs `[CLS] first [SEP] second [SEP]` of two (B, L), as (B, 2L + 3), and whether each position is of the second:
+    bool."""
     cls, sep = (torch.full_like(first[:, :1], SPECIAL.index(token)) for token in (CLS, SEP))
     tokens = torch.cat([cls, first, sep, second, sep], 1)
     return tokens, torch.arange(tokens.shape[1], device=tokens.device) >= first.shape[1] + 2
@@ -66,7 +67,7 @@ def pair_of(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def _wordpiece(texts: list[str], vocabulary: int) -> Tokenizer:
     tokenizer = _empty_wordpiece({})
-    # The library numbers characters that continue a word in the order of a hash table, another one in each process.
+    # The library numbers characters within words in the order of a hash table, which differs between processes.
     continuing = sorted(
         {f"##{character}" for text in texts for word in _words(tokenizer, text) for character in word[1:]}
     )
@@ -74,7 +75,7 @@ def _wordpiece(texts: list[str], vocabulary: int) -> Tokenizer:
         vocab_size=vocabulary, special_tokens=[*SPECIAL, *continuing], show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    trained = _empty_wordpiece(tokenizer.get_vocab())  # to which those characters are not special
+    trained = _empty_wordpiece(tokenizer.get_vocab())  # here those characters are not special
     trained.add_special_tokens(list(SPECIAL))
     return trained
 
@@ -93,7 +94,7 @@ def _words(tokenizer: Tokenizer, text: str) -> Iterator[str]:
 
 
 def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
-    """Of bytes: every text has an encoding, and comes back from it to the byte."""
+    """Byte-level BPE: every text can be encoded, and decoding returns it exactly."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _in_pieces(pre_tokenizers.ByteLevel(add_prefix_space=False))
     tokenizer.decoder = decoders.ByteLevel()
@@ -107,12 +108,12 @@ def _bpe(texts: list[str], vocabulary: int) -> Tokenizer:
 
 
 def _in_pieces(words: pre_tokenizers.PreTokenizer) -> pre_tokenizers.PreTokenizer:
-    """Cuts words that are too long: text without blanks would take minutes a megabyte."""
-    return pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST)])
+    """Splits words that are too long: text without blanks would take minutes a megabyte."""
+    return pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(MAX_WORD_LENGTH)])
 
 
 def _surround(template: str) -> processors.TemplateProcessing:
-    """What stands around a text that is embedded."""
+    """Template of special tokens around a text that is embedded."""
     numbers = [(token, SPECIAL.index(token)) for token in SPECIAL if token in template]
     return processors.TemplateProcessing(single=template, special_tokens=numbers)
 

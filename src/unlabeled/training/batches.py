@@ -1,4 +1,4 @@
-"""The batches that a training sees: what the loop knows of them, their order, and the seeds of what is drawn."""
+"""Batches of a training: their interface to the loop, their order, and the seeds of random draws."""
 
 from typing import Protocol
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class Supply(Protocol):
-    """What the loop knows of its data.
+    """Interface between the data and the training loop.
 
     Attributes:
-        unit: What the batches are counted in, in the plural.
+        unit: Name of the items of a batch in the plural.
     """
 
     unit: str
@@ -25,16 +25,16 @@ class Supply(Protocol):
 
 
 def step_seed(seed: int, *counters: int) -> int:
-    """An independent seed for each (epoch or step): nothing has to be remembered to resume."""
+    """An independent seed for each epoch or step, so that resuming needs no stored state."""
     return int(np.random.SeedSequence([seed, *counters]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Order:
-    """Which rows the batch of a step has: a permutation for each epoch that follows from the seed alone.
+    """Order of the rows: a permutation for each epoch, which depends only on the seed.
 
     Args:
-        rows: To draw from, int64.
-        batch_size: B; the last, incomplete batch of an epoch is left out.
+        rows: Rows to draw from, int64.
+        batch_size: Rows of a batch (B); the last, incomplete batch of an epoch is left out.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, device: torch.device | str = "cpu"):
@@ -44,7 +44,7 @@ class Order:
         self._epoch: tuple[int, Tensor] | None = None
 
     def at(self, step: int) -> Tensor:
-        """int64 of shape (B,)."""
+        """The rows of the batch of a step, int64 of shape (B,)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             order = torch.Generator().manual_seed(step_seed(self.seed, 0, epoch))

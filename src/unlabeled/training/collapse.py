@@ -1,4 +1,4 @@
-"""The end of a training whose embedding has become one point, or whose loss is no number."""
+"""Early end of a training whose embedding has collapsed, or whose loss is not finite."""
 
 import logging
 import math
@@ -9,11 +9,12 @@ from unlabeled.errors import TrainingError
 logger = logging.getLogger(__name__)
 
 REMEDY = "try a tenth of pretraining.learning_rate, a longer pretraining.warmup_epochs, or pretraining.clip_gradient=1"
-"""Where numbers are not finite."""
+"""Advice where losses or embeddings are not finite."""
 
 
-def stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
-    """Raises TrainingError where one of the last losses, that of a step at a learning rate, is not finite."""
+def check_finite(losses: list[float], step: int, rate: float) -> None:
+    """Raises TrainingError where one of the latest losses, up to that of a step, is not finite; `rate`: its learning
+    rate."""
     if math.isfinite(sum(losses)):
         return
     back = next(i for i, loss in enumerate(reversed(losses)) if not math.isfinite(loss))
@@ -22,14 +23,14 @@ def stop_if_not_finite(losses: list[float], step: int, rate: float) -> None:
     )
 
 
-def stop_if_collapsed(
+def check_not_collapsed(
     row: dict[str, float], earlier: list[dict[str, float]], step: int, rate: float, config: Pretraining
 ) -> None:
-    """Raises TrainingError where a spread is that of a collapse, as it was at the look before: one may be a dip.
+    """Raises TrainingError where a spread has collapsed at two measurements in a row: a single one may be a dip.
 
     Args:
-        row: Of this look.
-        earlier: Rows of the history that count, with a look or without; of a resumed run, too.
+        row: Row of this measurement.
+        earlier: Earlier rows of the history that count, with a measurement or without, also of a resumed run.
     """
     before = next((each for each in reversed(earlier) if spreads_of(each)), {})
     for name, spread in spreads_of(row).items():
@@ -54,6 +55,6 @@ def _is_collapsed(name: str, row: dict[str, float], config: Pretraining) -> bool
 
 
 def spreads_of(row: dict[str, float]) -> dict[str, float]:
-    """The spread of the embedding; of several kinds of data, that of each."""
+    """The spread of the embedding; with several kinds of data, that of each."""
     names = (name for name in row if name.endswith("embedding_std") and not name.startswith("untrained"))
     return {name: row[name] for name in names}

@@ -1,4 +1,4 @@
-"""The training loop: one for every method, and it knows none of them by name."""
+"""The training loop, which serves every method and knows none of them by name."""
 
 from pathlib import Path
 
@@ -28,18 +28,18 @@ def pretrain(
     """Trains `method` in place on batches of `supply`.
 
     Args:
-        resume: Checkpoint to go on from and to leave; None: neither. That of a complete training stays, for whoever
-            saves the result to remove.
-        fingerprint: Digest of all that decides the weights; a checkpoint with another one is not resumed.
-        monitor: Measures the method every `monitor_every` epochs and at the end; its `embedding_std` is watched,
-            and each `…_embedding_std`: a run ends where one has collapsed at two looks in a row after the warm-up.
-        report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; with those of a resumed
-            training's earlier epochs first.
-        title: Of the progress bar.
+        resume: Checkpoint to resume from and to write; None: neither. After a complete training it stays until the
+            caller, having saved the result, removes it.
+        fingerprint: Digest of everything that decides the weights; a checkpoint with another one is not resumed.
+        monitor: Measures the method every `monitor_every` epochs and at the end. A run ends where its `embedding_std`,
+            or a `…_embedding_std`, has collapsed at two measurements in a row after the warm-up.
+        report: Called with an epoch's metrics and its number, like `mlflow.log_metrics`; in a resumed training, first
+            with those of the earlier epochs.
+        title: Title of the progress bar.
 
     Returns:
-        A row of metrics for each epoch, counted from 1; `seconds` are since the beginning, all that a training does in
-        them, and `…_per_second` is the epoch's steps alone.
+        One row of metrics for each epoch, counted from 1. `seconds` counts everything since the beginning;
+        `…_per_second` counts only the steps of the epoch.
 
     Raises:
         TrainingError: The loss is not finite, or the embedding has collapsed.
@@ -63,7 +63,7 @@ def pretrain(
             rate = learning_rate(step, steps, history.warmup, config.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(step_seed(config.seed, 2, step))  # for a method that draws: masks, dropout
+            torch.manual_seed(step_seed(config.seed, 2, step))  # for a method with random draws: masks, dropout
             batch = supply.batch(step)  # in float32
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = forward(*batch)

@@ -1,4 +1,4 @@
-"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which are decayed if asked."""
+"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which decay only if configured."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from unlabeled.config import Pretraining
 
 
 class LARS(Optimizer):
-    """SGD whose step is scaled, a layer at a time, to the size of its weights (You et al. 2017, arXiv:1708.03888).
+    """SGD whose step is scaled to the size of the weights, layer by layer (You et al. 2017, arXiv:1708.03888).
 
     Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes.
     """
@@ -29,7 +29,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # ty: ignore[incompatible-method-override]: the loop has no closure to give
-        """Moves every parameter that has a gradient."""
+        """Updates every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -50,7 +50,7 @@ class LARS(Optimizer):
 
 
 def build_optimizer(model: nn.Module, config: Pretraining) -> Optimizer:
-    """The optimizer over the parameters that are trained; biases and norms are decayed if `decay_all`."""
+    """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -65,9 +65,9 @@ def build_optimizer(model: nn.Module, config: Pretraining) -> Optimizer:
 
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Takes over a `state_dict` whose tensors lie densely, as a file has them.
+    """Loads a `state_dict` whose tensors are stored densely, as in a file.
 
-    Fused kernels walk through memory: a moment has to lie there in its parameter's order, channels_last too.
+    Fused kernels iterate over memory, so a moment needs its parameter's memory order, including channels_last.
     """
     optimizer.load_state_dict(saved)
     for parameter, moments in optimizer.state.items():
@@ -77,7 +77,8 @@ def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear from 0 to `peak` over `warmup` steps, then a cosine to 0 at `steps`; `step` counts from 0."""
+    """The learning rate at a step, counted from 0: linear from 0 to `peak` over `warmup` steps, then a cosine to 0 at
+    `steps`."""
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (math.cos(math.pi * (step - warmup) / (steps - warmup)) + 1) / 2

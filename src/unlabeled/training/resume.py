@@ -1,4 +1,4 @@
-"""The checkpoint that an interrupted training goes on from."""
+"""The checkpoint from which an interrupted training resumes."""
 
 import logging
 import time
@@ -22,9 +22,9 @@ class Checkpoints:
     """The checkpoint of one training.
 
     Args:
-        path: The file; None: nothing is kept.
-        fingerprint: Digest of all that decides the weights; a checkpoint with another one is not resumed.
-        every: Seconds between two checkpoints, at least.
+        path: File of the checkpoint; None: none is written.
+        fingerprint: Digest of everything that decides the weights; a checkpoint with another one is not resumed.
+        every: Least number of seconds between two checkpoints.
     """
 
     def __init__(self, path: Path | None, fingerprint: str, every: float):
@@ -32,7 +32,8 @@ class Checkpoints:
         self._saved = time.perf_counter()
 
     def load(self, method: Method, optimizer: Optimizer) -> dict[str, Any]:
-        """Puts the checkpoint into `method` and `optimizer`, and returns the rest of it; empty: none fits."""
+        """Loads the checkpoint into `method` and `optimizer`, and returns the rest of it; empty if there is none that
+        fits."""
         path = self._path
         if path is None or not path.exists():
             return {}
@@ -58,7 +59,7 @@ class Checkpoints:
         return self._path is not None and time.perf_counter() - self._saved >= self._spacing
 
     def save(self, state: dict[str, Any], method: Method, optimizer: Optimizer) -> float:
-        """Writes the checkpoint, complete or not at all; returns the seconds that it took."""
+        """Writes the checkpoint atomically, and returns the seconds that it took."""
         if self._path is None:
             return 0.0
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Preparations for a training that every kind of data shares."""
+"""Preparations of a training that every kind of data shares."""
 
 import inspect
 from collections.abc import Generator
@@ -16,21 +16,22 @@ from unlabeled.method import load_method
 from unlabeled.records import Summary
 from unlabeled.storage.freshness import digest_of
 
-LOOP = 2
-"""Raised where the code makes other weights of the same parameters, so that nothing is resumed across it."""
+LOOP_VERSION = 2
+"""Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
+resumed across the change."""
 
 
 def rows_to_train_on(
     manifest: pd.DataFrame, count: int, config: Pretraining, unit: str, supervised: bool = False
 ) -> np.ndarray:
-    """The rows of the train split, int64; those with a label, where the method is supervised.
+    """The rows of the train split, int64; only those with a label, where the method is supervised.
 
     Args:
-        count: How many data there are, and should be rows.
-        unit: What they are, in the plural.
+        count: Number of stored data, which the manifest's rows should match.
+        unit: Name of the data in the plural.
 
     Raises:
-        TrainingError: There are more, or fewer; or fewer to train on than a batch has.
+        TrainingError: The number of rows is another one, or there are fewer to train on than a batch has.
     """
     if len(manifest) != count:
         raise TrainingError(f"the manifest has {len(manifest)} rows for {count} {unit}: run the stage ingestion again")
@@ -45,13 +46,13 @@ def rows_to_train_on(
 
 @contextmanager
 def tentatively() -> Generator[None]:
-    """For what is built only to see whether it can be: on meta tensors, which have shapes and no numbers."""
+    """Context for networks that are built only as a check: on meta tensors, which have shapes but no values."""
     with torch.device("meta"), torch.random.fork_rng([]), torch.no_grad():
         yield
 
 
 def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
-    """`pretraining.method`, its names and types those of the method's constructor."""
+    """The constants of `pretraining.method`, checked against the names and types of the method's constructor."""
     parameters = inspect.signature(load_method(method)).parameters
     expected = {name: p.annotation for name, p in parameters.items() if name not in ("encoder", "classes")}
     constants = {}
@@ -69,7 +70,8 @@ def constants_of(method: str, config: Pretraining) -> dict[str, Any]:
 
 @contextmanager
 def as_config_error() -> Generator[None]:
-    """What a method or a network says of its constants, with the key to change."""
+    """Context in which a ValueError of a method or network about its constants becomes a ConfigError that names the
+    key."""
     try:
         yield
     except ValueError as error:
@@ -79,12 +81,12 @@ def as_config_error() -> Generator[None]:
 
 
 def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: Block, **more: Any) -> str:
-    """Of what decides the weights for every kind of data, and of what more does for one of them."""
+    """Digest of everything that decides the weights; `more`: the inputs that only one kind of data has."""
     what = {
         "method": method,
         "data": summary["data_digest"],
         "torch": torch.__version__,
-        "loop": LOOP,
+        "loop": LOOP_VERSION,
         "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
         "recipe": recipe.model_dump(),
         **more,

@@ -1,1 +1,1 @@
-"""Clips, which are frames with their sound: what ingestion and cache do of their own."""
+"""Clips, which are frames with their sound: the parts of ingestion and cache that are specific to them."""

@@ -1,4 +1,4 @@
-"""One clip from its files and back: by PyAV, which brings FFmpeg with it."""
+"""Reading and writing of clips by PyAV, which includes FFmpeg."""
 
 import struct
 import tempfile
@@ -25,40 +25,41 @@ VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SOUND = ".wav"
 MAX_STREAMS = 64
-"""Of a file: pictures, sounds and subtitles."""
-READS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav", "max_streams": str(MAX_STREAMS)}
-"""No playlists, whatever a file is called: FFmpeg would open the files and the addresses that they name."""
+"""Largest number of streams in a file: pictures, sounds and subtitles."""
+READ_OPTIONS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav", "max_streams": str(MAX_STREAMS)}
+"""FFmpeg's options for reading. Playlists are excluded, whatever a file is called: FFmpeg would open the files and
+addresses that they name."""
 MAX_PIXELS = 2**25
-"""Of a frame of a video; 8K has as many."""
+"""Largest number of pixels of a frame, about that of 8K."""
 RATES = 1000, 768_000
-"""Hz of a sound: of another, a moment would be resampled to hours."""
+"""Lowest and highest sampling rate of a sound in Hz: at another rate, a moment could be resampled to hours."""
 MAX_CHANNELS = 64
-"""Of a sound."""
+"""Largest number of channels of a sound."""
 MAX_RATE = 1000
-"""Frames a second, or parts of a sound, after which a file is taken for one whose clock stands still."""
-SIZELESS = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
-"""The bytes that a WAV states where it was written to who knows not how long."""
-FPS = 25
-"""Frames a second of a video that does not say how many it has."""
-ROUNDING = 0.001
-"""Seconds that containers round the moment of a frame by."""
-GAP = 0.01
-"""Seconds from which on what is missing in a sound is silence: containers round the moment of each part."""
-COMPLETE = 0.9
-"""A file that ends before this share of the time that its header states has been cut short."""
+"""Frames, or parts of a sound, a second, above which a file's clock is assumed to be broken."""
+UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF)
+"""Sizes that a WAV states where its length was unknown when it was written."""
+DEFAULT_FPS = 25
+"""Frames a second of a video that states none."""
+ROUNDING_SECONDS = 0.001
+"""Rounding error of containers for the time of a frame, in seconds."""
+MIN_GAP_SECONDS = 0.01
+"""Least gap in a sound, in seconds, that becomes silence: containers round the time of each part."""
+MIN_COMPLETE_SHARE = 0.9
+"""Fraction of the stated duration below which a file counts as cut short."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is kept of a clip, and how it was stored.
+    """A decoded clip, and its properties as it was stored.
 
     Attributes:
-        frames: uint8 (T, C, H, W), evenly spaced over the seconds looked at, which begin where the picture or the sound
-            begins, whichever is first.
+        frames: uint8 (T, C, H, W), evenly spaced over the stored seconds, which begin with the picture or the sound,
+            whichever is first.
         wave: int16 (S,), mono, of the same seconds.
-        width, height: Pixels of a stored frame.
-        seconds: Of the whole clip, by its header.
-        grey: Whether the frames have no colours, before any are turned grey.
+        width, height: Size of a stored frame in pixels.
+        seconds: Duration of the whole clip, by its header.
+        grey: Whether the frames have no colours before any are converted to grey.
     """
 
     frames: np.ndarray
@@ -70,13 +71,13 @@ class Clip:
 
 
 def read_clip(path: Path, config: VideoIngestion) -> Clip:
-    """Reads a video with its sound, or a folder that holds images, its frames in the order of their names, and one WAV.
+    """Reads a video with its sound, or a folder of images, its frames in the order of their names, and one WAV.
 
     Args:
-        config: Its `channels` are 3 where it has none.
+        config: Parameters of ingestion; `channels` None counts as 3.
 
     Raises:
-        UndecodableError: Damaged, cut short, without frames or without sound.
+        UndecodableError: The clip is damaged, cut short, or without frames or sound.
     """
     images, sound = parts_of(path)
     stated = _stated_seconds(sound)
@@ -87,12 +88,12 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
     if images:
         pictures, start, ends = _pictures(images, config, stated or config.seconds), heard, heard
     else:
-        pictures, start, ends = _film(path, config, heard)
+        pictures, start, ends = _read_video(path, config, heard)
     silence = round((heard - start) * config.rate)
     if silence >= config.samples:
         raise UndecodableError(f"no sound in its first {config.seconds:g} seconds: it begins after {heard - start:.2f}")
     ends = max(ends - start, (silence + len(wave)) / config.rate)
-    if stated and ends < COMPLETE * min(stated, config.seconds):
+    if stated and ends < MIN_COMPLETE_SHARE * min(stated, config.seconds):
         raise UndecodableError(f"cut short: it ends after {ends:.2f} of its {stated:.2f} seconds")
     frames = np.stack([picture.pixels for picture in pictures])
     grey = bool((frames == frames[:, :1]).all())
@@ -103,10 +104,10 @@ def read_clip(path: Path, config: VideoIngestion) -> Clip:
 
 
 def parts_of(path: Path) -> tuple[list[Path], Path]:
-    """The images of a clip, none of them if it is a video, and the file that holds its sound.
+    """The images of a clip, none for a video, and the file that holds its sound.
 
     Raises:
-        UndecodableError: A folder without images, or not with one WAV.
+        UndecodableError: A folder has no images, or not exactly one WAV.
     """
     if not path.is_dir():
         return [], path
@@ -124,14 +125,14 @@ def read_sound(path: Path, rate: int, samples: int) -> np.ndarray:
     """The first `samples` of a file's first sound at `rate` Hz, mono: int16, fewer where it is shorter.
 
     Raises:
-        UndecodableError: Damaged, or without a sound.
+        UndecodableError: The file is damaged, or has no sound.
     """
     return _sound(path, rate, samples)[0]
 
 
 def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
-    """The sound as `read_sound` gives it, with silence where the file's clock says that some is missing, and the second
-    of that clock at which it begins. Sound whose time lies before the end of what came earlier follows directly."""
+    """The sound as `read_sound` returns it, with silence for gaps in the file's clock, and the second of that clock at
+    which it begins. Sound with a time before the end of the sound so far follows directly."""
     resampler = av.AudioResampler("s16", "mono", rate)
     wave, filled, start = np.zeros(samples, np.int16), 0, None
     with _opened(path) as container:
@@ -139,11 +140,11 @@ def _sound(path: Path, rate: int, samples: int) -> tuple[np.ndarray, float]:
             raise UndecodableError("no sound")
         _check_sound(container.streams.audio[0])
         frames = _limited(container.decode(container.streams.audio[0]), samples / rate)
-        for frame in chain(frames, [None]):  # None: what is held back
+        for frame in chain(frames, [None]):  # None flushes the resampler
             for part in resampler.resample(frame):
                 start = _time(part) if start is None else start
                 due = round((_time(part) - start) * rate)
-                filled = min(samples, due) if due - filled > GAP * rate else filled
+                filled = min(samples, due) if due - filled > MIN_GAP_SECONDS * rate else filled
                 piece = part.to_ndarray()[0][: samples - filled]
                 wave[filled : filled + len(piece)] = piece
                 filled += len(piece)
@@ -162,7 +163,7 @@ def _check_sound(stream: av.audio.AudioStream) -> None:
 
 
 def _check_wav(path: Path) -> None:
-    """Raises UndecodableError for a WAV that states more sound than is in the file: FFmpeg takes what is there."""
+    """Raises UndecodableError for a WAV that states more sound than it contains, which FFmpeg would accept."""
     with path.open("rb") as file:
         kind, size, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
         if (kind, form) != (b"RIFF", b"WAVE"):
@@ -171,14 +172,14 @@ def _check_wav(path: Path) -> None:
             name, size = struct.unpack("<4sI", head)
             if name == b"data":
                 there = path.stat().st_size - file.tell()
-                if size not in SIZELESS and there < COMPLETE * size:
+                if size not in UNKNOWN_SIZES and there < MIN_COMPLETE_SHARE * size:
                     raise UndecodableError(f"cut short: it holds {there:,} of the {size:,} bytes of its sound")
                 return
             file.seek(size + size % 2, 1)
 
 
 def _limited(frames: Iterable[Frame], seconds: float) -> Iterator[Frame]:
-    """The frames of so many seconds. Raises UndecodableError where there are more than can be."""
+    """The frames of some seconds. Raises UndecodableError where there are implausibly many."""
     most = MAX_RATE * (1 + seconds)
     for number, frame in enumerate(frames):
         if number > most:
@@ -187,7 +188,7 @@ def _limited(frames: Iterable[Frame], seconds: float) -> Iterator[Frame]:
 
 
 def clip_file(frames: np.ndarray, wave: np.ndarray, seconds: float, rate: int) -> bytes:
-    """The bytes of an mp4 of frames uint8 (T, C, H, W), an odd row or column left out, and of a wave int16 (S,)."""
+    """The bytes of an mp4 of frames uint8 (T, C, H, W), without an odd last row or column, and of a wave int16 (S,)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "clip.mp4")
         even = frames[:, :, : frames.shape[2] // 2 * 2, : frames.shape[3] // 2 * 2]
@@ -196,13 +197,13 @@ def clip_file(frames: np.ndarray, wave: np.ndarray, seconds: float, rate: int) -
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int, wave: np.ndarray, rate: int) -> None:
-    """Writes an mp4 of H.264 and AAC; the same bytes from the same input.
+    """Writes an mp4 of H.264 and AAC; equal input gives equal bytes.
 
     Args:
         frames: uint8 (T, C, H, W), C is 1 or 3, and H and W are even.
         fps: Frames a second.
         wave: int16 (S,).
-        rate: Hz of the wave, one that AAC has: 8000, 16,000, 44,100, 48,000 and others.
+        rate: Sampling rate of the wave in Hz, one that AAC supports: 8000, 16,000, 44,100, 48,000 and others.
     """
 
     def write(partial: Path) -> None:
@@ -213,7 +214,7 @@ def write_clip(path: Path, frames: np.ndarray, fps: int, wave: np.ndarray, rate:
 
 
 def _mux(container: OutputContainer, frames: np.ndarray, fps: int, wave: np.ndarray, rate: int) -> None:
-    # A fixed quantiser and one thread: with a rate to control, x264 does not write the same bytes every time.
+    # A fixed quantiser and one thread: with rate control, x264 does not write the same bytes every time.
     video = container.add_stream("libx264", fps, {"qp": "18", "preset": "ultrafast", "threads": "1"})
     video.height, video.width, video.pix_fmt = *frames.shape[2:], "yuv420p"
     audio = container.add_stream("aac", rate, {"flags": "+bitexact"}, layout="mono")
@@ -222,14 +223,14 @@ def _mux(container: OutputContainer, frames: np.ndarray, fps: int, wave: np.ndar
         container.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
     container.mux(video.encode())
     sound = av.AudioFrame.from_ndarray(wave[None], "s16", "mono")
-    # With its time, the encoder's delay is noted in the file, and left out again when it is read.
+    # With a time, the encoder's delay is written to the file, and removed again when it is read.
     sound.sample_rate, sound.pts, sound.time_base = rate, 0, Fraction(1, rate)
     container.mux(audio.encode(sound))
     container.mux(audio.encode())
 
 
 def _stated_seconds(path: Path) -> float | None:
-    """How long a file is by its header; None: it does not say, as where a browser has recorded it."""
+    """Duration of a file by its header; None: it states none, as in a recording by a browser."""
     with _opened(path) as container:
         # Matroska counts from its clock's zero, wherever the clip begins.
         before = max(0, container.start_time or 0) if "matroska" in container.format.name else 0
@@ -237,19 +238,20 @@ def _stated_seconds(path: Path) -> float | None:
         return seconds if seconds > 0 else None
 
 
-def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
-    """The frames to keep, upright, the second of the file's clock at which its picture or its sound begins, whichever
-    is first, and the one that its last frame is shown until. A frame stands until the next one is due; the first also
-    stands for the time before it.
+def _read_video(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decoded], float, float]:
+    """Reads the stored frames, upright, and the times at which the clip begins and its last frame ends.
+
+    The clip begins with its picture or its sound, whichever is first, in seconds of the file's clock. Each frame is
+    shown until the next one; the first also covers the time before it.
 
     Args:
-        heard: The second at which its sound begins.
+        heard: Second at which its sound begins.
     """
     with _opened(path) as container:
         if not container.streams.video:
             raise UndecodableError("no frames: there is no video in it")
         stream = container.streams.video[0]
-        stream.thread_count = 1  # here and below: the cores have clips of their own
+        stream.thread_count = 1  # here and below: each core already reads another clip
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         frames = _limited(container.decode(stream), config.seconds)
         shown = next(frames, None)
@@ -263,15 +265,15 @@ def _film(path: Path, config: VideoIngestion, heard: float) -> tuple[list[Decode
             )
         pictures, moments = [], start + _moments(config)
         for frame in frames:
-            if (time := _time(frame)) > since:  # one that goes back on the clock is not shown
-                if due := np.searchsorted(moments, time - ROUNDING) - len(pictures):
+            if (time := _time(frame)) > since:  # frames that go back in time are not shown
+                if due := np.searchsorted(moments, time - ROUNDING_SECONDS) - len(pictures):
                     pictures += [_upright(shown, config)] * due
                 shown, since = frame, time
             if since - start >= config.seconds:
                 break
         if due := config.frames - len(pictures):
             pictures += [_upright(shown, config)] * due
-    return pictures, start, since + 1 / float(stream.average_rate or FPS)
+    return pictures, start, since + 1 / float(stream.average_rate or DEFAULT_FPS)
 
 
 def _upright(frame: av.VideoFrame, config: VideoIngestion) -> Decoded:
@@ -280,19 +282,19 @@ def _upright(frame: av.VideoFrame, config: VideoIngestion) -> Decoded:
 
 
 def _pictures(images: list[Path], config: VideoIngestion, seconds: float) -> list[Decoded]:
-    """The images to keep of those that are shown for equal parts of so many seconds, the last of them until the end."""
+    """The images to store, each shown for an equal part of some seconds, and the last one until the end."""
     shown = np.minimum(_moments(config) / seconds * len(images), len(images) - 1).astype(int)
     pictures = {number: _picture(images[number], config) for number in dict.fromkeys(shown)}
     return [pictures[number] for number in shown]
 
 
 def _moments(config: VideoIngestion) -> np.ndarray:
-    """When the frames to keep are shown, in seconds from the start: the middle of each of as many equal parts."""
+    """The times of the stored frames in seconds from the start: the middle of each of as many equal parts."""
     return (np.arange(config.frames) + 0.5) * config.seconds / config.frames
 
 
 def _time(frame: Frame) -> float:
-    """The second of the file's clock at which a frame is shown or heard; that of its decoding where it has no other."""
+    """The second of the file's clock at which a frame is shown or heard; its decoding time if it has no other."""
     moment = frame.pts if frame.pts is not None else frame.dts or 0
     if frame.time_base is None:
         raise UndecodableError("a frame without a clock")
@@ -309,7 +311,7 @@ def _picture(path: Path, config: VideoIngestion) -> Decoded:
 @contextmanager
 def _opened(path: Path) -> Generator[InputContainer]:
     try:
-        with av.open(f"file:{path}", container_options=READS) as container:
+        with av.open(f"file:{path}", container_options=READ_OPTIONS) as container:
             if len(container.streams) > MAX_STREAMS:
                 raise UndecodableError(f"{len(container.streams):,} streams, expected {MAX_STREAMS} at most")
             yield container
@@ -317,5 +319,5 @@ def _opened(path: Path) -> Generator[InputContainer]:
         raise
     except av.FFmpegError as error:
         raise UndecodableError(f"damaged, or neither video nor WAV ({error.strerror})") from error
-    except Exception as error:  # decoders of hostile files raise of every kind
+    except Exception as error:  # decoders raise errors of every kind on hostile files
         raise UndecodableError(f"{type(error).__name__}: {error}") from error

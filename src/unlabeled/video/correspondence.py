@@ -1,4 +1,4 @@
-"""Whether a sound belongs to a video: what is told right, of as many that do as do not."""
+"""Accuracy of telling whether a sound belongs to a video, with equally many matching and non-matching pairs."""
 
 from typing import NamedTuple
 
@@ -6,31 +6,31 @@ import numpy as np
 
 
 class Correspondence(NamedTuple):
-    """Similarities in [−1, 1] of videos with their own sound, (N,), and with that of another, (N,)."""
+    """Similarities in [−1, 1] of videos with their own sound, (N,), and with another's, (N,)."""
 
     own: np.ndarray
     other: np.ndarray
 
     def accuracy(self, threshold: float) -> float:
-        """The share that is told right where what is more similar than that belongs together; 0.5 by chance."""
+        """Fraction of correct answers where pairs above the threshold are taken as matching; 0.5 by chance."""
         return float(((self.own > threshold).mean() + (self.other <= threshold).mean()) / 2)
 
     def threshold(self) -> float:
-        """The one with the highest accuracy, in the middle between two similarities."""
+        """The threshold of highest accuracy, midway between two similarities."""
         values = np.unique([self.own, self.other])
         between = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
         right = np.searchsorted(np.sort(self.other), between, "right") - np.searchsorted(np.sort(self.own), between)
         return float(between[right.argmax()])
 
     def best(self) -> float:
-        """Its accuracy."""
+        """Accuracy at the best threshold."""
         return self.accuracy(self.threshold())
 
 
 def correspondence(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Correspondence:
-    """Of unit vectors of videos and of their sounds, (N, P) each, row by row; N ≥ 2.
+    """Similarities from unit vectors of videos and of their sounds, (N, P) each, row by row; N ≥ 2.
 
-    The other sound is drawn at random: a permutation in which none stays where it was.
+    The other sounds are drawn at random, by a permutation without fixed points.
     """
     order = np.random.default_rng(seed).permutation(len(first))
     other = np.empty_like(order)

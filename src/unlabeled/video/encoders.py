@@ -1,4 +1,4 @@
-"""Encoders of clips: their frames, and their sounds."""
+"""Encoders of clips: of their frames, and of their sounds."""
 
 from typing import Any, Self
 
@@ -15,12 +15,12 @@ from unlabeled.runtime.counts import counted
 from unlabeled.video.config import Spectrograms, VideoIngestion
 from unlabeled.video.sound import log_mel
 
-BATCH = 64
-"""Clips that go through a network at a time."""
+EMBED_BATCH_SIZE = 64
+"""Clips embedded at a time."""
 
 
 class FrameNetwork(Network):
-    """The mean over a clip's frames of what a network makes of each: (B, T, C, H, W) to (B, D)."""
+    """Mean of an image network's features over the frames of a clip: (B, T, C, H, W) to (B, D)."""
 
     def __init__(self, frame: ImageNetwork):
         super().__init__()
@@ -31,14 +31,14 @@ class FrameNetwork(Network):
 
 
 class FramesEncoder(Saved):
-    """An encoder of images together with how many frames of a clip it embeds."""
+    """An encoder of images, with the number of frames of a clip that it embeds."""
 
     def __init__(self, frames: int, image: ImageEncoder):
         self.frames, self.image = frames, image
         self.network = FrameNetwork(self.image.network)
 
     def prepare(self, frames: np.ndarray) -> Tensor:
-        """What the network eats: uint8 frames (B, T, C, H, W) as normalised float32, on its device."""
+        """The network's input: uint8 frames (B, T, C, H, W) as normalised float32, on its device."""
         return self.image.prepare(frames.reshape(-1, *frames.shape[2:])).unflatten(0, frames.shape[:2])
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
@@ -50,10 +50,10 @@ class FramesEncoder(Saved):
         if frames.ndim != 5 or frames.dtype != np.uint8 or frames.shape[2] != self.image.channels:
             expected = f"expected uint8 of (N, T, {self.image.channels}, H, W)"
             raise DataError(f"received frames of {frames.dtype} with shape {frames.shape}, {expected}")
-        return self.in_batches(frames, self.prepare, BATCH)
+        return self.in_batches(frames, self.prepare, EMBED_BATCH_SIZE)
 
     def misfit(self, data: Any) -> str | None:
-        """Why it cannot embed such data, in words that follow its name; None where it can."""
+        """The reason why the encoder cannot embed these data, in words that follow its name; None where it can."""
         if np.ndim(data) != 5:
             return "is of clips, and today's data are none"
         if self.image.channels != data.shape[2]:
@@ -69,12 +69,12 @@ class FramesEncoder(Saved):
 
 
 class SoundEncoder(Saved):
-    """A network of log-mel spectrograms together with what makes them of sounds.
+    """A network for log-mel spectrograms, with the recipe that makes these from sounds.
 
     Args:
-        rate: Hz of its sounds.
-        samples: S, of the sounds that it was trained on.
-        network: None: one with weights drawn anew.
+        rate: Sampling rate of its sounds in Hz.
+        samples: Samples of the sounds that it was trained on (S).
+        network: The network; None: one with random weights.
     """
 
     network: ImageNetwork
@@ -97,7 +97,7 @@ class SoundEncoder(Saved):
         def prepare(some: np.ndarray) -> Tensor:
             return torch.from_numpy(log_mel(some, self.rate, self.recipe)[:, None]).to(self.device)
 
-        return self.in_batches(sounds, prepare, BATCH)
+        return self.in_batches(sounds, prepare, EMBED_BATCH_SIZE)
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -115,7 +115,7 @@ class SoundEncoder(Saved):
 
 
 def reading_for(first: FramesEncoder, second: SoundEncoder) -> VideoIngestion:
-    """How clips are read that two towers are to embed."""
+    """Parameters to read clips in the form that two towers embed."""
     return VideoIngestion.model_validate(
         {
             "seconds": second.samples / second.rate,

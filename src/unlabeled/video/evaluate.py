@@ -1,4 +1,4 @@
-"""Two towers of clips beside pixels, spectrograms and networks that have learned nothing."""
+"""Evaluation of two towers of clips beside pixels, spectrograms and untrained networks."""
 
 from typing import Any, NamedTuple
 
@@ -14,21 +14,21 @@ from unlabeled.records import Measured
 from unlabeled.video.correspondence import correspondence
 from unlabeled.video.sound import log_mel
 
-FRAMES, SIDE = 4, 16
-"""Frames of a clip, at most, that stand for pixels alone, and how many of these there are a side."""
-BANDS, TIMES = 20, 16
-"""Of the averaged spectrograms that stand for sound alone."""
-CLIPS = 64
-"""Whose frames are averaged at a time."""
-SHOWN, FOUND = 6, 4
-"""Test clips whose answers are kept to look at, and answers of each."""
+BASELINE_FRAMES, BASELINE_SIDE = 4, 16
+"""Largest number of frames of a clip in the baselines on pixels, and their side in pixels."""
+BASELINE_BANDS, BASELINE_TIMES = 20, 16
+"""Numbers of bands and of times of the averaged spectrograms in the baselines on sound."""
+POOLED_CLIPS = 64
+"""Clips whose frames are averaged at a time."""
+SHOWN_CLIPS, SHOWN_ANSWERS = 6, 4
+"""Number of test clips whose answers are kept to look at, and of answers for each."""
 
 
 class Evaluated(NamedTuple):
-    """What evaluation finds.
+    """The results of evaluation.
 
     Attributes:
-        features: Of the frames, float32 (N, D).
+        features: Features of the frames, float32 (N, D).
         shown: A few test rows, each with the rows of the sounds that are most similar to its frames.
     """
 
@@ -41,7 +41,7 @@ class Evaluated(NamedTuple):
 def evaluate(
     encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> Evaluated:
-    """Measures both towers by the protocol of images, and whether they tell what belongs together.
+    """Measures both towers by the protocol of images, and how well they match videos and sounds.
 
     Args:
         frames: uint8 (N, T, C, H, W).
@@ -73,30 +73,32 @@ def evaluate(
 
 
 def _pixels(frames: np.ndarray) -> np.ndarray:
-    """Of some frames of each clip, float32 (N, …)."""
+    """Averaged pixels of some frames of each clip, float32 (N, …)."""
     count, length = frames.shape[:2]
-    some = np.linspace(0, length - 1, min(FRAMES, length)).round().astype(int)
+    some = np.linspace(0, length - 1, min(BASELINE_FRAMES, length)).round().astype(int)
     rows = []
-    for start in range(0, count, CLIPS):
-        part = frames[start : start + CLIPS][:, some]
-        rows.append(pixels_of(part.reshape(len(part), -1, *part.shape[3:]), SIDE))
+    for start in range(0, count, POOLED_CLIPS):
+        part = frames[start : start + POOLED_CLIPS][:, some]
+        rows.append(pixels_of(part.reshape(len(part), -1, *part.shape[3:]), BASELINE_SIDE))
     return np.concatenate(rows)
 
 
 def _measured_sound(
     encoder: PairEncoder, features: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame, config: Evaluation
 ) -> dict[str, Any]:
-    """The protocol's numbers of the sounds' tower, and of spectrograms alone; none without labels."""
+    """The protocol's numbers for the sounds' tower and for spectrograms alone; empty without labels."""
     labels = Labels.of(manifest)
     if not labels.suffice():
         return {}
     alone = log_mel(sounds, encoder.second.rate, encoder.second.recipe)
-    bands = [part.mean(1) for part in np.array_split(alone, min(BANDS, alone.shape[1]), axis=1)]
-    times = [part.mean(2) for part in np.array_split(np.stack(bands, 1), min(TIMES, alone.shape[2]), axis=2)]
+    bands = [part.mean(1) for part in np.array_split(alone, min(BASELINE_BANDS, alone.shape[1]), axis=1)]
+    times = [part.mean(2) for part in np.array_split(np.stack(bands, 1), min(BASELINE_TIMES, alone.shape[2]), axis=2)]
     numbers, _ = measure(features, labels, config)
     return {**numbers, "baselines": {"spectrogram": measure(np.concatenate(times, 1), labels, config)[0]}}
 
 
 def _shown(first: np.ndarray, second: np.ndarray, test: np.ndarray, seed: int) -> list[list[int]]:
-    drawn = np.random.default_rng(seed).permutation(len(test))[:SHOWN]
-    return [[int(test[i]), *test[(-(first[i] @ second.T)).argsort(kind="stable")[:FOUND]].tolist()] for i in drawn]
+    drawn = np.random.default_rng(seed).permutation(len(test))[:SHOWN_CLIPS]
+    return [
+        [int(test[i]), *test[(-(first[i] @ second.T)).argsort(kind="stable")[:SHOWN_ANSWERS]].tolist()] for i in drawn
+    ]

@@ -1,4 +1,4 @@
-"""All that the page of a run on clips is made of."""
+"""The data that the page of a run on clips shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from unlabeled.video.config import Spectrograms, VideoIngestion, VideoPretrainin
 
 @dataclass(frozen=True, kw_only=True)
 class VideoEvidence(Evidence):
-    """What the page of a run on clips is made of.
+    """The data that the page of a run on clips shows.
 
     Attributes:
         frames: uint8 (N, T, C, H, W).
         sounds: int16 (N, S).
-        shown: Rows, each with those of the sounds found for it.
+        shown: Rows, each with the rows of the sounds found for it.
     """
 
     unit = "clips"

@@ -1,4 +1,4 @@
-"""Ingestion of clips: one memory-mapped array of frames, one of sounds, and a manifest; a few in memory at a time."""
+"""Ingestion of clips into memory-mapped arrays of frames and of sounds, and a manifest, in bounded memory."""
 
 import hashlib
 import logging
@@ -17,7 +17,7 @@ from unlabeled.images.ingest import channel_moments, sums_of
 from unlabeled.ingestion.contents import contents_of, tell_contents
 from unlabeled.ingestion.groups import Grouper, contents, divided_groups, group_column, groups_of, named_groups
 from unlabeled.ingestion.items import Item
-from unlabeled.ingestion.settle import settle, stop_if_damaged
+from unlabeled.ingestion.settle import check_quarantine, settle
 from unlabeled.ingestion.splits import SplitRule
 from unlabeled.ingestion.walk import open_file
 from unlabeled.records import Summary
@@ -32,24 +32,24 @@ from unlabeled.video.sources import open_source
 
 logger = logging.getLogger(__name__)
 
-BATCH = 4
+DECODE_BATCH_SIZE = 4
 """Clips that a thread decodes before it hands them over."""
-SAMPLE = 8
-"""Clips looked at to choose a number of channels where the user chose none."""
+SAMPLE_SIZE = 8
+"""Clips inspected to choose the number of channels where none is configured."""
 COLUMNS = ["path", "sha256", "checksum", "width", "height", "seconds", "group", "label", "split"]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What ingestion leaves.
+    """The results of ingestion.
 
     Attributes:
         frames: Memory map, uint8, shape (N, T, C, H, W).
         sounds: Memory map, int16, shape (N, S).
-        manifest: One row a clip: path, sha256 of its content, checksum of its stored frames, width, height, seconds,
-            group (rows of one belong together), label (None: unlabelled), split (train, validation, test, or excluded:
-            its frames are those of a clip that is held out), target (-1: unlabelled).
-        quarantine: path and reason of what could not be used.
+        manifest: One row for each clip: path, sha256 of its content, checksum of its stored frames, width, height,
+            seconds, group (rows of one group belong together), label (None: unlabelled), split (train, validation,
+            test, or excluded: its frames equal those of a clip that is held out), target (-1: unlabelled).
+        quarantine: path and reason of each clip that could not be used.
         summary: Counts, classes, mean and std of each channel, the digest of the data.
     """
 
@@ -69,11 +69,11 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
     began = time.perf_counter()
     source, grouper = open_source(config, folder), Grouper(config.group)
     chosen = config.channels is None
-    channels = config.channels or _channels(source.sample(SAMPLE), config)
+    channels = config.channels or _channels(source.sample(SAMPLE_SIZE), config)
     config = config.model_copy(update={"channels": channels})
     shape = config.frames, channels, config.image_size, config.image_size
     records, rejects, coloured, sums = [], [], 0, np.zeros((3, channels), np.int64)
-    batches = batches_of(grouper.grouped(source.items), BATCH)
+    batches = batches_of(grouper.grouped(source.items), DECODE_BATCH_SIZE)
     rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
     with (
         ArrayWriter(folder / "frames.npy", shape) as frames,
@@ -89,7 +89,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
             sounds.append(batch.sounds)
             progress.advance(batch.count)
         quarantine = pd.DataFrame(rejects, columns=["path", "reason"])
-        stop_if_damaged(quarantine, source.total, config.max_quarantined, folder, "clip")
+        check_quarantine(quarantine, source.total, config.max_quarantined, folder, "clip")
         manifest, classes = settle(pd.DataFrame(records, columns=COLUMNS), config.rare_labels, "clip")
     by = f"ingestion.group={config.group!r}" if config.group else "equal frames"
     warnings = grouper.warnings() + divided_groups(manifest, by)
@@ -103,7 +103,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
         logger.warning(
             "%d of %d clips have colours and are stored grey, as the %d that were looked at are: set "
             "ingestion.channels=3 to keep them",
-            *(coloured, len(manifest), min(SAMPLE, source.total)),
+            *(coloured, len(manifest), min(SAMPLE_SIZE, source.total)),
         )
     _tell(summary, len(manifest) / (time.perf_counter() - began))
     tell_contents(summary, source.understood.left_out, "clips")
@@ -111,7 +111,7 @@ def ingest(config: VideoIngestion, folder: Path) -> Ingested:
 
 
 def _channels(sample: Iterable[Item], config: VideoIngestion) -> int:
-    """1 if all clips of the sample that can be read are grey, else 3."""
+    """Number of channels: 1 if all readable clips of the sample are grey, else 3."""
     clips = [clip for item in sample if (clip := _read_one(item, config).clip)]
     return 1 if clips and all(clip.grey for clip in clips) else 3
 
@@ -128,21 +128,21 @@ class Outcome(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """What a thread hands over of some clips."""
+    """The decoded clips that a thread hands over."""
 
     count: int
     frames: np.ndarray
-    """Of the good ones, uint8 (n, T, C, H, W)."""
+    """Frames of the good clips, uint8 (n, T, C, H, W)."""
     sounds: np.ndarray
-    """Of the good ones, int16 (n, S)."""
+    """Sounds of the good clips, int16 (n, S)."""
     records: list[tuple]
-    """Of the good ones, by COLUMNS."""
+    """Manifest rows of the good clips, by COLUMNS."""
     rejects: list[tuple[str, str]]
-    """The path and the reason of those that cannot be used."""
+    """Path and reason of each clip that cannot be used."""
     coloured: int
-    """How many of the good ones have colours, which may be turned grey."""
+    """Number of good clips with colours, which may be converted to grey."""
     sums: np.ndarray
-    """`sums_of` the frames of the good ones that are not for testing."""
+    """`sums_of` the frames of the good clips that are not in the test split."""
 
 
 def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...], rule: SplitRule) -> _Batch:
@@ -159,7 +159,7 @@ def _read_batch(items: list[Item], config: VideoIngestion, shape: tuple[int, ...
 
 
 def _record(item: Item, sha256: str, clip: Clip, split: str) -> tuple:
-    """By COLUMNS."""
+    """The manifest row of a clip, by COLUMNS."""
     check = checksum(clip.frames)
     stored = check, clip.width, clip.height, clip.seconds
     return item.path, sha256, *stored, group_column(item, check), item.label, split
@@ -175,7 +175,7 @@ def _read_one(item: Item, config: VideoIngestion) -> Outcome:
 
 
 def _digest(path: Path) -> str:
-    """Of a video's bytes; of frames and their sound, of the digests of the files one after another."""
+    """Digest of a clip: for a video, of its bytes; for frames and their sound, of the digests of all files in order."""
     images, sound = parts_of(path)
     digests = []
     for part in [*images, sound]:

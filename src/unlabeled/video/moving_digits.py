@@ -1,4 +1,4 @@
-"""The embedded clips, which are synthetic: a handwritten digit moves about while its name in a made-up tongue is sung.
+"""The embedded synthetic clips: a handwritten digit moves while its name in an invented language is sung.
 
 They are made from scikit-learn's digits and a seed, and written as real mp4 files.
 """
@@ -21,35 +21,36 @@ from unlabeled.storage.freshness import made_by
 from unlabeled.video import clips
 from unlabeled.video.clips import write_clip
 
-CLIPS = 600
-TEST = 150
+CLIP_COUNT = 600
+TEST_COUNT = 150
 SIDE = 32
 GLYPH = 16
-"""Pixels a side of a digit, twice what scikit-learn's have."""
+"""Side of a digit in pixels, twice that of scikit-learn's."""
 FPS = 16
 RATE = 8000
 SEED = 0
 FORMANTS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 3010), "u": (300, 870, 2240)}
-"""Hz that vowels resonate at: Peterson & Barney (1952), the means of men."""
+"""Formants of vowels in Hz: men's means by Peterson & Barney (1952)."""
 BANDWIDTH = 120
-NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
-"""Of the digits 0 to 9. Several share every vowel and every pair of them, so that none gives a digit away."""
+DIGIT_NAMES = ("aie", "iau", "uea", "eui", "aua", "iei", "iua", "eae", "aeu", "uie")
+"""Names of the digits 0 to 9. Several share every vowel and every pair of vowels, so that no single one identifies a
+digit."""
 
 
 def clips_folder(folder: Path) -> Path:
-    """Where the clips lie in a folder: in another place for each way to make them."""
+    """Subfolder of the clips, named by the code that makes them, so that other code has another one."""
     return folder / f"clips-{made_by([sys.modules[__name__], clips], av=av.__version__)}"
 
 
 def make_clips(folder: Path) -> None:
-    """Writes the clips that are missing, each of a digit of its own, and `metadata.csv` with labels and splits."""
+    """Writes the missing clips, each of another digit image, and `metadata.csv` with labels and splits."""
     items = list(digits().items)
-    chosen = np.random.default_rng(SEED).permutation(len(items))[:CLIPS]
-    names = [f"synthetic-{number:03d}.mp4" for number in range(CLIPS)]
-    splits = ["test" if number < TEST else "train" for number in range(CLIPS)]
+    chosen = np.random.default_rng(SEED).permutation(len(items))[:CLIP_COUNT]
+    names = [f"synthetic-{number:03d}.mp4" for number in range(CLIP_COUNT)]
+    splits = ["test" if number < TEST_COUNT else "train" for number in range(CLIP_COUNT)]
     rows = [(name, items[i].label, split) for name, i, split in zip(names, chosen, splits, strict=True)]
     write_metadata(folder, rows)
-    missing = [number for number in range(CLIPS) if not (folder / names[number]).exists()]
+    missing = [number for number in range(CLIP_COUNT) if not (folder / names[number]).exists()]
     with bar("making synthetic clips", len(missing), "clips") as progress:
         for _ in in_order(lambda number: _make(folder / names[number], items[chosen[number]], number), missing):
             progress.advance()
@@ -67,11 +68,11 @@ def write_metadata(folder: Path, rows: list[tuple[str, str, str]]) -> None:
 
 def _make(path: Path, item: Item, number: int) -> None:
     draw = np.random.default_rng([SEED, number])
-    write_clip(path, moving(np.asarray(item.content), draw), FPS, sung(NAMES[int(str(item.label))], draw), RATE)
+    write_clip(path, moving(np.asarray(item.content), draw), FPS, sung(DIGIT_NAMES[int(str(item.label))], draw), RATE)
 
 
 def moving(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """A second of a digit that moves over a black square, and bounces off its sides.
+    """One second of a digit that moves over a black square and bounces off its sides.
 
     Args:
         image: uint8 (8, 8).
@@ -90,7 +91,7 @@ def moving(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 
 def sung(name: str, draw: np.random.Generator) -> np.ndarray:
-    """A second of sound in which vowels are sung, by another voice at each draw.
+    """One second of sung vowels, with another voice at each draw.
 
     Pitch and its glide, the length of the vocal tract, tempo, onset, loudness and noise are random.
 
@@ -108,7 +109,7 @@ def sung(name: str, draw: np.random.Generator) -> np.ndarray:
 
 
 def _vowel(samples: int, pitch: float, formants: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """The harmonics of a pitch, as strong as they are near to a formant; it swells and fades."""
+    """The harmonics of a pitch, stronger near a formant, with a swelling and fading volume."""
     harmonics = pitch * np.arange(1, RATE / 2 / pitch)[:, None]
     strengths = np.exp(-(((harmonics - formants) / BANDWIDTH) ** 2) / 2).sum(1, keepdims=True) + 0.02
     turns = harmonics * np.arange(samples) / RATE + draw.random((len(harmonics), 1))

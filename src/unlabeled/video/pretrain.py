@@ -1,4 +1,4 @@
-"""From cached frames and spectrograms to two trained towers: the same loop as for images."""
+"""Pretraining on cached frames and spectrograms: trains two towers by the same loop as for images."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.evaluation import health
-from unlabeled.evaluation.monitor import WATCHED, embedding_monitor
+from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.pretrain import fingerprint
 from unlabeled.method import Method, load_method
@@ -28,8 +28,8 @@ from unlabeled.video.encoders import FramesEncoder, SoundEncoder
 class Clips:
     """Batches of frames and the spectrograms of their sounds; batch `step` is a pure function of (seed, step).
 
-    A spectrogram is moved in time and has a band of it hidden (arXiv:1904.08779), as a recording may begin earlier and
-    sound duller; frames are as they are: a video moves by itself.
+    A spectrogram is shifted in time and has a band hidden (arXiv:1904.08779), as a recording may begin earlier and
+    sound duller. Frames are not augmented: a video moves by itself.
     """
 
     unit = "clips"
@@ -58,11 +58,11 @@ class Clips:
 
 
 def change(spectrograms: Tensor, time_shift: float, hidden_band: float, generator: torch.Generator) -> Tensor:
-    """Spectrograms (B, mels, F), each moved in time and with neighbouring bands hidden, at their mean, 0.
+    """Spectrograms (B, mels, F), shifted in time at random and with neighbouring bands hidden at their mean, 0.
 
     Args:
-        time_shift: Share of the length that it is moved at most, either way; what leaves at an end comes in again.
-        hidden_band: Share of the bands that are hidden at most.
+        time_shift: Largest shift in either direction as a fraction of the length; the shift is circular.
+        hidden_band: Largest fraction of the bands that is hidden.
     """
     count, mels, length = spectrograms.shape
     moved, width, start = torch.rand(3, count, 1, generator=generator, device=spectrograms.device)
@@ -87,17 +87,17 @@ def pretrain_encoder(
     resume: Path | None = None,
     report: Report | None = None,
 ) -> tuple[PairEncoder, list[dict[str, float]]]:
-    """Trains the method of that name on the train split; the encoder, and a row of metrics an epoch.
+    """Trains the named method on the train split. Returns the encoder, and one row of metrics for each epoch.
 
     Args:
         frames: uint8 (N, T, C, H, W).
-        sounds: int16 (N, S); the monitor's.
-        spectrograms: float (N, mels, F), of these.
-        manifest: Its `target` serves the kNN monitor alone.
+        sounds: int16 (N, S), for the monitor.
+        spectrograms: float (N, mels, F), of these sounds.
+        manifest: Its `target` serves only the kNN monitor.
         resume: See `train.pretrain`.
 
     Raises:
-        ConfigError, TrainingError: What cannot be trained, and what went wrong on the way.
+        ConfigError, TrainingError: The parameters do not allow a training, or it failed.
     """
     check(method, config, recipe)
     device, rows = choose_device(config.device), rows_to_train_on(manifest, len(frames), config, "clips")
@@ -121,7 +121,7 @@ def pretrain_encoder(
 
 
 def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are clips."""
+    """Raises ConfigError or TrainingError for mistakes that can be found before there are clips."""
     choose_device(config.device)
     anything = Normalisation((0.0,) * 3, (1.0,) * 3)
     with tentatively(), as_config_error():
@@ -143,9 +143,10 @@ def _build(
 
 
 def _monitor(encoder: PairEncoder, frames: np.ndarray, sounds: np.ndarray, manifest: pd.DataFrame) -> Monitor:
-    """What `embedding_monitor` measures, how spread sounds are, and how often a clip's own is told from another's."""
-    measure = embedding_monitor(encoder, frames.__getitem__, manifest, WATCHED // 4)
-    rows = spread(np.flatnonzero(manifest.split == "validation"), WATCHED)
+    """A monitor with the measurements of `embedding_monitor`, the spread of sound embeddings, and the accuracy of
+    correspondence."""
+    measure = embedding_monitor(encoder, frames.__getitem__, manifest, MAX_MONITORED_IMAGES // 4)
+    rows = spread(np.flatnonzero(manifest.split == "validation"), MAX_MONITORED_IMAGES)
 
     def watch(method: Method) -> dict[str, float]:
         measured = measure()

@@ -13,10 +13,10 @@ from unlabeled.video.evidence import VideoEvidence
 from unlabeled.video.sound import log_mel
 
 DIRECTIONS = {"video_to_sound": "a sound for a video", "sound_to_video": "a video for a sound", "chance": "by chance"}
-FRAMES = 4
-"""Of a clip that are shown."""
-DEVIATIONS = 3.0
-"""Of a spectrogram that are between black and white."""
+SHOWN_FRAMES = 4
+"""Number of frames of a clip that are shown."""
+SHOWN_DEVIATIONS = 3.0
+"""Standard deviations on either side of the mean that a spectrogram's greys cover."""
 
 
 def build_report(evidence: VideoEvidence) -> str:
@@ -34,7 +34,7 @@ def build_report(evidence: VideoEvidence) -> str:
 
 
 def _together(evidence: VideoEvidence) -> Section | None:
-    """What belongs together, in numbers and in pictures."""
+    """Correspondence and retrieval of videos and sounds, in numbers and pictures."""
     metrics = evidence.metrics
     if not metrics["retrieval"]:
         return None
@@ -73,7 +73,7 @@ def _clips(evidence: VideoEvidence) -> Tiles:
     lines = []
     for query, *rows in evidence.shown:
         frames = evidence.frames[query]
-        some = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
+        some = np.linspace(0, len(frames) - 1, min(SHOWN_FRAMES, len(frames))).round().astype(int)
         shown = [Tile(picture(frame), "a frame") for frame in frames[some]]
         shown += [_spectrogram(evidence, row, "right" if row == query else "") for row in rows]
         lines.append((evidence.name_of(query), shown))
@@ -86,5 +86,5 @@ def _clips(evidence: VideoEvidence) -> Tiles:
 
 def _spectrogram(evidence: VideoEvidence, row: int, mark: str) -> Tile:
     (bands,) = log_mel(evidence.sounds[row : row + 1], evidence.summary["rate"], evidence.augmentation)
-    grey = (127.5 * (bands[None, ::-1] / DEVIATIONS + 1)).clip(0, 255).astype(np.uint8)
+    grey = (127.5 * (bands[None, ::-1] / SHOWN_DEVIATIONS + 1)).clip(0, 255).astype(np.uint8)
     return Tile(picture(grey), f"the sound of clip {row}", evidence.name_of(row), mark)

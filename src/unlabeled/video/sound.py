@@ -1,7 +1,7 @@
-"""Sounds as log-mel spectrograms: how strong each band of pitch is, window by window.
+"""Log-mel spectrograms of sounds: the strength of each band of pitch, window by window.
 
-The mel of a frequency f in Hz is 2595 log10(1 + f / 700), as in HTK (O'Shaughnessy 1987). Bands are triangles that lie
-evenly on that scale from 0 Hz to half the rate, each 1 at its centre and 0 at the centres of its neighbours.
+The mel of a frequency f in Hz is 2595 log10(1 + f / 700), as in HTK (O'Shaughnessy 1987). Bands are triangles, evenly
+spaced on that scale from 0 Hz to half the rate, each 1 at its centre and 0 at the centres of its neighbours.
 """
 
 from collections.abc import Iterator
@@ -16,28 +16,29 @@ from unlabeled.runtime.progress import bar
 from unlabeled.storage.arrays import ArrayWriter, open_array
 from unlabeled.video.config import Spectrograms
 
-SAMPLES = 2**19
-"""Of sounds whose spectrograms are computed at once, at least one; what is computed of them is some twenty times as
-large."""
-RANGE = 8.0
-"""Of what is heard, from the loudest of a clip down: powers of ten, so 80 dB."""
+MAX_SAMPLES = 2**19
+"""Largest number of samples whose spectrograms are computed at once, at least one sound; intermediate results are about
+twenty times as large."""
+DYNAMIC_RANGE = 8.0
+"""Dynamic range below the loudest power of a clip, in powers of ten: 8, which is 80 dB."""
 
 
 def log_mel(waves: np.ndarray, rate: int, recipe: Spectrograms) -> np.ndarray:
-    """Spectrograms of power, log10, standardised clip by clip.
+    """Power spectrograms in log10, standardised clip by clip.
 
-    A clip's own mean and std, as how loudly something was recorded says nothing of what it is, and as a sound can be
-    embedded without any statistics of others. What is 80 dB below its loudest, silence above all, counts as that.
+    Each clip is standardised by its own mean and std, as the volume of a recording says nothing about its content, and
+    so that a sound can be embedded without statistics of others. Power more than 80 dB below the clip's loudest, such
+    as silence, is raised to that level.
 
     Args:
         waves: int16 (N, S).
-        rate: Hz.
+        rate: Sampling rate in Hz.
 
     Returns:
         float32 (N, mels, F), with a window at every `hop_ms` that lies in the sound; zeros for silence.
 
     Raises:
-        ConfigError: So many bands that some hold no frequency of the spectrum.
+        ConfigError: There are so many bands that some contain no frequency of the spectrum.
     """
     bank = torch.from_numpy(mel_bank(recipe.mels, rate, _points(rate, recipe)))
     made = np.empty((len(waves), recipe.mels, windows_in(waves.shape[1], rate, recipe)), np.float32)
@@ -47,7 +48,8 @@ def log_mel(waves: np.ndarray, rate: int, recipe: Spectrograms) -> np.ndarray:
 
 
 def cache_spectrograms(sounds: np.ndarray, rate: int, recipe: Spectrograms, folder: Path) -> np.ndarray:
-    """Writes `spectrograms.npy` into `folder`, of sounds int16 (N, S), and opens it: float16 (N, mels, F)."""
+    """Writes the spectrograms of sounds int16 (N, S) to `spectrograms.npy` in `folder`, and opens it: float16 (N, mels,
+    F)."""
     shape = recipe.mels, windows_in(sounds.shape[1], rate, recipe)
     with (
         ArrayWriter(folder / "spectrograms.npy", shape, np.float16) as writer,
@@ -61,22 +63,22 @@ def cache_spectrograms(sounds: np.ndarray, rate: int, recipe: Spectrograms, fold
 
 
 def windows_in(samples: int, rate: int, recipe: Spectrograms) -> int:
-    """F, the windows of a sound of so many samples."""
+    """Number of windows (F) of a sound of `samples` samples."""
     window, hop = _samples(recipe.window_ms, rate), _samples(recipe.hop_ms, rate)
     return (samples - window) // hop + 1
 
 
 def mel_bank(mels: int, rate: int, points: int) -> np.ndarray:
-    """How much of each frequency each band takes.
+    """Weight of each frequency in each band.
 
     Args:
-        points: Of the Fourier transform.
+        points: Points of the Fourier transform.
 
     Returns:
         float32 (mels, points // 2 + 1), in [0, 1].
 
     Raises:
-        ConfigError: A band takes none.
+        ConfigError: A band contains no frequency.
     """
     corners = hertz_of(np.linspace(0, mel_of(rate / 2), mels + 2))
     low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
@@ -91,7 +93,7 @@ def mel_bank(mels: int, rate: int, points: int) -> np.ndarray:
 
 
 def mel_of(hertz: float) -> float:
-    """Pitch as it is heard."""
+    """Pitch in mel of a frequency in Hz."""
     return 2595 * np.log10(1 + hertz / 700)
 
 
@@ -101,18 +103,18 @@ def hertz_of(mel: np.ndarray) -> np.ndarray:
 
 
 def _few_at_a_time(waves: np.ndarray) -> Iterator[slice]:
-    step = max(1, SAMPLES // waves.shape[1])
+    step = max(1, MAX_SAMPLES // waves.shape[1])
     return (slice(start, start + step) for start in range(0, len(waves), step))
 
 
 def _log_mel(waves: np.ndarray, rate: int, recipe: Spectrograms, bank: Tensor) -> np.ndarray:
     sounds = torch.from_numpy(np.asarray(waves, np.float32)) / 2**15
     window = torch.hann_window(_samples(recipe.window_ms, rate))
-    # Not torch.stft's own shorter window: it would be centred in a longer frame, and the last ones be lost.
+    # Not torch.stft with a shorter window: it would be centred in a longer frame, and the last windows would be lost.
     frames = sounds.unfold(-1, len(window), _samples(recipe.hop_ms, rate)) * window
     power = torch.fft.rfft(frames, _points(rate, recipe)).abs().square()
     bands = (power @ bank.T).transpose(1, 2).clamp(min=1e-10).log10()
-    bands = bands.maximum(bands.amax((1, 2), keepdim=True) - RANGE)
+    bands = bands.maximum(bands.amax((1, 2), keepdim=True) - DYNAMIC_RANGE)
     spread = bands.std((1, 2), keepdim=True, correction=0).clamp(min=1e-3)  # silence stays finite
     return ((bands - bands.mean((1, 2), keepdim=True)) / spread).numpy()
 
@@ -122,5 +124,6 @@ def _samples(milliseconds: float, rate: int) -> int:
 
 
 def _points(rate: int, recipe: Spectrograms) -> int:
-    """A power of two, at least twice the window: zeros behind it make the spectrum fine enough for narrow bands."""
+    """Points of the Fourier transform: a power of two, at least twice the window, so that narrow bands contain
+    frequencies."""
     return 2 ** (2 * _samples(recipe.window_ms, rate) - 1).bit_length()

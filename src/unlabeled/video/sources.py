@@ -1,4 +1,4 @@
-"""Where clips come from: videos, or folders of frames with a WAV, with what is known of their labels."""
+"""Sources of clips: videos, or folders of frames with a WAV, with the labels that are known."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +15,7 @@ EXPECTED = f"clips: videos ({', '.join(VIDEOS)}), or folders of frames and a {SO
 
 
 def open_source(config: VideoIngestion, folder: Path) -> Source:
-    """The clips that `ingestion.source` names; the synthetic ones are made in `folder` where they are missing.
+    """Opens the clips that `ingestion.source` names; missing synthetic ones are made in `folder`.
 
     Raises:
         DataError: The folder is missing, unreadable, or without clips.
@@ -32,7 +32,7 @@ def open_source(config: VideoIngestion, folder: Path) -> Source:
 
 
 def clip_names(names: list[str]) -> tuple[list[str], list[str]]:
-    """The videos of a folder and its folders that hold images or a WAV, and no video; and other files."""
+    """The videos of a folder and its subfolders with images or a WAV and no video; and all other files."""
     videos = {name for name in names if name.lower().endswith(VIDEOS)}
     parts = {name for name in names if name.lower().endswith((*IMAGES, SOUND))}
     folders = _folders(parts) - _folders(videos) - {"."}

@@ -130,7 +130,7 @@ def test_it_is_checked_on_ingested_images_or_on_those_that_are_given(tmp_path):
     ingested = np.random.default_rng(0).integers(0, 256, (1000, 1, 8, 8), dtype=np.uint8)
     np.save(tmp_path / "images.npy", ingested)
     assert images_to_check(encoder, tmp_path / "images.npy", None).shape[1:] == (3, 16, 16)
-    assert len(images_to_check(encoder, tmp_path / "images.npy", None)) <= export.CHECKED
+    assert len(images_to_check(encoder, tmp_path / "images.npy", None)) <= export.MAX_CHECKED_IMAGES
     Image.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
     for given in (tmp_path, tmp_path / "red.png"):
         images = images_to_check(encoder, tmp_path / "images.npy", given)

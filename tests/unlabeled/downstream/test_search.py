@@ -30,7 +30,7 @@ def features():
 
 @pytest.mark.parametrize("rows", [3, 4096])
 def test_the_nearest_are_those_of_a_plain_computation(tmp_path, features, monkeypatch, rows):
-    monkeypatch.setattr(search, "ROWS", rows)
+    monkeypatch.setattr(search, "ROWS_IN_MEMORY", rows)
     path = written(tmp_path / "e.parquet", list(features))
     query = features[7] + 0.1
     found = nearest_files(path, query, 5)

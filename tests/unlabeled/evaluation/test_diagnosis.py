@@ -147,7 +147,7 @@ def test_the_closest_twins_are_shown_first_and_not_all_of_many():
     images = plant(pictures(), [(210 + i, i) for i in range(20)], change=5 * pictures(1)[0] // 255)
     plant(images, [(240, 50)], change=0)
     finding = diagnosis.leakage(of_pixels(images), images, blobs()[1])
-    assert finding.rows[0][0] == (240, 50) and len(finding.rows) == diagnosis.SHOWN
+    assert finding.rows[0][0] == (240, 50) and len(finding.rows) == diagnosis.MAX_LISTED_ROWS
     assert "(21 of 90" in finding.sentence
 
 

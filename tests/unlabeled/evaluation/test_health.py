@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled.evaluation.health import ROWS, alignment, embedding_std, rankme, uniformity
+from unlabeled.evaluation.health import MAX_ROWS, alignment, embedding_std, rankme, uniformity
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.storage.arrays import spread
 
@@ -83,11 +83,16 @@ def test_alignment_of_the_same_is_zero_and_of_opposites_four():
 
 
 def test_many_rows_are_sampled_evenly():
-    features = noise(3 * ROWS, 4)
+    features = noise(3 * MAX_ROWS, 4)
     features[::3] = noise(1, 4)  # what an even third is made of
     assert embedding_std(features) == pytest.approx(0, abs=1e-6)
     assert embedding_std(features.roll(1, 0)) > 0.9
-    assert [len(spread(features[: ROWS + more], ROWS)) for more in (-1, 0, 1, ROWS)] == [ROWS - 1, ROWS, ROWS, ROWS]
+    assert [len(spread(features[: MAX_ROWS + more], MAX_ROWS)) for more in (-1, 0, 1, MAX_ROWS)] == [
+        MAX_ROWS - 1,
+        MAX_ROWS,
+        MAX_ROWS,
+        MAX_ROWS,
+    ]
 
 
 def test_the_order_of_classes_does_not_decide_how_uniform_they_are():

@@ -246,7 +246,7 @@ def test_an_image_in_the_bank_is_nearest_to_itself():
 def test_the_nearest_do_not_depend_on_how_many_are_looked_up_at_once(monkeypatch):
     features, _ = blobs()
     whole = nearest(features, np.arange(100), np.arange(100, 240), 4)
-    monkeypatch.setattr("unlabeled.evaluation.probe.KNN_CELLS", 1000)  # seven queries
+    monkeypatch.setattr("unlabeled.evaluation.probe.MAX_SIMILARITIES", 1000)  # seven queries
     for part, all_at_once in zip(nearest(features, np.arange(100), np.arange(100, 240), 4), whole, strict=True):
         np.testing.assert_allclose(part, all_at_once, atol=1e-6)
 

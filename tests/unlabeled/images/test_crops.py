@@ -122,10 +122,10 @@ def test_images_that_are_gone_are_gone_from_the_cache_and_in_the_end_from_its_fi
 
 
 def test_a_cache_of_many_files_becomes_one_again(tmp_path, cut):
-    images, recipe = images_of(unlabeled.images.crops.MOST_PARTS + 3), Augmentation(views=3)
+    images, recipe = images_of(unlabeled.images.crops.MAX_PARTS + 3), Augmentation(views=3)
     for count in range(2, len(images) - 1):
         cached(images[:count], recipe, tmp_path)
-    assert len(files(tmp_path)) == unlabeled.images.crops.MOST_PARTS + 1
+    assert len(files(tmp_path)) == unlabeled.images.crops.MAX_PARTS + 1
     whole = cached(images, recipe, tmp_path)
     assert sum(cut) == len(images) and files(tmp_path) == ["views.npy", "views.parquet"]
     np.testing.assert_array_equal(whole, cached(images, recipe, tmp_path / "at once"))

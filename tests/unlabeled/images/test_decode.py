@@ -520,7 +520,7 @@ def test_a_large_image_is_converted_in_bands_of_its_middle(mode, monkeypatch):
     image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     content = encoded(image)
     whole = decode(content, 32, 3).pixels
-    monkeypatch.setattr("unlabeled.images.decode.BAND", 1000)
+    monkeypatch.setattr("unlabeled.images.decode.BAND_PIXELS", 1000)
     np.testing.assert_allclose(decode(content, 32, 3).pixels, whole, atol=1)
 
 

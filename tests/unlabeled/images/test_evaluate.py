@@ -10,7 +10,7 @@ from unlabeled.config import Evaluation
 from unlabeled.evaluation import health
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.evaluation.protocol import baselines_of, pixels_of, predict
-from unlabeled.evaluation.verdict import NAMES
+from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.evaluate import evaluate
 from unlabeled.nn.small_networks import SmallResNet
@@ -195,7 +195,7 @@ def test_every_kind_of_features_is_told_of_in_one_line(data, caplog):
     with caplog.at_level(logging.INFO):
         metrics, *_ = evaluate(encoder_of(), *data, CONFIG)
     numbers = {"encoder": metrics, **metrics["baselines"]}
-    told = [f"{NAMES.get(name, name)} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
+    told = [f"{BASELINE_NAMES.get(name, name)} {each['few_label']['1']['mean']:.1%}" for name, each in numbers.items()]
     assert caplog.records[-1].getMessage() == f"one label a class: {', '.join(told)}"
 
 

@@ -421,7 +421,7 @@ def warned(caplog):
 
 
 def test_colours_that_are_stored_grey_are_counted_again_when_rows_are_taken_over(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(unlabeled.images.ingest, "SAMPLE", 8)
+    monkeypatch.setattr(unlabeled.images.ingest, "SAMPLE_SIZE", 8)
     photos(tmp_path / "in", 97, channels=1, start=100), photos(tmp_path / "in" / "x", 3, start=300)
     for _ in range(2):
         assert kept(tmp_path / "in", tmp_path / "out").summary["channels"] == 1
@@ -541,7 +541,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_goes_to_quarantine(tmp_path):
 
 
 def test_a_large_file_is_not_read_before_its_header_says_that_it_is_an_image(tmp_path, monkeypatch):
-    monkeypatch.setattr(unlabeled.images.pixels, "READ_UNSEEN", 1000)
+    monkeypatch.setattr(unlabeled.images.pixels, "MAX_UNCHECKED_BYTES", 1000)
     root = photos(tmp_path / "photos", 30, width=40, height=40)
     (root / "video.xyz").write_bytes(bytes(2000))
     read, read_file = [], unlabeled.images.pixels.read_file
@@ -666,7 +666,7 @@ def decoded(monkeypatch):
 @pytest.fixture
 def settled(monkeypatch):
     """Files that have just been written count as files that nobody has touched for long."""
-    monkeypatch.setattr(unlabeled.storage.reuse, "SETTLED", -1)
+    monkeypatch.setattr(unlabeled.storage.reuse, "SETTLED_NANOSECONDS", -1)
 
 
 def kept(root, out, **options):

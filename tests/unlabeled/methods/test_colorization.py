@@ -174,8 +174,8 @@ def test_the_gradient_reaches_everything(architecture):
 
 def test_grey_images_do_not_suit_it_and_coloured_ones_do():
     grey = images(5)[:, :1].expand(-1, 3, -1, -1)
-    assert "these images are grey: their mean chroma is 0.0 of 100" in method().suits(grey)
-    assert method().suits(images(5)) is None
+    assert "these images are grey: their mean chroma is 0.0 of 100" in method().reason_unsuitable(grey)
+    assert method().reason_unsuitable(images(5)) is None
 
 
 def test_what_it_cannot_do_is_refused():

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_centroids():
 
 @pytest.mark.parametrize("most, expected", [(10_000, 320), (100, 64), (40, 32), (10, 12)])
 def test_there_are_about_as_many_patches_as_asked_of_all_images_alike(monkeypatch, most, expected):
-    monkeypatch.setattr(kmeans, "PATCHES", most)
+    monkeypatch.setattr(kmeans, "MAX_PATCHES", most)
     method = KMeans(PatchNetwork(1, 8))
     method.encoder.patches = lambda batch: batch.flatten(1)[:, :5, None]  # five patches an image
     assert len(method._sample(list(images(64).split(16)))) == expected

@@ -86,5 +86,5 @@ def test_the_gradient_reaches_everything():
 def test_round_objects_do_not_suit_it_and_digits_do(digits):
     at = torch.linspace(-1, 1, 16)
     discs = torch.stack([(at[:, None] ** 2 + at**2 < radius).float() for radius in torch.linspace(0.2, 0.9, 20)])
-    assert "look the same after a quarter turn" in method().suits(discs[:, None])
-    assert method().suits(torch.from_numpy(digits[0][:200]).float() / 255) is None
+    assert "look the same after a quarter turn" in method().reason_unsuitable(discs[:, None])
+    assert method().reason_unsuitable(torch.from_numpy(digits[0][:200]).float() / 255) is None

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from unlabeled.storage.freshness import MADE_BY
-from unlabeled.storage.reuse import SETTLED, EarlierRows, Stamps, checksum, earlier_rows
+from unlabeled.storage.reuse import SETTLED_NANOSECONDS, EarlierRows, Stamps, checksum, earlier_rows
 
 ROWS = np.random.default_rng(0).integers(0, 256, (4, 3, 5), np.uint8)
 CONTENTS = ["a", "b", "c", "d"]
@@ -66,7 +66,7 @@ def files(tmp_path, monkeypatch):
     for path in paths:
         path.write_text(f"what is in {path.name}")
     now = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * SETTLED)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 2 * SETTLED_NANOSECONDS)
     return paths
 
 

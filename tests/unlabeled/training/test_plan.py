@@ -103,10 +103,10 @@ def test_there_is_no_plan_where_nothing_is_left_to_train(data, tmp_path):
 
 
 def test_a_long_training_tries_what_would_make_it_shorter(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(image_plan, "LONG", 0)
-    monkeypatch.setattr(image_plan, "MANY", 0)
+    monkeypatch.setattr(image_plan, "MIN_LONG_SECONDS", 0)
+    monkeypatch.setattr(image_plan, "MIN_COMPARED_STEPS", 0)
     assert plan_training("byol", *data, CONFIG, RECIPE, tmp_path).shorter == {}  # tiny crops, the quickest encoder
-    monkeypatch.setattr(image_plan, "LEAST", 5)
+    monkeypatch.setattr(image_plan, "MIN_SUGGESTED_CROP", 5)
     found = plan_training("byol", *data, CONFIG.model_copy(update={"encoder": "resnet18"}), RECIPE, tmp_path)
     assert found.shorter.keys() == {"augmentation.crop_size=5", "pretraining.encoder=small_resnet"}
 

@@ -7,14 +7,14 @@ from unlabeled.images.sources import digits
 from unlabeled.video import moving_digits
 from unlabeled.video.clips import read_clip
 from unlabeled.video.config import VideoIngestion
-from unlabeled.video.moving_digits import FORMANTS, NAMES, make_clips, moving, sung
+from unlabeled.video.moving_digits import DIGIT_NAMES, FORMANTS, make_clips, moving, sung
 
 
 @pytest.fixture
 def clips(tmp_path, monkeypatch):
     """Twelve of them."""
-    monkeypatch.setattr(moving_digits, "CLIPS", 12)
-    monkeypatch.setattr(moving_digits, "TEST", 3)
+    monkeypatch.setattr(moving_digits, "CLIP_COUNT", 12)
+    monkeypatch.setattr(moving_digits, "TEST_COUNT", 3)
     make_clips(tmp_path / "clips")
     return tmp_path / "clips"
 
@@ -84,7 +84,7 @@ def test_a_vowel_is_loudest_at_one_of_its_formants(vowel):
 
 
 def test_no_two_voices_are_the_same():
-    sounds = np.array([sung(NAMES[0], draw(seed)) for seed in range(20)])
+    sounds = np.array([sung(DIGIT_NAMES[0], draw(seed)) for seed in range(20)])
     assert sounds.shape == (20, 8000) and sounds.dtype == np.int16
     assert len({sound.tobytes() for sound in sounds}) == 20
     loudness = abs(sounds.astype(int)).max(1)
@@ -92,4 +92,4 @@ def test_no_two_voices_are_the_same():
 
 
 def test_names_are_different_and_made_of_the_vowels():
-    assert len(set(NAMES)) == 10 and set("".join(NAMES)) == set(FORMANTS)
+    assert len(set(DIGIT_NAMES)) == 10 and set("".join(DIGIT_NAMES)) == set(FORMANTS)

@@ -69,7 +69,7 @@ def test_loudness_does_not_matter(tone):
 def test_sounds_do_not_know_of_each_other(monkeypatch):
     sounds = noise(7)
     together = log_mel(sounds, 8000, RECIPE)
-    monkeypatch.setattr("unlabeled.video.sound.SAMPLES", 16_000)
+    monkeypatch.setattr("unlabeled.video.sound.MAX_SAMPLES", 16_000)
     np.testing.assert_allclose(log_mel(sounds, 8000, RECIPE), together, atol=1e-5)
 
 

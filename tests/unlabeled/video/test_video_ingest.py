@@ -113,7 +113,7 @@ def test_channels_are_chosen_from_all_over_the_source(tmp_path):
 
 
 def test_clips_with_colours_that_are_stored_grey_are_counted(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(video_ingest, "SAMPLE", 2)
+    monkeypatch.setattr(video_ingest, "SAMPLE_SIZE", 2)
     noise_clips(tmp_path / "films" / "a", 18), noise_clips(tmp_path / "films" / "b", 2, start=20, channels=3)
     assert ingested(tmp_path / "films", test_fraction=0.0).summary["channels"] == 1
     assert "2 of 20 clips have colours and are stored grey, as the 2 that were looked at are" in caplog.text
@@ -168,7 +168,7 @@ def test_folders_of_frames_have_a_digest_of_all_their_files(tmp_path, steps, ton
 
 
 def test_the_embedded_clips(tmp_path, monkeypatch):
-    monkeypatch.setattr(moving_digits, "CLIPS", 40), monkeypatch.setattr(moving_digits, "TEST", 10)
+    monkeypatch.setattr(moving_digits, "CLIP_COUNT", 40), monkeypatch.setattr(moving_digits, "TEST_COUNT", 10)
     result = ingest(VideoIngestion(rare_labels="drop"), tmp_path)
     assert result.frames.shape == (40, 8, 1, 32, 32) and result.summary["source"] == "synthetic_moving_digits"
     assert result.summary["splits"]["test"] == 10 and len(list(tmp_path.glob("clips-*/*.mp4"))) == 40

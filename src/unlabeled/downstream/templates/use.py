@@ -1,4 +1,4 @@
-"""Embeddings and classes of image files, by the files beside this one: needs numpy, onnxruntime and Pillow alone.
+"""Embeddings and classes of image files, by the files beside this one. Needs numpy, onnxruntime and Pillow only.
 
     python use.py photo.jpg another.png
 
@@ -19,7 +19,7 @@ SESSION = InferenceSession(HERE / "encoder.onnx", providers=["CPUExecutionProvid
 
 
 def use(files: list[str]) -> dict[str, np.ndarray]:
-    """`embedding`, float32 (N, D), and, where a probe was exported, `probability`, float32 (N, classes)."""
+    """Returns `embedding`, float32 (N, D), and, where a probe was exported, `probability`, float32 (N, classes)."""
     how = SPEC["image_size"], SPEC["channels"], SPEC["pixel_range"]
     images = [decode_alone(Path(file).read_bytes(), *how) for file in files]
     names = [output.name for output in SESSION.get_outputs()]
