@@ -15,11 +15,11 @@ from unlabeled.pairs.config import PairsIngestion
 from unlabeled.text.config import TextIngestion
 from unlabeled.video.config import VideoIngestion
 
-BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
-BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
+TEXT_BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
+TEXT_BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
 """Those that have keys whose values are texts."""
 KEY = r"[A-Za-z_][\w.]*"
-BETWEEN = re.compile(rf"\s*,\s*(?={KEY}\s*=|,|$)")
+SEPARATOR = re.compile(rf"\s*,\s*(?={KEY}\s*=|,|$)")
 """A comma parts two parameters where a key follows; else it belongs to the value."""
 QUOTED = re.compile(rf"(?P<start>(?:^|,)\s*{KEY}\s*=\s*)(?P<quote>['\"])(?P<text>.*?)(?P=quote)\s*(?=,|$)", re.DOTALL)
 NEEDS_QUOTES = re.compile(rf"^\s|\s$|,\s*({KEY}\s*=|,|$)|^['\"]|^null$|^$")
@@ -42,7 +42,7 @@ def parse_params(written: str) -> dict[str, Any]:
         return f"{match['start']}\0{len(texts) - 1}"
 
     given = OmegaConf.create()
-    for part in filter(None, BETWEEN.split(QUOTED.sub(put_aside, written.strip()))):
+    for part in filter(None, SEPARATOR.split(QUOTED.sub(put_aside, written.strip()))):
         key, equals, value = (each.strip() for each in part.partition("="))
         if not equals or not re.fullmatch(KEY, key):
             raise ConfigError(f"--params: received {part!r}, expected block.key=value, with a comma between several")
@@ -68,7 +68,7 @@ def _takes_text(key: str, value: str) -> bool:
     """Whether a value that is not in quotes is a text of that key."""
     path, _, name = key.rpartition(".")
     block = path.rpartition(".")[2]
-    return value != "null" and any(each.block == block and each.takes_text(name) for each in BLOCKS)
+    return value != "null" and any(each.block == block and each.takes_text(name) for each in TEXT_BLOCKS)
 
 
 def write_params(values: dict[str, Any]) -> str:

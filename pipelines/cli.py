@@ -36,7 +36,7 @@ from yaml import YAMLError
 from pipelines.arguments import parse_params
 from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
-from pipelines.masking import stop_with_masked_traceback
+from pipelines.masking import exit_with_masked_traceback
 from pipelines.registry.killed import end_as_killed
 from pipelines.registry.versions import model_name
 from unlabeled.catalogue import IMAGE_METHODS
@@ -51,7 +51,7 @@ QUIET = "UNLABELED_QUIET"
 RUNNER = "SequentialRunner"
 PIPED_WIDTH = 120
 """Of tables that no terminal shows."""
-WRAPPING = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
+KEDRO_PREFIX = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
 """What Kedro puts before the sentence of a parameter."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -130,7 +130,7 @@ def _errors_as_sentences() -> Generator[None]:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
             raise Sentence(message) from error
-        stop_with_masked_traceback(error)
+        exit_with_masked_traceback(error)
         raise
 
 
@@ -148,14 +148,14 @@ def _registry(env: str | None, name: str | None) -> Generator[tuple[Path, Mlflow
         yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
 
 
-def _of_a_model(command: Callable) -> Callable:
+def _model_options(command: Callable) -> Callable:
     """The options that say which registered model is meant."""
     command = click.option("--env", "-e", help="Whose parameters name the model, as in kedro run.")(command)
     return click.option("--name", "-n", help="The registered model; else that of the parameters' source.")(command)
 
 
 @cli.command()
-@_of_a_model
+@_model_options
 def champion(env: str | None, name: str | None) -> None:
     """The registered versions, and what tells the challenger from the champion."""
     from pipelines.registry import review
@@ -177,13 +177,13 @@ def champion(env: str | None, name: str | None) -> None:
         by_alias = {alias: version for version in found for alias in version.aliases}
         old, new = by_alias.get("champion"), by_alias.get("challenger")
         if old and new and old is not new:
-            _tell_differences(review.differences(project, old, new), old, new)
+            _print_differences(review.differences(project, old, new), old, new)
 
 
 @cli.command()
 @click.argument("first")
 @click.argument("second")
-@_of_a_model
+@_model_options
 def compare(first: str, second: str, env: str | None, name: str | None) -> None:
     """What tells two versions apart: FIRST and SECOND are numbers or aliases."""
     from pipelines.registry import review
@@ -191,13 +191,13 @@ def compare(first: str, second: str, env: str | None, name: str | None) -> None:
 
     with _registry(env, name) as (project, client, name):
         old, new = (registry.find(client, name, which) for which in (first, second))
-        _tell_differences(review.differences(project, old, new), old, new)
+        _print_differences(review.differences(project, old, new), old, new)
 
 
 @cli.command()
 @click.argument("version")
 @click.option("--reason", default="", help="Kept with the version.")
-@_of_a_model
+@_model_options
 def promote(version: str, reason: str, env: str | None, name: str | None) -> None:
     """Makes VERSION the champion by hand, past the gate."""
     from pipelines.registry import review
@@ -208,7 +208,7 @@ def promote(version: str, reason: str, env: str | None, name: str | None) -> Non
 
 
 @cli.command()
-@_of_a_model
+@_model_options
 def rollback(env: str | None, name: str | None) -> None:
     """Gives the crown back to the champion before this one."""
     from pipelines.registry import review
@@ -223,7 +223,7 @@ def rollback(env: str | None, name: str | None) -> None:
 @click.option("--keep", is_flag=True, help="Leave the second work tree where it is.")
 @click.option("--yes", is_flag=True, help="Run a version that somebody else has made without asking.")
 @click.option("--fresh-environment", is_flag=True, help="Install the recorded lock there; else today's libraries run.")
-@_of_a_model
+@_model_options
 @click.pass_context
 def reproduce(
     context: click.Context,
@@ -269,7 +269,7 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
     context.exit(result.outcome.value)
 
 
-def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
+def _print_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
     say(f"from version {old.version} to version {new.version}", bold=True)
     for what, lines in differences.items():
         say(f"{what}: {'the same' if not lines else ''}".rstrip())
@@ -277,7 +277,7 @@ def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new:
             say(f"  {line}")
 
 
-def _is_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """torch has a class for a device's, which is not imported for it, and none for the CPU's."""
     named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return named or isinstance(error, MemoryError)
@@ -291,14 +291,14 @@ def sentence(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the command again"
-        if _is_of_memory(cause):
+        if _is_out_of_memory(cause):
             return "the memory is full: lower pretraining.batch_size, or take a smaller pretraining.encoder or head"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             return f"{cause.filename} cannot be opened ({cause.strerror}): change its permissions, or move the project"
         if isinstance(cause, ParameterValidationError):
             lines = str(cause).splitlines()[1:] or [str(cause)]
             # A shared block comes once for itself, and once for each method.
-            return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
+            return "; ".join(dict.fromkeys(KEDRO_PREFIX.sub("", line) for line in lines))
         if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
             return f"the configuration cannot be read: {' '.join(str(cause).split())}"
         if isinstance(cause, OmegaConfBaseException):

@@ -26,13 +26,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
 from pipelines.clients.git import git_state
-from pipelines.clients.store import anchored_uri, stop_if_out_of_reach
+from pipelines.clients.store import anchored_uri, check_reachable
 from pipelines.commands.compare import PARENT_RUN
-from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
-from pipelines.registry.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
+from pipelines.parameters import check_blocks_known, check_no_image_parameters, check_spelling, flatten, warn_unread
+from pipelines.registry.killed import HOST, PROJECT, RERUN, delete_unregistered_models, mark_killed_runs
 from pipelines.registry.provenance import Provenance, provenance
-from pipelines.stages.freshness import stop_if_damaged
-from pipelines.stages.planning import method_to_train, say_plan
+from pipelines.stages.freshness import check_intact
+from pipelines.stages.planning import log_plan, method_to_train
 from pipelines.stages.pretraining import CHECKPOINT
 from unlabeled.catalogue import IMAGE_METHODS, METHODS
 from unlabeled.config import Block
@@ -45,8 +45,8 @@ logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on 
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
-OF_THE_DATA = ("summary", "manifest")
-ARTIFACTS = (*OF_THE_DATA, "quarantine", "history", "metrics", "predictions", "report")
+DATA_ARTIFACTS = ("summary", "manifest")
+ARTIFACTS = (*DATA_ARTIFACTS, "quarantine", "history", "metrics", "predictions", "report")
 ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
 ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
 """Outputs that are small, and that people open from a run's page."""
@@ -66,7 +66,7 @@ class ProjectHook(MlflowHook):
         server = config.setdefault("server", {})
         uri = TRACKING_URI or server.get("mlflow_tracking_uri") or "sqlite:///mlflow.db"
         uri = anchored_uri(uri, context.project_path)
-        stop_if_out_of_reach(uri)
+        check_reachable(uri)
         server["mlflow_tracking_uri"] = uri
         experiment = config["tracking"]["experiment"]
         if uri.startswith("sqlite"):
@@ -89,7 +89,7 @@ class ProjectHook(MlflowHook):
         self._lock = None if parent else _lock(self._project)
         try:
             if not parent:
-                _sweep(self._project)
+                _delete_partial_files(self._project)
                 mark_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
@@ -99,11 +99,11 @@ class ProjectHook(MlflowHook):
                 raise UnlabeledError(f"received the methods {received} in one run, expected one, or --pipeline=compare")
             given = run_params["runtime_params"] or {}
             known = {name for each in pipelines.values() for name in _parameters_of(each)}
-            refuse_unknown(given, known)
-            refuse_misspelt(self._parameters, known)
-            refuse_of_images(given, {*methods} - IMAGE_METHODS.keys())
+            check_blocks_known(given, known)
+            check_spelling(self._parameters, known)
+            check_no_image_parameters(given, {*methods} - IMAGE_METHODS.keys())
             if "session" not in pipeline.inputs() and not parent:  # which hands them on
-                warn_of_unread(given, _parameters_of(pipeline))
+                warn_unread(given, _parameters_of(pipeline))
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
@@ -120,7 +120,7 @@ class ProjectHook(MlflowHook):
             if not continued:
                 _keep_record(made_from.files)
             for name in pipeline.inputs():
-                if name.rpartition(".")[2] in OF_THE_DATA and catalog.exists(name):  # another run has ingested it
+                if name.rpartition(".")[2] in DATA_ARTIFACTS and catalog.exists(name):  # another run has ingested it
                     self._keep(name)
         except BaseException:
             self._unlock()
@@ -130,7 +130,7 @@ class ProjectHook(MlflowHook):
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:  # ty: ignore[incompatible-method-override]
         """Logs a node's parameters as they were written, and gives it those with absolute paths."""
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
-            say_plan(self._to_plan, catalog)
+            log_plan(self._to_plan, catalog)
             self._to_plan = None
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
         flat = dict(pair for name, value in given.items() for pair in _flat(name, value))
@@ -143,7 +143,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name not in self._intact:
-            stop_if_damaged(dataset_name, data, self._catalog[dataset_name], self._catalog.load)
+            check_intact(dataset_name, data, self._catalog[dataset_name], self._catalog.load)
             self._intact.add(dataset_name)
         if dataset_name.rpartition(".")[2] == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
@@ -167,7 +167,7 @@ class ProjectHook(MlflowHook):
         try:
             mlflow.set_tag("error", legible(masked(str(error)))[:500])
             if run := mlflow.active_run():
-                sweep_models(MlflowClient(), run)
+                delete_unregistered_models(MlflowClient(), run)
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # what went wrong matters more
             logger.warning("MLflow did not take note of the failure: %s", unreachable)
@@ -237,7 +237,7 @@ def _lock(project: Path) -> FileLock:
     return lock
 
 
-def _sweep(project: Path) -> None:
+def _delete_partial_files(project: Path) -> None:
     """Removes what killed runs had half written: whoever holds the lock knows that nobody is at it."""
     for path in (project / "data").glob("0[2-8]_*/**/*"):
         if HALF_WRITTEN.fullmatch(path.name) and path.is_file():

@@ -37,7 +37,7 @@ def masked_traceback(error: BaseException | None) -> str:
     return hidden if hidden != text else ""
 
 
-def stop_with_masked_traceback(error: BaseException) -> None:
+def exit_with_masked_traceback(error: BaseException) -> None:
     """Ends the program with the masked traceback of an error that nobody has foreseen, where it holds a password."""
     if trace := masked_traceback(error):
         sys.stderr.write(trace)

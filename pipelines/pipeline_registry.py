@@ -44,20 +44,20 @@ def method_pipeline(method: str) -> Pipeline:
 
 def text_pipeline(method: str) -> Pipeline:
     stages = (text_ingestion, text_augmentation, text_evaluation, text_registration, text_reporting)
-    return _of_its_own(method, text_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, text_pretraining.create_pipeline(method), stages)
 
 
 def pairs_pipeline(method: str) -> Pipeline:
     stages = (pairs_ingestion, pairs_augmentation, pairs_evaluation, pairs_registration, pairs_reporting)
-    return _of_its_own(method, pairs_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, pairs_pretraining.create_pipeline(method), stages)
 
 
 def video_pipeline(method: str) -> Pipeline:
     stages = (video_ingestion, video_augmentation, video_evaluation, video_registration, video_reporting)
-    return _of_its_own(method, video_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, video_pretraining.create_pipeline(method), stages)
 
 
-def _of_its_own(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
+def _separate_pipeline(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
     """The six stages of a method that shares no data with others."""
     own = sum((stage.create_pipeline() for stage in stages), pretraining)
     names = {"namespace": method, "inputs": {"reporting_folder", "provenance"}, "tags": method}

@@ -31,9 +31,9 @@ SECRET = re.compile(
     r"|(^|[^a-z])tokens?(\.(?!py$|j2$)\w+)*$"
 )
 """Names, in lower case, of files and folders that hold keys and passwords."""
-LARGEST_DIFF = 10_000_000
+MAX_DIFF_BYTES = 10_000_000
 """Bytes of changed files that are kept with a run."""
-MOST_NAMED = 10
+MAX_LISTED_FILES = 10
 
 
 class Changes(NamedTuple):
@@ -113,8 +113,8 @@ def patch(project: Path, names: list[str]) -> bytes:
         UnlabeledError: It is too much to keep, or a file cannot be read.
     """
     files = [project / name for name in names]
-    if sum(file.stat().st_size for file in files if file.is_file()) > LARGEST_DIFF:
-        raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
+    if sum(file.stat().st_size for file in files if file.is_file()) > MAX_DIFF_BYTES:
+        raise UnlabeledError(f"they are of more than {MAX_DIFF_BYTES:,} bytes")
     with tempfile.TemporaryDirectory() as folder:  # an index of its own: the user's stays as it is
         index = Path(folder, "index")
         git(project, "read-tree", "HEAD", index=index)
@@ -125,8 +125,8 @@ def patch(project: Path, names: list[str]) -> bytes:
 
 def named(files: list[str]) -> str:
     """The first names of a list, and how many there are beside them."""
-    more = len(files) - MOST_NAMED
-    return ", ".join(map(legible, files[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+    more = len(files) - MAX_LISTED_FILES
+    return ", ".join(map(legible, files[:MAX_LISTED_FILES])) + (f" and {more} more" if more > 0 else "")
 
 
 def other_than_code(folder: str, names: list[str]) -> set[str]:

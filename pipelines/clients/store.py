@@ -29,7 +29,7 @@ def anchored_uri(uri: str, project: Path) -> str:
     return database_uri(project / unquote(uri.removeprefix(SQLITE))) if relative else uri
 
 
-def stop_if_out_of_reach(uri: str) -> None:
+def check_reachable(uri: str) -> None:
     """Raises UnlabeledError where MLflow would try for minutes, or in vain: no such server, folder or driver."""
     if uri.startswith("sqlite"):
         folder = Path(make_url(uri).database or "").parent
@@ -41,7 +41,7 @@ def stop_if_out_of_reach(uri: str) -> None:
         return
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
-        _stop_without_driver(uri)
+        _check_driver(uri)
         return
     try:
         port = address.port or {"http": 80, "https": 443}[address.scheme]
@@ -53,7 +53,7 @@ def stop_if_out_of_reach(uri: str) -> None:
         ) from error
 
 
-def _stop_without_driver(uri: str) -> None:
+def _check_driver(uri: str) -> None:
     """Raises UnlabeledError where a database's Python package is not installed."""
     try:
         make_url(uri).get_dialect().import_dbapi()

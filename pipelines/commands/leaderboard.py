@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FILES = ("metrics.json", "predictions.parquet", "summary.json")
 """The artifacts of a run that the page is made of."""
 PAGE = "report.html"
-SEARCHED = 5_000
+MAX_RUNS = 5_000
 """Runs at most that are looked through, the latest first."""
 
 
@@ -51,7 +51,7 @@ def leaderboard(folder: Path) -> str:
 
 def _latest(client: MlflowClient, experiment: str) -> list[Run]:
     """The latest finished run of each method on each data."""
-    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=SEARCHED)
+    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=MAX_RUNS)
     found: dict[tuple[str, ...], Run] = {}
     for run in runs:  # the latest first
         key = tuple(run.data.tags.get(tag, "") for tag in ("source", "data_digest", "method"))

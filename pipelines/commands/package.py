@@ -8,14 +8,14 @@ from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.startup import ProjectMetadata
 
 from pipelines.clients.git import is_recorded
-from pipelines.registry.scan import lines_of_file, stop_if_secret
+from pipelines.registry.scan import check_no_secrets, lines_of_file
 
 
 def make_package(metadata: ProjectMetadata) -> None:
     """Leaves a wheel and the archive in dist/. Raises UnlabeledError where a file of the configuration has a secret."""
     files = configuration(metadata.project_path)
     contents = {name: file.read_text(errors="replace") for name, file in files.items()}
-    stop_if_secret(line for name, content in contents.items() for line in lines_of_file(name, content))
+    check_no_secrets(line for name, content in contents.items() for line in lines_of_file(name, content))
     inspect.unwrap(kedro_package.callback)(metadata)  # ty: ignore[invalid-argument-type]  # it has one
     with tarfile.open(f"dist/conf-{metadata.package_name}.tar.gz", "w:gz") as archive:  # over Kedro's
         for name, file in files.items():

@@ -29,7 +29,7 @@ from pipelines.registry.provenance import (
     hardware,
     tracked_data,
 )
-from pipelines.registry.trust import check_patch, checked_tags, object_of, stop_unless_trusted, verified
+from pipelines.registry.trust import check_patch, check_trusted, checked_tags, object_of, verified
 from unlabeled.errors import UnlabeledError
 from unlabeled.storage.arrays import replace_file
 
@@ -91,7 +91,7 @@ def reproduce(
         logger.warning("the record of version %s does not hold %s", found.version, tags[LACKS])
     diff = _diff(found) if is_dirty(tags) else b""
     _check_commit(project, tags[COMMIT])
-    stop_unless_trusted(project, found, diff, parameters, yes)
+    check_trusted(project, found, diff, parameters, yes)
     with _work_tree(project, found, keep) as tree:
         if diff:
             _apply(tree, diff)

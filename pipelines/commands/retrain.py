@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
-HERE = "data/.here.json"
+REVISIONS = "data/.here.json"
 """Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
 UNREPORTED = "data/.unreported-{}.json"
 """File of a method that has the version and the champion from before a retraining, until its report is left."""
@@ -42,7 +42,7 @@ UNFINISHED = "unfinished"
 """What it holds until all stages have run with others."""
 STORED = "data/02_intermediate/images.npy"
 NEVER_RAW = (".dvc", "~")
-MOST_LOOSE = 20
+MAX_LOOSE_FILES = 20
 """Files beside each other in the folder of raw data, each of which would get a `.dvc` file of its own."""
 
 
@@ -86,12 +86,12 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
         Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
     )
     try:
-        touched = _touched(project)
+        touched = _uncommitted(project)
         if _fetch(project, method, touched):
-            touched = _touched(project)
-        if added := _take_in(project, touched):
+            touched = _uncommitted(project)
+        if added := _track_new(project, touched):
             logger.info("new or changed data: %s", ", ".join(added))
-            _note(project, tracked_data(project))
+            _write_revisions(project, tracked_data(project))
         version, champion = _rerun(project, client, method, env)
         if version:
             outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
@@ -105,11 +105,11 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
             result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
         if push and remotes(project):
             _push(project, method, result)
-        _leave(project, method, result)
+        _write_report(project, method, result)
     except Exception as error:  # of ours or of MLflow's
         what = f"{result.report}\n" if result.version else ""
         report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
-        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
+        _write_report(project, method, Retrained(Outcome.FAILED, result.version, report))
         raise
     finally:
         lock.release()
@@ -129,7 +129,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
     Returns:
         Whether there were any.
     """
-    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
+    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _read_revisions(project)
 
     def is_here(name: str, revision: str) -> bool:
         entry, kept = _entry(project, name), all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
@@ -139,7 +139,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
     tracked = tracked_data(project)
     wanted = [name for name, revision in tracked.items() if not is_here(name, revision)]
     if wanted:
-        _note(project, here | dict.fromkeys(wanted, ""))
+        _write_revisions(project, here | dict.fromkeys(wanted, ""))
         try:
             dvc(project, "pull", *wanted)
         except UnlabeledError as error:
@@ -148,7 +148,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
                 f"git names other data for {names} than are here, which cannot be fetched ({error}): run it again when "
                 f"they can be, or keep what is here with dvc add"
             ) from error
-    _note(project, tracked)
+    _write_revisions(project, tracked)
     if not (project / STORED).exists():
         try:
             dvc(project, "pull", "--allow-missing", *_targets(method))
@@ -157,14 +157,14 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
     return bool(wanted)
 
 
-def _here(project: Path) -> dict[str, str]:
-    """What HERE says; a `.dvc` file that it does not name has not been seen by a retraining."""
-    file = project / HERE
+def _read_revisions(project: Path) -> dict[str, str]:
+    """What REVISIONS says; a `.dvc` file that it does not name has not been seen by a retraining."""
+    file = project / REVISIONS
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _note(project: Path, here: dict[str, str]) -> None:
-    replace_file(project / HERE, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
+def _write_revisions(project: Path, here: dict[str, str]) -> None:
+    replace_file(project / REVISIONS, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
 
 
 def _entry(project: Path, name: str) -> Path:
@@ -172,7 +172,7 @@ def _entry(project: Path, name: str) -> Path:
     return project / name.removesuffix(".dvc")
 
 
-def _touched(project: Path) -> list[Path]:
+def _uncommitted(project: Path) -> list[Path]:
     """What is not as the `.dvc` files have it."""
     listed = json.loads(dvc(project, "data", "status", "--granular", "--json") or "{}").get("uncommitted", {})
     return [project / path for each in listed.values() for path in _paths(each)]
@@ -183,14 +183,14 @@ def _paths(listed: Any) -> list[str]:
     return [path for each in listed for path in ([each] if isinstance(each, str) else each.values())]
 
 
-def _take_in(project: Path, touched: list[Path]) -> list[str]:
+def _track_new(project: Path, touched: list[Path]) -> list[str]:
     """Tracks what is new in the folder of raw data, or has changed there; its names."""
     folder = project / RAW
     folder.mkdir(parents=True, exist_ok=True)
     tracked = {_entry(project, name) for name in tracked_data(project)}
     new = [] if folder in tracked else sorted(_untracked(folder, tracked))
     loose = [entry.name for entry in new if entry.is_file()]
-    if len(loose) > MOST_LOOSE:
+    if len(loose) > MAX_LOOSE_FILES:
         raise UnlabeledError(
             f"{RAW} holds {len(loose)} files that are in no folder, such as {loose[0]}, and DVC would keep another for "
             f"each: put them into a folder, such as {RAW}/photos"
@@ -329,7 +329,7 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
     return ["\n".join([*chart, *lines, "```"]), f"Lines in order: {', '.join(curves)}."]
 
 
-def _leave(project: Path, method: str, result: Retrained) -> None:
+def _write_report(project: Path, method: str, result: Retrained) -> None:
     """The report and the outcome, as files and to GitHub's runner where there is one; then a version is reported."""
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
     summary = {"outcome": result.outcome.name.lower(), **result.version}

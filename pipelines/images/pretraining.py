@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.freshness import stop_if_stale
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.freshness import check_crops_current
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Ingestion, Pretraining
 from unlabeled.records import Summary
@@ -32,11 +32,11 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
+        check_crops_current(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
         data = images, views, manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, manifest, summary, config, recipe)
-        return tracked(train, method, manifest, summary, config, recipe, decides)
+        return track(train, method, manifest, summary, config, recipe, decides)
 
     return pretrain
 

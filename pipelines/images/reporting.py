@@ -7,7 +7,7 @@ import numpy as np
 from kedro.pipeline import Pipeline
 
 from pipelines.datasets.files import read_json
-from pipelines.stages.reporting import page_of
+from pipelines.stages.reporting import build_page
 from pipelines.stages.stage import stage
 from unlabeled.images.evidence import ImageEvidence
 from unlabeled.records import Numbers
@@ -19,7 +19,7 @@ def report(evidence: ImageEvidence, examples: dict[str, np.ndarray], folder: Pat
     from unlabeled.images.report import build_report  # imports torch and matplotlib
 
     finetuned = _finetuned(folder / FINETUNED, evidence.run["method"], evidence.summary["data_digest"])
-    return page_of(replace(evidence, examples=examples, finetuned=finetuned), build_report, folder)
+    return build_page(replace(evidence, examples=examples, finetuned=finetuned), build_report, folder)
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Numbers]:

@@ -27,18 +27,18 @@ def mark_killed_runs(project: Path, experiment: str) -> None:
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         tags = run.data.tags
         if (tags.get(RERUN + HOST, tags.get(HOST)), tags.get(PROJECT)) == (socket.gethostname(), project.as_posix()):
-            sweep_models(client, run)
+            delete_unregistered_models(client, run)
             client.set_terminated(run.info.run_id, "KILLED")
 
 
 def end_as_killed() -> None:
     """Ends the active run, if there is one, as `mark_killed_runs` would."""
     if run := mlflow.active_run():
-        sweep_models(MlflowClient(), run)
+        delete_unregistered_models(MlflowClient(), run)
         mlflow.end_run("KILLED")
 
 
-def sweep_models(client: MlflowClient, run: Run) -> None:
+def delete_unregistered_models(client: MlflowClient, run: Run) -> None:
     """Deletes the models that a run has logged and that no version has, with their files."""
     experiment, run_id = run.info.experiment_id, run.info.run_id
     logged = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")

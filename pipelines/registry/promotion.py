@@ -22,7 +22,7 @@ CLASS_LEVEL = 0.05
 """Chance that a challenger that is worse on no class is blocked by any."""
 SAMPLE, TEST_SAMPLE = 16, "test_sample"
 """How many of the test images a version's tag of that name lists: those whose contents come first."""
-JUDGED = "gate.p_value"
+P_VALUE = "gate.p_value"
 """The tag of versions that test images have compared with a champion."""
 
 
@@ -36,12 +36,12 @@ class Decision(NamedTuple):
     """How today's data differ from the champion's, as `drift.summarise` has it; empty: they do not."""
 
 
-def contest(
+def run_gate(
     client: MlflowClient,
     name: str,
     number: str,
-    judged: Callable[[ModelVersion | None], Decision],
-    noted: Callable[[Decision], None],
+    decide: Callable[[ModelVersion | None], Decision],
+    record_decision: Callable[[Decision], None],
 ) -> Decision:
     """Crowns a version that is judged to be better than the champion, whoever that is at the time.
 
@@ -49,45 +49,46 @@ def contest(
     looking again that the champion is another than it was judged against, before crowning or after it, is judged anew.
 
     Args:
-        judged: The decision on the version, against a champion or none.
-        noted: Called with each decision, before it has any effect.
+        decide: Compares the version with a champion, or with none.
+        record_decision: Called with each decision, before it has any effect.
     """
     for _ in range(ATTEMPTS):
-        champion, before = registry.champion(client, name), registry.reigns(client, name)
-        decision = judged(champion)
-        noted(decision)
+        champion, before = registry.champion(client, name), registry.champion_history(client, name)
+        decision = decide(champion)
+        record_decision(decision)
         if _number(registry.champion(client, name)) != _number(champion):
             continue
         if not decision.promoted:
             return decision
-        registry.crown(client, name, number)
+        registry.set_champion(client, name, number)
         if _number(registry.champion(client, name)) != number:
             continue
-        overlooked = [each for each in registry.reigns(client, name)[len(before) : -1] if each != number]
+        overlooked = [each for each in registry.champion_history(client, name)[len(before) : -1] if each != number]
         if not overlooked:
             return decision
-        registry.crown(client, name, overlooked[-1], [*before, *overlooked])  # which has been told that it is champion
+        # The overlooked version has been reported as the champion: it stays in the history.
+        registry.set_champion(client, name, overlooked[-1], [*before, *overlooked])
     decision = Decision(False, "others became champion each time that it was judged: run the stage registration again")
-    noted(decision)
+    record_decision(decision)
     return decision
 
 
-def sample_of(answers: pd.DataFrame) -> str:
-    """Some of the test images, the same ones for the same images: what `judged_on` recognises them by."""
+def sample_images(answers: pd.DataFrame) -> str:
+    """Some of the test images, the same ones for the same images: what `count_comparisons` recognises them by."""
     return " ".join(sorted({content[:8] for content in answers.sha256})[:SAMPLE])
 
 
-def judged_on(versions: Iterable[ModelVersion], sample: str) -> int:
+def count_comparisons(versions: Iterable[ModelVersion], sample: str) -> int:
     """How many of these versions were compared with a champion on test images of which most are the same."""
     mine = set(sample.split())
-    theirs = [set(each.tags.get(TEST_SAMPLE, "").split()) for each in versions if JUDGED in each.tags]
+    theirs = [set(each.tags.get(TEST_SAMPLE, "").split()) for each in versions if P_VALUE in each.tags]
     return sum(2 * len(mine & each) > len(mine) for each in theirs)
 
 
 def judge(
     champion: ModelVersion | None,
     worth: Worth,
-    judged: int,
+    comparisons: int,
     answers: pd.DataFrame,
     data: Any,
     manifest: pd.DataFrame,
@@ -100,7 +101,7 @@ def judge(
 
     Args:
         worth: Of that model by itself.
-        judged: How many challengers these test images have judged before.
+        comparisons: How many challengers were compared with a champion on these test images before.
         answers: To the test images, as `unlabeled.evaluation.protocol.predict` makes them.
         data: What an encoder embeds: images or texts, row by row of the manifest.
     """
@@ -130,7 +131,7 @@ def judge(
             incumbent, answers = (each[unseen[each.row]] for each in (incumbent, answers))
             if len(answers) < before:
                 measured += f", without the {before - len(answers)} of {before} test images that it was trained on"
-                if _too_few(answers, level_left(config.level, judged)):
+                if _too_few(answers, level_left(config.level, comparisons)):
                     reason = f"it cannot be compared with {name}{measured}: the {len(answers)} left are too few"
                     return Decision(False, f"{reason}; kedro promote crowns it by hand", drift=drift)
     except registry.GoneError as error:
@@ -140,7 +141,7 @@ def judge(
     if answers.empty:
         reason = f"without labels it cannot be compared with {name}"
         return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
-    decision = _weigh(answers, incumbent, classes, name, measured, judged, config)
+    decision = _compare(answers, incumbent, classes, name, measured, comparisons, config)
     return decision._replace(drift=drift)
 
 
@@ -148,13 +149,13 @@ def _number(version: ModelVersion | None) -> str | None:
     return None if version is None else str(version.version)
 
 
-def _weigh(
+def _compare(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     classes: list[str],
     name: str,
     measured: str,
-    judged: int,
+    comparisons: int,
     config: Registration,
 ) -> Decision:
     """By the linear probes' answers to the same test images.
@@ -167,13 +168,13 @@ def _weigh(
 
     challenger = in_order(challenger)
     new, old, groups = challenger.right.to_numpy(), in_order(champion).right.to_numpy(), challenger.group.to_numpy()
-    gain, level = paired_difference(new, old, groups), level_left(config.level, judged)
+    gain, level = paired_difference(new, old, groups), level_left(config.level, comparisons)
     fewest = fewest_wins(level)
     numbers: dict[str, float | str] = {
         "gate.difference": gain.mean,
         "gate.low": gain.low,
         "gate.high": gain.high,
-        JUDGED: gain.p_value,
+        P_VALUE: gain.p_value,
         "gate.level": level,
         "gate.smallest_gain": fewest / len(new),
     }
@@ -182,8 +183,8 @@ def _weigh(
     compared = f"linear probe {new.mean():.4f} against {old.mean():.4f} of {name}{measured}: {gain}"
     if gain.mean <= 0 or gain.p_value >= level:
         asked = f"+{100 * fewest / len(new):.1f} points; registration.level={config.level:g}"
-        if judged:
-            asked += f", of which {level:.2g} is left for challenger {judged + 1} on these test images"
+        if comparisons:
+            asked += f", of which {level:.2g} is left for challenger {comparisons + 1} on these test images"
         there, wrong = len(np.unique(groups)), len(np.unique(groups[~old]))
         images, apart, errors = counted(len(new), "test images"), "", f"about {wrong} of them"
         if there < len(new):

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipelines.clients.git import COMMIT, LACKS, changed_files, is_dirty, named, patch
-from pipelines.registry.scan import lines_of_command, lines_of_parameters, lines_of_patch, marked_lines, stop_if_secret
+from pipelines.registry.scan import (
+    check_no_secrets,
+    lines_of_command,
+    lines_of_parameters,
+    lines_of_patch,
+    marked_lines,
+)
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.masking import masked
@@ -53,7 +59,7 @@ def provenance(
     Raises:
         UnlabeledError: There is a secret in what MLflow would get, or a file of DVC's cannot be read.
     """
-    stop_if_secret([*lines_of_command(command), *lines_of_parameters(parameters, marked_lines(project))])
+    check_no_secrets([*lines_of_command(command), *lines_of_parameters(parameters, marked_lines(project))])
     lock = project / "requirements.lock"
     tags = {
         "command": masked(command),
@@ -68,7 +74,7 @@ def provenance(
     files = {PARAMETERS: _json(parameters), DATA: _json(tracked_data(project))}
     if is_dirty(git):
         kept, tags[LACKS] = _changes(project)
-        stop_if_secret(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
+        check_no_secrets(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
         files |= kept
     if git:
         tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"") if is_dirty(git) else None)

@@ -15,14 +15,14 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, git, is_dirty
 from pipelines.parameters import flatten
 from pipelines.registry import versions as registry
-from pipelines.registry.promotion import TEST_SAMPLE, judged_on
+from pipelines.registry.promotion import TEST_SAMPLE, count_comparisons
 from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
 from unlabeled.evaluation.verdict import selection
 from unlabeled.runtime.masking import masked
 
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
-MOST_COMMITS = 20
+MAX_LISTED_COMMITS = 20
 """Listed between two versions."""
 
 
@@ -59,7 +59,7 @@ def row_of(version: ModelVersion) -> dict[str, str]:
 def selection_of(found: list[ModelVersion]) -> str:
     """What it does to the champion's accuracy that its test images have judged others; empty where they have not."""
     champions = [each for each in found if "champion" in each.aliases]
-    return selection(judged_on(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
+    return selection(count_comparisons(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
 
 
 def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
@@ -69,8 +69,8 @@ def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
     if before is not None and str(before.version) == str(version.version):
         raise UnlabeledError(f"{name} version {version.version} is the champion already")
     registry.check_files(version)
-    registry.crown(client, name, str(version.version))
-    return _note(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
+    registry.set_champion(client, name, str(version.version))
+    return _append_decision(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
     versions(client, name)  # raises where there are none
     who, present = _who(), registry.champion(client, name)
     current = str(present.version) if present else ""
-    reigns = registry.reigns(client, name)
+    reigns = registry.champion_history(client, name)
     while reigns:
         number = reigns.pop()
         try:
@@ -91,9 +91,9 @@ def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
             registry.check_files(registry.find(client, name, number))
         except registry.GoneError:
             continue
-        registry.crown(client, name, number, reigns)
+        registry.set_champion(client, name, number, reigns)
         if present:
-            _note(client, present, "rolled back", who)
+            _append_decision(client, present, "rolled back", who)
         return current or "none", number
     raise UnlabeledError(f"{name} has had no other champion that is still there: kedro promote VERSION names one")
 
@@ -138,7 +138,7 @@ def _who() -> str:
         return f"user {os.getuid()}"
 
 
-def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
+def _append_decision(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
     """Adds to the decision on a version what somebody did, and when."""
     now = datetime.now().astimezone().isoformat(timespec="minutes")
     told = "; ".join(filter(None, [version.tags.get("decision"), f"{masked(what)} ({who}, {now})"]))
@@ -201,7 +201,7 @@ def _code(project: Path, first: ModelVersion, second: ModelVersion) -> list[str]
     if old == new or not (old and new):
         return changed
     try:
-        log = git(project, "log", "--oneline", f"-{MOST_COMMITS}", f"{old}..{new}").decode().splitlines()
+        log = git(project, "log", "--oneline", f"-{MAX_LISTED_COMMITS}", f"{old}..{new}").decode().splitlines()
     except UnlabeledError:  # of another clone
         log = []
     return [f"commit: {old[:8]} → {new[:8]}", *log, *changed]

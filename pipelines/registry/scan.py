@@ -53,23 +53,23 @@ PREFIXES = re.compile(
     r"|dop_v1_[0-9a-f]{64}|xapp-\d-\w+-\d+-\w+|GOCSPX-[\w-]{28}|dapi[0-9a-f]{32})"
 )
 """Tokens that say by their first letters whose they are, and that detect-secrets does not know yet."""
-NAMED = re.compile(
+TOKEN_BY_KEY = re.compile(
     r"""(?<![A-Za-z])(?:access|api|auth|bearer|refresh|personal|private|session|bot)[_-]?tokens?["']?
     \s*[:=]\s*["']?[^\s"'({$<]{8,}""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A token by its key: detect-secrets' list of keys has none."""
-SYMBOL = re.compile(
+SYMBOL_PASSWORD = re.compile(
     r"""(?:passw(?:or)?d|pwd|secret)\w*["']?\s*[:=]\s*["']?[$!%^~+=?@-](?!\{)[^\s"']{3,}""", re.IGNORECASE
 )
 """A password in configuration that begins with a symbol: detect-secrets looks for letters and digits."""
-VALUE = re.compile(r"""^(\s*(?:- +)?(?:[\w.-]+\s*[:=]\s+|- +))([^\s'"#{\[|>&*!][^\s'"#]*)(.*)$""")
+UNQUOTED_VALUE = re.compile(r"""^(\s*(?:- +)?(?:[\w.-]+\s*[:=]\s+|- +))([^\s'"#{\[|>&*!][^\s'"#]*)(.*)$""")
 """A value without quotes in YAML or TOML: entropy is measured of what stands in quotes."""
-PATH = re.compile(r"""["'](?:/|\.{1,2}/|~|[a-z][a-z0-9_.-]*/)[\w./~=+-]*["']""")
+QUOTED_PATH = re.compile(r"""["'](?:/|\.{1,2}/|~|[a-z][a-z0-9_.-]*/)[\w./~=+-]*["']""")
 """A path in quotes: long ones are as random as keys, by their entropy."""
 PRAGMA = re.compile(r"#\s*pragma: ?allowlist[ -]secret")
 CONFIGURATION = {".yml", ".yaml", ".dvc", ".toml"}
-LONG_NUMBER = 6
+MIN_SECRET_DIGITS = 6
 """Digits from which on a number may be a secret."""
 HELP = (
     "move it to conf/local/credentials.yml or into a variable of the environment; where it is none, write "
@@ -92,7 +92,7 @@ class Finding(NamedTuple):
     kind: str
 
 
-def stop_if_secret(lines: Iterable[Line]) -> None:
+def check_no_secrets(lines: Iterable[Line]) -> None:
     """Raises UnlabeledError that names each place and kind of secret, and what to do."""
     if found := find_secrets(lines):
         named = "; ".join(f"{each.where}: {each.kind}" for each in found)
@@ -158,7 +158,7 @@ def lines_of_parameters(parameters: dict[str, Any], marked: str = "") -> Iterato
         for each in value if isinstance(value, list | tuple) else [value]:
             key = name.rpartition(".")[2]
             text = str(each) if isinstance(each, str | int) else ""
-            may_be = isinstance(each, str) or len(text) >= LONG_NUMBER
+            may_be = isinstance(each, str) or len(text) >= MIN_SECRET_DIGITS
             if text and may_be and text not in marked and (key, text) not in seen:
                 seen.add((key, text))
                 yield Line(f"the parameter {name}", f"{key}: {json.dumps(text, ensure_ascii=False)}", True)
@@ -167,15 +167,15 @@ def lines_of_parameters(parameters: dict[str, Any], marked: str = "") -> Iterato
 def _by_name(line: Line) -> set[str]:
     kinds = {
         "Password in an address": masked(line.text) != line.text,
-        "Token": PREFIXES.search(line.text) or NAMED.search(line.text),
-        "Password": line.configuration and SYMBOL.search(line.text),
+        "Token": PREFIXES.search(line.text) or TOKEN_BY_KEY.search(line.text),
+        "Password": line.configuration and SYMBOL_PASSWORD.search(line.text),
     }
     return {kind for kind, found in kinds.items() if found}
 
 
 def _in_quotes(line: Line) -> str:
-    text = VALUE.sub(r'\1"\2"\3', line.text) if line.configuration else line.text
-    return PATH.sub('""', text)
+    text = UNQUOTED_VALUE.sub(r'\1"\2"\3', line.text) if line.configuration else line.text
+    return QUOTED_PATH.sub('""', text)
 
 
 def _detected(name: str, lines: list[str]) -> Iterator[tuple[int, str]]:

@@ -67,9 +67,7 @@ def check_patch(version: ModelVersion, diff: bytes) -> None:
         )
 
 
-def stop_unless_trusted(
-    project: Path, version: ModelVersion, diff: bytes, parameters: dict[str, Any], yes: bool
-) -> None:
+def check_trusted(project: Path, version: ModelVersion, diff: bytes, parameters: dict[str, Any], yes: bool) -> None:
     """Shows what a version of somebody else would run, and asks; `yes` goes ahead.
 
     Raises:

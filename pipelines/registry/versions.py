@@ -20,7 +20,7 @@ from unlabeled.storage import intact
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How backends say that a model, an alias or a run is not there; everything else is an outage."""
-REIGNS = "champions"
+CHAMPION_HISTORY = "champions"
 """The tag of a registered model that lists its champions so far, the present one last."""
 
 
@@ -50,23 +50,23 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         return None
 
 
-def reigns(client: MlflowClient, name: str) -> list[str]:
+def champion_history(client: MlflowClient, name: str) -> list[str]:
     """The numbers of the champions so far, the present one last.
 
     The alias decides who that is: a run that was killed may have left the tag one reign behind it, or ahead.
     """
-    return _reigns_of(client.get_registered_model(name))
+    return _history_of(client.get_registered_model(name))
 
 
-def _reigns_of(model: RegisteredModel) -> list[str]:
-    listed, present = model.tags.get(REIGNS, "").split(), model.aliases.get("champion")
+def _history_of(model: RegisteredModel) -> list[str]:
+    listed, present = model.tags.get(CHAMPION_HISTORY, "").split(), model.aliases.get("champion")
     if present is None:
         return listed
     before = listed[::-1].index(str(present)) + 1 if str(present) in listed else 0
     return [*listed[: len(listed) - before], str(present)]
 
 
-def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
+def set_champion(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
     """Makes a version the champion, and notes down that it is the latest to have become so.
 
     Where two processes do so at once, the one that has the alias in the end has read what the other noted before.
@@ -77,10 +77,10 @@ def crown(client: MlflowClient, name: str, number: str, before: list[str] | None
     model = client.get_registered_model(name)
     client.set_registered_model_alias(name, "champion", number)
     if before is None:
-        noted = client.get_registered_model(name).tags.get(REIGNS, "")
-        before = _reigns_of(model) if noted == model.tags.get(REIGNS, "") else noted.split()
+        noted = client.get_registered_model(name).tags.get(CHAMPION_HISTORY, "")
+        before = _history_of(model) if noted == model.tags.get(CHAMPION_HISTORY, "") else noted.split()
     listed = before if before[-1:] == [number] else [*before, number]
-    client.set_registered_model_tag(name, REIGNS, " ".join(listed))
+    client.set_registered_model_tag(name, CHAMPION_HISTORY, " ".join(listed))
 
 
 def find(client: MlflowClient, name: str, version: str) -> ModelVersion:

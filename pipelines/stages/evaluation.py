@@ -16,7 +16,7 @@ MEASURED_WHILE_TRAINING = ("alignment", "untrained_embedding_std", "validation_l
 MEASURED_WHILE_TRAINING += tuple(f"{unit}_per_second" for unit in ("images", "sequences", "pairs", "clips"))
 
 
-def completed(
+def complete(
     measured: Measured,
     features: np.ndarray,
     probe: Any,

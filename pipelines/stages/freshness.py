@@ -25,29 +25,29 @@ OTHER_METRICS = {
 """What crops and metrics are of, by the part in which they differ from what is asked for."""
 
 
-class Bond(NamedTuple):
+class Recorder(NamedTuple):
     """The dataset whose record vouches for another, and the stage that writes both."""
 
     record: str
     stage: str
 
 
-BONDS = {
-    "encoder": Bond("run", "pretraining"),
-    "images": Bond("manifest", "ingestion"),
-    "frames": Bond("manifest", "ingestion"),
-    "sounds": Bond("summary", "ingestion"),
-    "views": Bond("views", "augmentation"),
-    "sequences": Bond("sequences_of", "augmentation"),
-    "caption_tokens": Bond("views_of", "augmentation"),
-    "caption_starts": Bond("views_of", "augmentation"),
-    "spectrograms": Bond("spectrograms_of", "augmentation"),
-    "features": Bond("metrics", "evaluation"),
+RECORDERS = {
+    "encoder": Recorder("run", "pretraining"),
+    "images": Recorder("manifest", "ingestion"),
+    "frames": Recorder("manifest", "ingestion"),
+    "sounds": Recorder("summary", "ingestion"),
+    "views": Recorder("views", "augmentation"),
+    "sequences": Recorder("sequences_of", "augmentation"),
+    "caption_tokens": Recorder("views_of", "augmentation"),
+    "caption_starts": Recorder("views_of", "augmentation"),
+    "spectrograms": Recorder("spectrograms_of", "augmentation"),
+    "features": Recorder("metrics", "evaluation"),
 }
 """Arrays and weights that a stage leaves for others, by the names of their datasets."""
 
 
-def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], Any]) -> None:
+def check_intact(name: str, data: Any, dataset: Any, load: Callable[[str], Any]) -> None:
     """Raises DataError where a dataset that a run starts from is not what its record says.
 
     Args:
@@ -57,9 +57,9 @@ def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], An
         load: Gives the content of a dataset by its name, as the records are.
     """
     method, dot, kind = name.rpartition(".")
-    if kind not in BONDS:
+    if kind not in RECORDERS:
         return
-    bond, file = BONDS[kind], dataset._filepath
+    bond, file = RECORDERS[kind], dataset._filepath
     remedy = f"run the stage {bond.stage} again, or restore it (dvc checkout)"
     if kind == "views":
         check_rows(data, dataset.checksums(), file, remedy)
@@ -78,7 +78,7 @@ def with_checksums(record: dict[str, Any], **arrays: np.ndarray) -> dict[str, An
     return {**record, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
 
 
-def stop_if_stale(cached: Parts, asked: Parts) -> None:
+def check_crops_current(cached: Parts, asked: Parts) -> None:
     """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
     other = None if asked["views"] == "fresh" else difference(asked, cached)
     if other is None:
@@ -91,7 +91,7 @@ def stop_if_stale(cached: Parts, asked: Parts) -> None:
     )
 
 
-def stop_if_trained_on_others(run: Parts, manifest: pd.DataFrame) -> None:
+def check_train_split_current(run: Parts, manifest: pd.DataFrame) -> None:
     """Today's test split may be what the encoder was trained on: raises ConfigError."""
     if is_other(contents_of(manifest, "train"), run.get(TRAINED_ON)):
         raise ConfigError(
@@ -99,7 +99,7 @@ def stop_if_trained_on_others(run: Parts, manifest: pd.DataFrame) -> None:
         )
 
 
-def stop_if_of_others(metrics: Parts, summary: Parts, config: Evaluation, run: Parts) -> None:
+def check_metrics_current(metrics: Parts, summary: Parts, config: Evaluation, run: Parts) -> None:
     """Raises ConfigError where metrics are not of these data by this protocol, or not of this training's weights."""
     asked = {WEIGHTS: run.get(WEIGHTS), "data_digest": summary["data_digest"], "protocol": config.digest()}
     if other := difference(asked, metrics):

@@ -15,7 +15,7 @@ def method_to_train(pipeline: Any) -> str | None:
     return next((node.namespace for node in nodes if node.namespace in IMAGE_METHODS), None)
 
 
-def say_plan(method: str, catalog: Any) -> None:
+def log_plan(method: str, catalog: Any) -> None:
     """Says the plan; nothing where there is little to do."""
     from unlabeled.images.plan import plan_training  # imports torch
 

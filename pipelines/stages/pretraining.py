@@ -18,7 +18,7 @@ CHECKPOINT = "resume.safetensors"
 """In a method's folder until a run has ended well: what fails after a training does not cost it."""
 
 
-def tracked(
+def track(
     train: Callable[..., tuple],
     method: str,
     manifest: pd.DataFrame,

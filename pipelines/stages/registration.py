@@ -21,7 +21,15 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 import unlabeled
 from pipelines.clients.git import other_than_code
 from pipelines.registry.card import Kind, model_card
-from pipelines.registry.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
+from pipelines.registry.promotion import (
+    P_VALUE,
+    TEST_SAMPLE,
+    Decision,
+    count_comparisons,
+    judge,
+    run_gate,
+    sample_images,
+)
 from pipelines.registry.provenance import (
     ANSWERS,
     CODE,
@@ -34,7 +42,7 @@ from pipelines.registry.provenance import (
 )
 from pipelines.registry.signature import signature
 from pipelines.registry.versions import DIGESTS, MODEL, RECORD, model_name
-from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.evaluation.drift import sentence_of
 from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE
@@ -44,14 +52,14 @@ from unlabeled.storage.intact import digest_of_file
 
 logger = logging.getLogger(__name__)
 
-SAME = ("weights", "data_digest", "protocol", CODE)
+IDENTITY = ("weights", "data_digest", "protocol", CODE)
 """Tags of which two versions of one training never have the same."""
 
 
 EXAMPLES = 2
 
 
-LONGEST_CARD = 5000
+MAX_CARD_LENGTH = 5000
 """Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
 
 
@@ -102,7 +110,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         data: What the encoder embeds: images or texts, row by row of the manifest.
     """
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
-    stop_if_of_others(metrics, candidate.summary, candidate.evaluation, run)
+    check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
     client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
     tags = _tags(candidate)
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
@@ -113,7 +121,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         number = create_version(client, name, model_id, tags)
 
     others = [each for each in client.search_model_versions(f"name='{name}'") if str(each.version) != number]
-    before = judged_on(others, tags[TEST_SAMPLE])
+    before = count_comparisons(others, tags[TEST_SAMPLE])
 
     def decide(champion: ModelVersion | None) -> Decision:
         if champion is not None and str(champion.version) == number:  # by a run that was killed after that
@@ -126,12 +134,12 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         told = f"{alone.words}; {decision.reason}"
         for key, value in {"decision": told, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
-        looks = selection(before + (JUDGED in decision.numbers))
+        looks = selection(before + (P_VALUE in decision.numbers))
         card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
-        client.update_model_version(name, number, card[:LONGEST_CARD])
+        client.update_model_version(name, number, card[:MAX_CARD_LENGTH])
         client.set_registered_model_alias(name, "challenger", number)
 
-    promoted, reason, numbers, drift = contest(client, name, number, decide, record_decision)
+    promoted, reason, numbers, drift = run_gate(client, name, number, decide, record_decision)
     standing = "is the new champion" if promoted else "is a challenger"
     logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
     if drift:
@@ -142,7 +150,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         "champion": promoted,
         "verdict": alone.words,
         "reason": reason,
-        "selection": selection(before + (JUDGED in numbers)),
+        "selection": selection(before + (P_VALUE in numbers)),
         "drift": drift,
     }
 
@@ -163,7 +171,7 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
         "unlabeled": unlabeled.__version__,
         "images": len(candidate.manifest),
         "test_images": len(candidate.predictions),
-        TEST_SAMPLE: sample_of(candidate.predictions),
+        TEST_SAMPLE: sample_images(candidate.predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
         **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **candidate.provenance.tags,
@@ -187,7 +195,7 @@ def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> s
     between leaves one that the next run completes. Judged against itself, the same again would never be better.
     """
     for version in client.search_model_versions(f"name='{name}'"):
-        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in SAME)
+        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in IDENTITY)
         if same and (version.tags.get("training_run") == tags["training_run"] or _was_killed(client, version)):
             return str(version.version)
     return None

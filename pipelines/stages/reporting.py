@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.clients.store import database_uri
 from pipelines.clients.tracking import active_run_id
-from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import in_words
 from unlabeled.records import Metrics, RunRecord, Version
 from unlabeled.reports.evidence import Evidence
@@ -30,11 +30,11 @@ TAGS = {
 """What a page tells of its MLflow run, and the tag that holds it."""
 
 
-def page_of(evidence: Evidence, build: Callable[[Any], str], folder: Path) -> str:
+def build_page(evidence: Evidence, build: Callable[[Any], str], folder: Path) -> str:
     """The page of a run of any kind of data; says on the terminal what the encoder is worth, and where the page is."""
-    stop_if_of_others(evidence.metrics, evidence.summary, evidence.evaluation, evidence.run)
+    check_metrics_current(evidence.metrics, evidence.summary, evidence.evaluation, evidence.run)
     page = build(replace(evidence, provenance=_provenance(evidence.run, evidence.version)))
-    _tell(evidence, folder)
+    _log_result(evidence, folder)
     return page
 
 
@@ -46,7 +46,7 @@ def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
 
 
-def _tell(evidence: Evidence, folder: Path) -> None:
+def _log_result(evidence: Evidence, folder: Path) -> None:
     """What the encoder is worth, the numbers that matter, and where to read on."""
     method, version = evidence.run["method"], evidence.version
     standing = "the champion" if version["champion"] else "a challenger"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
@@ -42,7 +42,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
+        return track(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
 
     return pretrain
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
@@ -51,7 +51,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         data = clips.frames, clips.sounds, clips.spectrograms, clips.manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, clips.manifest, summary, config, recipe)
-        return tracked(train, method, clips.manifest, summary, config, recipe, decides)
+        return track(train, method, clips.manifest, summary, config, recipe, decides)
 
     return pretrain
 

@@ -13,7 +13,16 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from pipelines.registry import versions as registry
-from pipelines.registry.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
+from pipelines.registry.promotion import (
+    ATTEMPTS,
+    Decision,
+    _compare,
+    _drops,
+    count_comparisons,
+    judge,
+    run_gate,
+    sample_images,
+)
 from pipelines.registry.provenance import MANIFEST
 from unlabeled.config import Evaluation, Registration
 from unlabeled.evaluation.significance import chance_of_gain, fewest_wins, level_left
@@ -102,7 +111,7 @@ def test_the_more_challengers_the_test_images_have_judged_the_surer_one_has_to_b
 
 def test_where_the_test_images_cannot_tell_the_reason_says_so():
     champion = answers_of(np.arange(370) >= 2)
-    promoted, reason, *_ = _weigh(answers_of(np.ones(370, bool)), champion, ["a"], "version 1", "", 0, Registration())
+    promoted, reason, *_ = _compare(answers_of(np.ones(370, bool)), champion, ["a"], "version 1", "", 0, Registration())
     assert not promoted and reason.endswith(
         "p = 0.5; these 370 test images cannot tell, for version 1 is wrong about 2 of them, and to be sure takes at "
         "least 6 more right answers (+1.6 points; registration.level=0.05)"
@@ -127,14 +136,14 @@ def worse_on_a_class(lost):
 
 
 def test_who_is_better_but_surely_worse_on_a_class_does_not():
-    promoted, reason, numbers = _weigh(*worse_on_a_class(12), Registration())[:3]
+    promoted, reason, numbers = _compare(*worse_on_a_class(12), Registration())[:3]
     assert numbers["gate.difference"] > 0 and numbers["gate.worst_class"] == "a" and not promoted
     assert reason.endswith("; but a is told 30.0 points worse (p = 0.00024; registration.max_class_drop=0.05)")
-    assert _weigh(*worse_on_a_class(12), Registration(max_class_drop=0.3)).promoted
+    assert _compare(*worse_on_a_class(12), Registration(max_class_drop=0.3)).promoted
 
 
 def test_a_drop_that_may_be_chance_blocks_nobody():
-    promoted, _, numbers, _ = _weigh(*worse_on_a_class(4), Registration())
+    promoted, _, numbers, _ = _compare(*worse_on_a_class(4), Registration())
     assert promoted and numbers["gate.worst_drop"] == 0.1
 
 
@@ -155,7 +164,7 @@ def test_of_many_classes_one_that_is_truly_better_is_promoted():
     targets, classes, promoted = np.arange(10_000) % 100, [*map(str, range(100))], 0
     for old, new in right_about(np.random.default_rng(0), 10_000, (0.7, 0.75), trials=20):
         compared = answers_of(new, targets), answers_of(old, targets)
-        promoted += _weigh(*compared, classes, "version 1", "", 0, Registration()).promoted
+        promoted += _compare(*compared, classes, "version 1", "", 0, Registration()).promoted
     assert promoted >= 18
 
 
@@ -197,12 +206,13 @@ class Version(NamedTuple):
 def test_versions_that_the_same_test_images_have_judged_are_counted():
     def version(first, **tags):
         contents = pd.DataFrame({"sha256": [hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, 500)]})
-        return Version({"test_sample": sample_of(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
+        return Version({"test_sample": sample_images(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
 
     judged = {"gate_p_value": "0.3"}
     mine = version(0).tags["test_sample"]
-    assert judged_on([version(0, **judged), version(0), version(5, **judged), version(450, **judged)], mine) == 2
-    assert judged_on([Version({})], mine) == judged_on([version(0, **judged)], "") == 0
+    earlier = [version(0, **judged), version(0), version(5, **judged), version(450, **judged)]
+    assert count_comparisons(earlier, mine) == 2
+    assert count_comparisons([Version({})], mine) == count_comparisons([version(0, **judged)], "") == 0
 
 
 @pytest.mark.parametrize("name", [NAME, "unlabeled-nothing-yet"])
@@ -316,8 +326,9 @@ def test_answers_of_a_group_are_one_observation():
     old[:20] = False
     alone, together = (answers_of(new).assign(group=np.arange(100) // size) for size in (1, 10))
     compared = answers_of(old), ["a"], "version 1", "", 0, Registration()
-    assert _weigh(alone, *compared).promoted and _weigh(answers_of(new), *compared)[:2] == _weigh(alone, *compared)[:2]
-    promoted, reason, *_ = _weigh(together, *compared)
+    assert _compare(alone, *compared).promoted
+    assert _compare(answers_of(new), *compared)[:2] == _compare(alone, *compared)[:2]
+    promoted, reason, *_ = _compare(together, *compared)
     assert (
         not promoted and "these 100 test images in 10 groups cannot tell, for version 1 is wrong in 2 of them" in reason
     )
@@ -335,20 +346,20 @@ def contested(name, meanwhile):
         meanwhile(client, len(against))
         return Decision(True, f"better than {against[-1]}")
 
-    contest(client, name, "3", judged, noted.append)
+    run_gate(client, name, "3", judged, noted.append)
     return against, noted, str(registry.champion(client, name).version)
 
 
 def test_a_champion_that_another_machine_crowned_meanwhile_is_judged_against_as_well(gate):
     name = "crowned-meanwhile"
-    against, noted, champion = contested(name, lambda client, n: n == 1 and registry.crown(client, name, "2"))
+    against, noted, champion = contested(name, lambda client, n: n == 1 and registry.set_champion(client, name, "2"))
     assert against == [None, "2"] and champion == "3" and noted[-1].reason == "better than 2"
-    assert registry.reigns(mlflow.MlflowClient(), name) == ["2", "3"]
+    assert registry.champion_history(mlflow.MlflowClient(), name) == ["2", "3"]
 
 
 def test_where_the_champion_never_stays_the_same_the_challenger_gives_up(gate):
     name = "crowned-all-the-time"
-    against, noted, champion = contested(name, lambda client, n: registry.crown(client, name, str(3 + n)))
+    against, noted, champion = contested(name, lambda client, n: registry.set_champion(client, name, str(3 + n)))
     assert len(against) == ATTEMPTS and champion == str(3 + ATTEMPTS)
     assert not noted[-1].promoted and "others became champion each time" in noted[-1].reason
 
@@ -363,7 +374,7 @@ class Meanwhile(mlflow.MlflowClient):
     def set_registered_model_alias(self, name, alias, version):
         other, self._other = self._other, None
         if other and self._before:
-            registry.crown(mlflow.MlflowClient(), name, other)
+            registry.set_champion(mlflow.MlflowClient(), name, other)
         super().set_registered_model_alias(name, alias, version)
         if other and not self._before:
             mlflow.MlflowClient().set_registered_model_alias(name, alias, other)
@@ -376,17 +387,17 @@ def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_k
     client.create_registered_model(name)
     for _ in range(3):
         client.create_model_version(name, "nowhere")
-    registry.crown(client, name, "1")
+    registry.set_champion(client, name, "1")
 
     def judged(champion):
         against.append(str(champion.version))
         return Decision(against[-1] == "1" or better, f"against {against[-1]}")
 
-    decision = contest(Meanwhile("2", before), name, "3", judged, lambda decision: None)
+    decision = run_gate(Meanwhile("2", before), name, "3", judged, lambda decision: None)
     assert against == ["1", "2"] and decision == Decision(better, "against 2")
     assert str(registry.champion(client, name).version) == ("3" if better else "2")
     reigned = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
-    assert registry.reigns(client, name) == ([*reigned, "3"] if better else reigned)
+    assert registry.champion_history(client, name) == ([*reigned, "3"] if better else reigned)
 
 
 def test_the_protocol_is_the_same_only_where_all_of_it_is():
