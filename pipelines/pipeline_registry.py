@@ -1,4 +1,4 @@
-"""The pipelines by name: one a method; those of images all on the same ingestion and the same cached crops."""
+"""The pipelines by name: one for each method and command. Methods of images share ingestion and cached crops."""
 
 from types import ModuleType
 
@@ -28,10 +28,11 @@ from unlabeled.catalogue import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of"}
 SHARED |= {"baselines_folder", "reporting_folder", "provenance"}
+"""Datasets that methods of images share, without the name of a method."""
 
 
 def method_pipeline(method: str) -> Pipeline:
-    """The six stages of a method; the last four read and write under its own name."""
+    """The six stages of a method of images; the last four read and write under the method's name."""
     stages = (evaluation, registration, reporting)
     own = sum((stage.create_pipeline() for stage in stages), pretraining.create_pipeline(method))
     names = {"namespace": method, "inputs": SHARED, "parameters": "params:ingestion", "tags": method}
@@ -58,7 +59,7 @@ def video_pipeline(method: str) -> Pipeline:
 
 
 def _separate_pipeline(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
-    """The six stages of a method that shares no data with others."""
+    """The six stages of a method that shares no data with other methods."""
     own = sum((stage.create_pipeline() for stage in stages), pretraining)
     names = {"namespace": method, "inputs": {"reporting_folder", "provenance"}, "tags": method}
     return Pipeline(own, prefix_datasets_with_namespace=True, **names)

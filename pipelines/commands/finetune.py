@@ -1,4 +1,4 @@
-"""The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
+"""Fine-tunes the encoder of a method on all or on a few labels, and trains the same network from scratch."""
 
 import logging
 from pathlib import Path
@@ -41,7 +41,7 @@ def finetune(
     run = read_json(record) if record.exists() else {}
     check_train_split_current(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
-    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # as `finetune.method` is of images
+    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # the method is one of images
     results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

@@ -1,4 +1,4 @@
-"""Stage 4: what the encoder is worth, beside honest baselines."""
+"""Stage 4: measures the encoder and its baselines by the same protocol."""
 
 from pathlib import Path
 from typing import Any

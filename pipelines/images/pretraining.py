@@ -1,4 +1,4 @@
-"""Stage 3: an encoder without labels. They are used here to watch it, never to train it."""
+"""Stage 3: trains an encoder without labels. The monitor uses labels; the training never does."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from unlabeled.storage.freshness import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         images: np.ndarray,
@@ -42,10 +42,10 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
 
 def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingestion | None = None) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
+    """Raises ConfigError or TrainingError for invalid parameters, before any image is read.
 
     Args:
-        source: Of the images; None: they are there already.
+        source: The parameters of ingestion; None: the images are already ingested.
     """
     from unlabeled.images.pretrain import check  # imports torch
 

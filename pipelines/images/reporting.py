@@ -1,4 +1,4 @@
-"""Stage 6: one page of a run, and the numbers that matter on the terminal."""
+"""Stage 6: writes the page of a run, and logs its main numbers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def report(evidence: ImageEvidence, examples: dict[str, np.ndarray], folder: Pat
 
 
 def _finetuned(file: Path, method: str, digest: str) -> dict[str, Numbers]:
-    """What the pipeline `finetune` measured, if it was of this method and these data."""
+    """The results of the pipeline `finetune`; empty where they are of another method or other data."""
     found = read_json(file) if file.exists() else {}
     same = (found.get("method"), found.get("data_digest")) == (method, digest)
     return found["labels"] if same else {}

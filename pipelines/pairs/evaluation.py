@@ -1,4 +1,4 @@
-"""Stage 4 of captioned images: what the images' tower is worth, and what is found for a text and for an image."""
+"""Stage 4 of captioned images: measures the image tower, and retrieval between images and texts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stage 3 of captioned images: two towers without labels, by the loop that images have."""
+"""Stage 3 of captioned images: trains two towers without labels, by the same loop as images."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Pairs:
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         pairs: Pairs,
@@ -67,7 +67,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
 
 def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any pair is read."""
     from unlabeled.pairs.pretrain import check  # imports torch
 
     check(method, config, recipe)

@@ -1,4 +1,4 @@
-"""Stage 6 of captioned images: one page of a run, and the numbers that matter on the terminal."""
+"""Stage 6 of captioned images: writes the page of a run, and logs its main numbers."""
 
 from dataclasses import replace
 from pathlib import Path

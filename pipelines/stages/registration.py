@@ -1,4 +1,4 @@
-"""The registration stage as every kind of data shares it: a version, and the gate."""
+"""The registration stage, as far as all kinds of data share it: registers a version, and asks the gate."""
 
 import json
 import logging
@@ -53,25 +53,22 @@ from unlabeled.storage.intact import digest_of_file
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("weights", "data_digest", "protocol", CODE)
-"""Tags of which two versions of one training never have the same."""
-
-
+"""Tags that together identify a version of a training."""
 EXAMPLES = 2
-
-
+"""Number of rows in the example input of a registered model."""
 MAX_CARD_LENGTH = 5000
-"""Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
+"""Largest number of characters in a description: MLflow's tables in PostgreSQL hold no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is registered, of any kind of data.
+    """The inputs of registration, for any kind of data.
 
     Attributes:
-        encoder: As `encoders.Saved` has it.
+        encoder: An `encoders.Saved`.
         probe: A linear probe; None without labels.
-        predictions: Answers of the probe, as `evaluation.protocol.predict` returns them.
-        provenance: Of the run that registers.
+        predictions: The probe's predictions, by `evaluation.protocol.predict`.
+        provenance: The provenance of the present run.
     """
 
     encoder: Any
@@ -91,9 +88,9 @@ class Served(NamedTuple):
     """How MLflow serves a kind of data.
 
     Attributes:
-        code: The file that MLflow runs to load a model.
-        signature: Inputs, outputs and parameters.
-        example: An input.
+        code: The Python file that MLflow runs to load the model.
+        signature: The model's inputs, outputs and parameters.
+        example: An example input.
         requirements: The packages that the model needs, without versions.
     """
 
@@ -104,10 +101,10 @@ class Served(NamedTuple):
 
 
 def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any) -> Version:
-    """Makes an encoder of any kind of data a version, and asks the gate.
+    """Registers an encoder as a version, and asks the gate whether it becomes the champion.
 
     Args:
-        data: What the encoder embeds: images or texts, row by row of the manifest.
+        data: The inputs of the encoder, such as images or texts, one for each row of the manifest.
     """
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
     check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
@@ -124,7 +121,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     before = count_comparisons(others, tags[TEST_SAMPLE])
 
     def decide(champion: ModelVersion | None) -> Decision:
-        if champion is not None and str(champion.version) == number:  # by a run that was killed after that
+        if champion is not None and str(champion.version) == number:  # set by a run that was killed afterwards
             return Decision(True, champion.tags.get("decision", "").removeprefix(f"{alone.words}; "))
         compared = candidate.predictions, data, candidate.manifest, candidate.summary["classes"], tags
         return judge(champion, alone, before, *compared, candidate.evaluation, registration)
@@ -182,17 +179,17 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
 
 
 def _record(candidate: Candidate) -> dict[str, Any]:
-    """What is kept beside a version's model, by the names of the files."""
+    """The record of a version, by the names of the files."""
     run = candidate.run
     files = with_parameters(candidate.provenance.files, run["method"], run.get(TRAINED_BY, {}))
     return {ANSWERS: candidate.predictions, MANIFEST: candidate.manifest, METRICS: candidate.metrics, **files}
 
 
 def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
-    """The number of a version that has these tags, of this training or of a run that was killed; None: there is none.
+    """The number of a version with these tags, from this training or from a killed run; None: there is none.
 
-    A version is registered before it is judged, and judged before its number is written down: whoever is killed in
-    between leaves one that the next run completes. Judged against itself, the same again would never be better.
+    A run that is killed between registration and the end of the stage leaves a version that the next run completes.
+    A second, equal version would be compared with the first, and could never be better.
     """
     for version in client.search_model_versions(f"name='{name}'"):
         same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in IDENTITY)
@@ -204,12 +201,12 @@ def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> s
 def _was_killed(client: MlflowClient, version: ModelVersion) -> bool:
     try:
         return client.get_run(version.run_id or "").info.status in ("KILLED", "FAILED")
-    except MlflowException:  # nobody knows that run any more
+    except MlflowException:  # the run was deleted
         return False
 
 
 def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
-    """Registers a logged model with its tags, all at once, and returns the number of its version."""
+    """Registers a logged model with its tags in one call, and returns the number of the version."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -225,7 +222,7 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 
 def outputs_of(encoder: Any, probe: Any) -> Schema:
-    """Embeddings and, where there is a probe, probabilities."""
+    """The output schema: embeddings and, where there is a probe, class probabilities."""
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
@@ -233,16 +230,16 @@ def outputs_of(encoder: Any, probe: Any) -> Schema:
 
 
 def embeddings(encoder: Any, *kinds: str) -> list[ColSpec | TensorSpec]:
-    """The outputs of an encoder with two towers: an embedding of each kind of data."""
+    """The output schema of an encoder with two towers: an embedding of each kind of data."""
     return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
 
 
 def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, Any], served: Served) -> str:
-    """Logs a model that loads without this project, and returns its id.
+    """Logs a model that can be loaded without this project, and returns its id.
 
     Args:
-        classes: Names of all classes; those of the probe are kept.
-        record: Tables, dicts and bytes by the names of their files.
+        classes: The names of all classes; only those of the probe are stored.
+        record: Tables, dicts and bytes, by the names of their files.
     """
     with tempfile.TemporaryDirectory() as folder:
         model, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
@@ -266,13 +263,13 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
 
 
 def _digests(folder: Path, *parts: str) -> dict[str, str]:
-    """SHA-256 of each file in these parts of a folder, by its path."""
+    """SHA-256 of each file in these subfolders, by its path relative to the folder."""
     files = sorted(file for part in parts for file in (folder / part).iterdir())
     return {file.relative_to(folder).as_posix(): digest_of_file(file) for file in files}
 
 
 def _written(record: dict[str, Any], folder: Path) -> Path:
-    """The folder, with a file of each."""
+    """Writes each entry of the record to a file in a new folder, and returns the folder."""
     folder.mkdir()
     for name, content in record.items():
         if isinstance(content, pd.DataFrame):

@@ -1,4 +1,4 @@
-"""Stage 4 of text: what the encoder is worth, and what it makes of unseen text, beside honest baselines."""
+"""Stage 4 of text: measures the encoder and its baselines by the same protocol, and its predictions of unseen text."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stage 3 of text: an encoder without labels, by the loop that images have."""
+"""Stage 3 of text: trains an encoder without labels, by the same loop as images."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from unlabeled.text.config import Packing, TextPretraining
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         sequences: np.ndarray,
@@ -48,7 +48,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
 
 def check(method: str, config: TextPretraining, recipe: Packing) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are documents."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any document is read."""
     from unlabeled.text.pretrain import check  # imports torch
 
     check(method, config, recipe)

@@ -1,4 +1,4 @@
-"""Stage 4 of clips: what the towers are worth, and whether they tell what belongs together."""
+"""Stage 4 of video: measures the towers, and whether they match sounds to videos."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Stage 3 of clips: two towers without labels, by the loop that images have."""
+"""Stage 3 of video: trains two towers without labels, by the same loop as images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from unlabeled.video.config import Spectrograms, VideoPretraining
 
 @dataclass(frozen=True)
 class Clips:
-    """Frames and sounds, and the sounds' spectrograms."""
+    """Frames, sounds, and the spectrograms of the sounds."""
 
     frames: np.ndarray
     sounds: np.ndarray
@@ -29,7 +29,7 @@ class Clips:
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         clips: Clips,
@@ -57,7 +57,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
 
 
 def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are clips."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any video is read."""
     from unlabeled.video.pretrain import check  # imports torch
 
     check(method, config, recipe)

@@ -1,4 +1,4 @@
-"""Stage 6 of clips: one page of a run, and the numbers that matter on the terminal."""
+"""Stage 6 of video: writes the page of a run, and logs its main numbers."""
 
 from pathlib import Path
 
