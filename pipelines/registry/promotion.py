@@ -135,14 +135,14 @@ def judge(
                 measured += f", without the {before - len(answers)} of {before} test images that it was trained on"
                 if _too_few(answers, level_left(config.level, comparisons)):
                     reason = f"it cannot be compared with {name}{measured}: the {len(answers)} left are too few"
-                    return Decision(False, f"{reason}; kedro promote crowns it by hand", drift=drift)
+                    return Decision(False, f"{reason}; kedro promote makes it the champion", drift=drift)
     except registry.GoneError as error:
         return Decision(True, str(error))
     except UnlabeledError as error:  # damage and outages change no champion
         return Decision(False, f"{name} stays, for it could not be measured: {error}")
     if answers.empty:
         reason = f"without labels it cannot be compared with {name}"
-        return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
+        return Decision(False, f"{reason}: kedro promote makes it the champion", drift=drift)
     decision = _compare(answers, incumbent, classes, name, measured, comparisons, config)
     return decision._replace(drift=drift)
 

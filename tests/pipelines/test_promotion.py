@@ -334,8 +334,8 @@ def test_answers_of_a_group_are_one_observation():
     )
 
 
-def contested(name, meanwhile):
-    """The decisions on version 3 of a new model, as they were noted; `meanwhile` runs after the n-th judgement."""
+def gate_of(name, meanwhile):
+    """The decisions on version 3 of a new model, as they were recorded; `meanwhile` runs after the n-th decision."""
     client, noted, against = mlflow.MlflowClient(), [], []
     client.create_registered_model(name)
     for _ in range(6):
@@ -350,22 +350,22 @@ def contested(name, meanwhile):
     return against, noted, str(registry.champion(client, name).version)
 
 
-def test_a_champion_that_another_machine_crowned_meanwhile_is_judged_against_as_well(gate):
-    name = "crowned-meanwhile"
-    against, noted, champion = contested(name, lambda client, n: n == 1 and registry.set_champion(client, name, "2"))
+def test_a_champion_that_another_machine_sets_meanwhile_is_compared_with_as_well(gate):
+    name = "set-meanwhile"
+    against, noted, champion = gate_of(name, lambda client, n: n == 1 and registry.set_champion(client, name, "2"))
     assert against == [None, "2"] and champion == "3" and noted[-1].reason == "better than 2"
     assert registry.champion_history(mlflow.MlflowClient(), name) == ["2", "3"]
 
 
 def test_where_the_champion_never_stays_the_same_the_challenger_gives_up(gate):
-    name = "crowned-all-the-time"
-    against, noted, champion = contested(name, lambda client, n: registry.set_champion(client, name, str(3 + n)))
+    name = "set-all-the-time"
+    against, noted, champion = gate_of(name, lambda client, n: registry.set_champion(client, name, str(3 + n)))
     assert len(against) == ATTEMPTS and champion == str(3 + ATTEMPTS)
     assert not noted[-1].promoted and "others became champion each time" in noted[-1].reason
 
 
 class Meanwhile(mlflow.MlflowClient):
-    """A client before or after whose first crown another machine gives its own."""
+    """A client before or after whose first champion another machine sets its own."""
 
     def __init__(self, other, before):
         super().__init__()
@@ -382,7 +382,7 @@ class Meanwhile(mlflow.MlflowClient):
 
 @pytest.mark.parametrize("before", [True, False], ids=["overlooked", "overtaken"])
 @pytest.mark.parametrize("better", [True, False])
-def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_kept(gate, before, better):
+def test_of_two_champions_set_at_once_one_is_compared_again_and_the_history_has_both(gate, before, better):
     client, name, against = mlflow.MlflowClient(), f"at-once-{before}-{better}", []
     client.create_registered_model(name)
     for _ in range(3):
@@ -396,8 +396,8 @@ def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_k
     decision = run_gate(Meanwhile("2", before), name, "3", judged, lambda decision: None)
     assert against == ["1", "2"] and decision == Decision(better, "against 2")
     assert str(registry.champion(client, name).version) == ("3" if better else "2")
-    reigned = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
-    assert registry.champion_history(client, name) == ([*reigned, "3"] if better else reigned)
+    history = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
+    assert registry.champion_history(client, name) == ([*history, "3"] if better else history)
 
 
 def test_the_protocol_is_the_same_only_where_all_of_it_is():

@@ -168,7 +168,7 @@ def test_a_registration_that_was_killed_before_its_end_is_completed_under_the_sa
     assert client.get_registered_model(NAME).tags["champions"] == "1"
     (run,) = project.runs()
     client.set_terminated(run.info.run_id, "KILLED")
-    client.delete_registered_model_alias(NAME, "champion")  # killed before it was crowned, and all of it run again
+    client.delete_registered_model_alias(NAME, "champion")  # killed before the gate, and all of it run again
     assert project.kedro("--pipeline=pca").exit_code == 0
     assert file.read_text() == whole and client.get_model_version_by_alias(NAME, "champion").version == 1
     assert len(client.search_model_versions(f"name='{NAME}'")) == 1
