@@ -66,7 +66,7 @@ def run_gate(
         overlooked = [each for each in registry.champion_history(client, name)[len(before) : -1] if each != number]
         if not overlooked:
             return decision
-        # The overlooked version has been reported as the champion: it stays in the history.
+        # Another version became champion first: it gets the alias back, and is compared with.
         registry.set_champion(client, name, overlooked[-1], [*before, *overlooked])
     decision = Decision(False, "others became champion each time that it was judged: run the stage registration again")
     record_decision(decision)
