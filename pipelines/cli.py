@@ -107,7 +107,7 @@ def run(quiet: bool, **options) -> None:
         received = "--async" if options["is_async"] else f"--runner={options['runner']}"
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
-        kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has one
+        kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has a callback
 
 
 @cli.command(help=kedro_package.help)
@@ -139,12 +139,12 @@ def _registry(env: str | None, name: str | None) -> Generator[tuple[Path, Mlflow
     """The project, a client of its tracking server, and the registered model that the parameters name."""
     from kedro.framework.session import KedroSession
 
-    project = find_kedro_project(Path.cwd()) or Path.cwd()  # installed: `python -m pipelines`
+    project = find_kedro_project(Path.cwd()) or Path.cwd()  # an installed project has no root
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = cast(KedroSession, session).load_context()
         parameters = context.config_loader["parameters"]
         registration = Registration.model_validate(parameters["registration"])
-        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # its path need not be known
+        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # valid without a path
         yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
 
 
@@ -309,7 +309,7 @@ def sentence(error: BaseException) -> str | None:
             f"the MLflow server at {mlflow.get_tracking_uri()} does not answer any more: what was trained is kept; run "
             f"the command again once it is back"
         )
-    if isinstance(error, MlflowException | SQLAlchemyError):  # its database or its server, and a first line says what
+    if isinstance(error, MlflowException | SQLAlchemyError):  # the first line of the message says what failed
         what = next((line for line in str(error).splitlines() if not line.startswith("(raised as a result of")), "")
         return f"MLflow could not be used ({what}): see to {mlflow.get_tracking_uri()}"
     if isinstance(error, ValueError) and _raised_by_kedro(error):  # an unknown pipeline, node or tag

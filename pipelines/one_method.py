@@ -27,7 +27,7 @@ def main() -> None:
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     if is_kedro_project(project):
         bootstrap_project(project)
-    else:  # installed: `python -m pipelines`
+    else:  # an installed project
         configure_project("pipelines")
     if QUIET in os.environ:
         be_quiet()

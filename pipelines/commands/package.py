@@ -16,7 +16,7 @@ def make_package(metadata: ProjectMetadata) -> None:
     files = configuration(metadata.project_path)
     contents = {name: file.read_text(errors="replace") for name, file in files.items()}
     check_no_secrets(line for name, content in contents.items() for line in lines_of_file(name, content))
-    inspect.unwrap(kedro_package.callback)(metadata)  # ty: ignore[invalid-argument-type]  # it has one
+    inspect.unwrap(kedro_package.callback)(metadata)  # ty: ignore[invalid-argument-type]  # it has a callback
     with tarfile.open(f"dist/conf-{metadata.package_name}.tar.gz", "w:gz") as archive:  # replaces Kedro's archive
         for name, file in files.items():
             archive.add(file, name)

@@ -107,7 +107,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
         if push and remotes(project):
             _push(project, method, result)
         _write_report(project, method, result)
-    except Exception as error:  # of ours or of MLflow's
+    except Exception as error:  # any error is reported
         what = f"{result.report}\n" if result.version else ""
         report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
         _write_report(project, method, Retrained(Outcome.FAILED, result.version, report))
@@ -236,7 +236,7 @@ def _rerun(
         repro(stages, "--force")
         note(lambda aside: aside.write_text(used))
     version = _registered(project, method)
-    if not _is_registered(client, version):  # deleted, or registered elsewhere
+    if not _is_registered(client, version):  # it was deleted, or is in another registry
         logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
         repro("--force", "--single-item", f"{stages}:registration-{method}")
         repro(stages)

@@ -1,4 +1,7 @@
-"""The gate: a new champion beats every baseline, is significantly better than the last, and worse on no class."""
+"""The gate decides whether a version becomes the champion.
+
+A new champion beats every baseline, is significantly better than the last champion, and significantly worse on no class.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple

@@ -132,7 +132,7 @@ def tracked_data(project: Path) -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """The hardware that decides how numbers are rounded; `device` is cpu or cuda."""
+    """The hardware, on which the exact weights depend; `device` is cpu or cuda."""
     import torch
 
     of_gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}

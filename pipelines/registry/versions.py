@@ -23,7 +23,7 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 CHAMPION_HISTORY = "champions"
 """The tag of a registered model that lists the numbers of its champions, the present one last."""
 MODEL, RECORD = "model", "record"
-"""The folders of a version: the files of the model, and the record of how it was made and measured."""
+"""Folders of a version: the files of the model, and the record from which it can be reproduced."""
 DIGESTS, WEIGHTS = "digests", "weights"
 """Tags of a version: the SHA-256 of each file in these folders by its path, as JSON; the digest of all weights."""
 REMEDY = "restore the artifact, or register the model again (kedro run) and promote that version"

@@ -39,7 +39,7 @@ def build_page(evidence: Evidence, build: Callable[[Any], str], folder: Path) ->
 
 
 def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
-    """The facts that repeat a run, by name."""
+    """Lines of the page about the origin of a run, by name."""
     tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
