@@ -244,9 +244,12 @@ def reproduce(
     if verdict.identical:
         say(f"{name} version {version}: weights and metrics are identical, bit for bit", fg="green")
     elif verdict.close:
-        say(f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other ground", fg="yellow")
+        say(
+            f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other hardware or libraries",
+            fg="yellow",
+        )
     else:
-        say(f"{name} version {version} has not come out the same", fg="red")
+        say(f"{name} version {version} could not be reproduced: the results differ", fg="red")
         context.exit(1)
 
 

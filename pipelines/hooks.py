@@ -171,7 +171,7 @@ class ProjectHook(MlflowHook):
                 delete_unregistered_models(MlflowClient(), run)
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except MlflowException as unreachable:  # the original error is raised, not this one
-            logger.warning("MLflow did not take note of the failure: %s", unreachable)
+            logger.warning("MLflow could not record the failure: %s", unreachable)
         finally:
             self._unlock()
 
@@ -188,7 +188,7 @@ class ProjectHook(MlflowHook):
         try:
             mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
         except MlflowException as error:  # the file itself is on disk
-            logger.warning("MLflow did not take %s: %s", dataset_name, error)
+            logger.warning("MLflow could not store %s: %s", dataset_name, error)
 
     def _unlock(self) -> None:
         if self._lock:

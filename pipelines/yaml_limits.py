@@ -23,7 +23,7 @@ def check_file(file: Path) -> None:
         check_yaml(text, str(file))
         held = yaml.load(text, LOADER)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: received bytes that are no text in UTF-8, expected YAML") from error
+        raise ConfigError(f"{file}: received bytes that are not UTF-8, expected YAML") from error
     except yaml.YAMLError:
         return
     if not isinstance(held, dict | None):

@@ -46,7 +46,7 @@ class LiveMetrics:
                 self._client.log_batch(self._run_id, metrics=self._waiting[start : start + 1000])
             self._waiting = []
         except (MlflowException, RequestException) as error:
-            logger.warning("MLflow did not take the metrics, which are kept and sent again: %s", error)
+            logger.warning("MLflow did not accept the metrics: they are kept and sent again: %s", error)
         now = time.monotonic()
         self._next = now + max(self._every, 10 * (now - began))
 

@@ -28,5 +28,5 @@ def fetch(name: str, version: str) -> LoadedModel[ImageEncoder]:
     model = load_model(download(found), Saved)
     encoder = getattr(model.encoder, "first", model.encoder)
     if not isinstance(encoder, ImageEncoder):
-        raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
+        raise UnlabeledError(f"{name} version {found.version} does not encode images, expected an encoder of images")
     return LoadedModel(encoder, model.probe, model.classes, name, str(found.version))

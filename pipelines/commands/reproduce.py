@@ -133,7 +133,7 @@ def _diff(version: ModelVersion) -> bytes:
     if diff is None:
         raise UnlabeledError(
             f"{version.name} version {version.version} was made from a work tree with changes that were not kept with "
-            f"it ({DIFF}): it cannot be made again"
+            f"it ({DIFF}): it cannot be reproduced"
         )
     check_patch(version, diff)
     return diff
@@ -196,7 +196,7 @@ def _run(tree: Path, version: ModelVersion, python: str) -> None:
         environment["OMP_NUM_THREADS"] = str(threads)
     options = [f"--pipelines={version.tags['method']}", f"--tags={STAGES}", f"--env={ENVIRONMENT}"]
     if subprocess.run([python, "-m", "kedro", "run", *options], cwd=tree, env=environment).returncode:
-        raise UnlabeledError("the recorded run fails when it is made again: see above")
+        raise UnlabeledError("the recorded run failed: see above")
 
 
 def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str) -> Verdict:

@@ -46,7 +46,7 @@ class PairEncoderModel(PythonModel):
         for name, column in given.items():
             if not column.notna().all():
                 row = int(column.isna().argmax())
-                raise DataError(f"row {row} has no {name}, and others have: ask for them apart")
+                raise DataError(f"row {row} has no {name}, but other rows have one: send them apart")
             check_request(column.tolist(), f"{name}s", MAX_CHARACTERS if name == "text" else MAX_SIZE)
         if not given:
             raise DataError("received no rows, expected the columns image, text or both")

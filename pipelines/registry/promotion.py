@@ -1,6 +1,6 @@
 """The gate decides whether a version becomes the champion.
 
-A new champion beats every baseline, is significantly better than the last champion, and significantly worse on no class.
+A new champion beats every baseline, is significantly better than the last one, and significantly worse on no class.
 """
 
 from collections.abc import Callable, Iterable
@@ -111,7 +111,7 @@ def judge(
         tags: The challenger's tags.
     """
     if not worth.alive:
-        return Decision(False, "a champion has to tell inputs apart")
+        return Decision(False, "a champion has to distinguish its inputs")
     if config.must_beat_baselines and not worth.better:
         return Decision(False, "a champion has to be better than every baseline (registration.must_beat_baselines)")
     if champion is None:

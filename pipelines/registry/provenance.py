@@ -126,7 +126,7 @@ def tracked_data(project: Path) -> dict[str, str]:
             try:
                 outs = yaml.safe_load(file.read_text()).get("outs", [])
             except (yaml.YAMLError, AttributeError) as error:  # such as an unresolved merge
-                raise UnlabeledError(f"{file} is no file of DVC's ({' '.join(str(error).split())}): mend it") from error
+                raise UnlabeledError(f"{file} is not valid ({' '.join(str(error).split())}): fix it") from error
             found[file.relative_to(project).as_posix()] = "+".join(str(out.get("md5")) for out in outs)
     return found
 

@@ -96,7 +96,7 @@ def check_no_secrets(lines: Iterable[Line]) -> None:
     """Raises UnlabeledError where the lines hold secrets, with the place and kind of each, and the remedy."""
     if found := find_secrets(lines):
         named = "; ".join(f"{each.where}: {each.kind}" for each in found)
-        raise UnlabeledError(f"a secret would leave with this run's record ({named}): {HELP}")
+        raise UnlabeledError(f"a secret would be published ({named}): {HELP}")
 
 
 def find_secrets(lines: Iterable[Line]) -> list[Finding]:

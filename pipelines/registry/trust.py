@@ -28,7 +28,7 @@ def checked_tags(version: ModelVersion) -> dict[str, str]:
     """The tags of a version. Raises UnlabeledError where one that a reproduction needs is missing or invalid."""
     tags, who = version.tags, f"{version.name} version {version.version}"
     if missing := {COMMIT, DIRTY, "method"} - tags.keys():
-        raise UnlabeledError(f"{who} cannot be made again: it has no tag {', '.join(sorted(missing))}")
+        raise UnlabeledError(f"{who} cannot be reproduced: it has no tag {', '.join(sorted(missing))}")
     if not COMMIT_ID.fullmatch(tags[COMMIT]):
         raise UnlabeledError(f"{who}: its tag {COMMIT} is {tags[COMMIT]!r}, expected 40 or 64 hexadecimal digits")
     if tags["method"] not in METHODS:

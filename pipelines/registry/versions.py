@@ -100,7 +100,7 @@ def check_files(version: ModelVersion) -> None:
     """Raises GoneError where a version's files no longer exist, and UnlabeledError where the store does not answer."""
     with _outage_as_sentence(version):
         if not _listed(version, MODEL):
-            raise GoneError(f"the files of {version.name} version {version.version} cannot be had: they are gone")
+            raise GoneError(f"the files of {version.name} version {version.version} no longer exist")
 
 
 def download(version: ModelVersion) -> Path:
@@ -161,5 +161,5 @@ def _outage_as_sentence(version: ModelVersion) -> Generator[None]:
         raise
     except Exception as error:
         raise UnlabeledError(
-            f"the files of {version.name} version {version.version} cannot be had now ({error})"
+            f"the files of {version.name} version {version.version} cannot be read now ({error})"
         ) from error

@@ -267,7 +267,7 @@ def test_a_champion_whose_store_is_away_stays(gate, other_champion):
     away = client.create_model_version(name, "http://127.0.0.1:9/files", tags={"data_digest": "another"})
     client.set_registered_model_alias(name, "champion", away.version)
     promoted, reason, *_ = gate(mended(gate.answers), name=name)
-    assert not promoted and "version 2 stays" in reason and "cannot be had now" in reason
+    assert not promoted and "version 2 stays" in reason and "cannot be read now" in reason
 
 
 @pytest.mark.parametrize("on_record", [False, True])
@@ -278,7 +278,7 @@ def test_a_champion_whose_files_are_gone_does_not(gate, other_champion, on_recor
             mlflow.MlflowClient().set_model_version_tag(name, "1", key, value)
     shutil.rmtree(folder)
     promoted, reason, *_ = gate(gate.answers, name=name)
-    assert promoted and reason == f"the files of {name} version 1 cannot be had: they are gone"
+    assert promoted and reason == f"the files of {name} version 1 no longer exist"
 
 
 def test_a_champion_of_images_with_other_channels_does_not(gate, other_champion):
