@@ -1,9 +1,9 @@
-"""Milliseconds of attention, forward and backward, on a CPU: torch's in bfloat16 beside `unlabeled.nn.attention`.
+"""Times attention, forward and backward, on a CPU: torch's in bfloat16 against `unlabeled.nn.attention`.
 
     python benchmarks/attention.py [--rounds=20]
 
-One line a shape, from small_vit's on images of 8 pixels to GPT's on 256 tokens; both are timed in turn, and the medians
-reported.
+Prints one line a shape, from small_vit's on images of 8 pixels to GPT's on 256 tokens: median milliseconds of each.
+Both take turns.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def step(function: Callable[..., Tensor], inputs: list[Tensor]) -> float:
-    """Milliseconds of one pass forward and back."""
+    """Milliseconds of one forward and backward pass."""
     began = time.perf_counter()
     function(*inputs).sum().backward()
     return 1000 * (time.perf_counter() - began)

@@ -1,12 +1,11 @@
-"""Embedding a folder of files beside the encoder's own forward rate on the same images, resident in memory.
+"""Compares the rate of embedding a folder of files with the encoder's own rate on the same images in memory.
 
     python benchmarks/embed.py [--images=2000] [--size=32] [--encoder=small_resnet] [--format=png] [--side=SIZE]
 
-The files are made up: smooth noise of `side` pixels (by default the encoder's size), as PNG or JPEG. Both sides take
-turns, and report the median of the rounds. `embed_folder` reads, decodes, embeds and writes Parquet; the encoder's
-side is `encoder.embed` of the decoded array, in batches of the same size. Beside them, the same in batches of 256, and
-the decoder alone: on a CPU it takes its share of the same cores. The ratio is a median over the rounds, too.
-The last line is a JSON object.
+The files are smooth noise of `side` pixels (by default the encoder's size), as PNG or JPEG. Four variants take turns,
+and the medians over the rounds are reported: `embed_folder`, which reads, decodes, embeds and writes Parquet;
+`encoder.embed` of the decoded array in batches of the same size, and in batches of 256; and the decoder alone, which
+shares the cores of a CPU with the encoder. The last line is a JSON object.
 """
 
 import argparse
@@ -37,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--side", type=int, help="of the files, in pixels")
+    parser.add_argument("--side", type=int, help="side of the files in pixels; by default --size")
     parser.add_argument("--encoder", default="small_resnet")
     parser.add_argument("--format", choices=["png", "jpg"], default="png")
     parser.add_argument("--rounds", type=int, default=5)
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 def draw(folder: Path, count: int, side: int, kind: str) -> list[Path]:
-    """Writes that many files of smooth noise."""
+    """Writes `count` files of smooth noise, and returns their paths."""
     folder.mkdir()
     random, files = np.random.default_rng(0), []
     for number in range(count):
@@ -79,7 +78,7 @@ def draw(folder: Path, count: int, side: int, kind: str) -> list[Path]:
 
 
 def decode_only(files: list[Path], size: int) -> None:
-    """Reads and decodes on every core, and keeps nothing."""
+    """Reads and decodes the files on all cores, and discards the pixels."""
 
     def work(part: list[Path]) -> None:
         for file in part:
@@ -91,7 +90,7 @@ def decode_only(files: list[Path], size: int) -> None:
 
 
 def measure(sides: dict[str, Callable[[], object]], count: int, rounds: int) -> dict[str, list[float]]:
-    """Images a second of each side in each round; one more round goes before, and is not counted."""
+    """Images per second of each variant in each round, after one round of warm-up."""
     rates = {side: [] for side in sides}
     for number in range(rounds + 1):
         for side in sorted(sides, reverse=number % 2):

@@ -1,4 +1,4 @@
-"""Seconds and memory of the evaluation's protocol on many features: made-up ones, of overlapping classes.
+"""Measures seconds and memory of the evaluation protocol on many synthetic features of overlapping classes.
 
     python benchmarks/evaluation.py [--images=100000] [--dims=512] [--classes=10]
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def made_up(images: int, dims: int, classes: int) -> tuple[np.ndarray, Labels]:
-    """Float32 features (images, dims), and labels of which 70 % are to train on, 10 % to validate, 20 % to test."""
+    """Float32 features (images, dims), and labels with 70 % in the train split, 10 % validation, 20 % test."""
     generator = np.random.default_rng(0)
     targets = generator.integers(0, classes, images)
     features = generator.standard_normal((images, dims), dtype=np.float32)

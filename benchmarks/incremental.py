@@ -1,4 +1,4 @@
-"""What new images cost: seconds of ingestion and caching of all of them at once, and again with one percent more.
+"""Measures the cost of new images: seconds of ingestion and caching for all images, then with one percent more.
 
     python benchmarks/incremental.py --images 5000
 
@@ -22,7 +22,7 @@ from unlabeled.images.ingest import ingest
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=5, help="the share told is the median of theirs")
+    parser.add_argument("--rounds", type=int, default=5, help="the share is the median over the rounds")
     options = parser.parse_args()
     rounds = []
     for number in range(options.rounds):
@@ -33,13 +33,13 @@ def main() -> None:
 
 
 def measured(count: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of the stages with so many photos, and again with one percent more."""
+    """Seconds of the two stages with `count` photos, and again with one percent more."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "photos").mkdir()
         draw_photos(folder / "photos", range(0, 2 * count, 2))
         first = timed(folder)
-        draw_photos(folder / "photos", range(1, 2 * count, 200))  # among the others by name
+        draw_photos(folder / "photos", range(1, 2 * count, 200))  # their names lie between the others'
         return first, timed(folder)
 
 
@@ -48,7 +48,7 @@ def told(seconds: dict[str, float]) -> str:
 
 
 def timed(folder: Path) -> dict[str, float]:
-    """Seconds of the two stages, as they leave their files."""
+    """Seconds of ingestion and of caching, including their files."""
     began = time.perf_counter()
     result = ingest(Ingestion(source="image_folder", path=str(folder / "photos")), folder / "stored")
     result.manifest.to_parquet(folder / "stored/manifest.parquet", index=False)

@@ -1,14 +1,14 @@
-"""Ingestion of JPEG photos beside the decoder's own rate on all cores, and its peak memory at N/4 and at N photos.
+"""Compares the rate of ingesting JPEG photos with the decoder's on all cores; measures peak memory at N/4 and N photos.
 
     python benchmarks/ingestion.py --images 10000
 
-The photos are made up, as a benchmark has to run without a download: 500×375 pixels, JPEG quality 90, about 55 kB each.
-200 scenes of smooth noise at all scales, shapes and a grain are drawn once; each photo is one of them shifted, mirrored
-and brightened, so that no two files are equal and 10,000 take about a minute.
+The photos are synthetic, so that no download is needed: 500×375 pixels, JPEG quality 90, about 55 kB each. 200 scenes
+of smooth noise at all scales, shapes and grain are drawn once; each photo is one of them shifted, mirrored and
+brightened, so that no two files are equal and 10,000 take about a minute.
 
-Both sides read the same files from the page cache, take turns, and report the median of the rounds. The decoder's side
-is a thread a core that reads and decodes and keeps nothing; ingestion also hashes, splits, sums and writes. The last
-line is one JSON object.
+Decoder and ingestion read the same files from the page cache, take turns, and report the median over the rounds. The
+decoder reads and decodes with one thread a core and discards the pixels; ingestion also hashes, splits, sums and
+writes. The last line is a JSON object.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from unlabeled.runtime.progress import bar
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 SCENES = 200
 CHUNK = 50
-"""Photos that a process draws at a time."""
+"""Number of photos that a process draws at a time."""
 
 
 @cache
 def scene(number: int) -> np.ndarray:
-    """Noise whose amplitude falls with its frequency as a photo's does, some shapes, and a grain."""
+    """A scene, uint8 (H, W, 3): noise whose amplitude falls with its frequency as in photos, some shapes, and grain."""
     random = np.random.default_rng(number)
     canvas = np.full((HEIGHT, WIDTH, 3), 128, np.float32)
     for cells in (3, 6, 12, 24, 48, 96):
@@ -59,7 +59,7 @@ def scene(number: int) -> np.ndarray:
 
 
 def draw_photos(folder: Path, numbers: range) -> int:
-    """Writes the photos of these numbers; returns how many."""
+    """Writes the photos with these numbers; returns their count."""
     for number in numbers:
         random = np.random.default_rng(number)
         pixels = np.roll(scene(number % SCENES), random.integers(0, (HEIGHT, WIDTH)), (0, 1))
@@ -71,7 +71,7 @@ def draw_photos(folder: Path, numbers: range) -> int:
 
 
 def draw_all(root: Path, count: int) -> None:
-    """The first quarter of the photos goes into a folder of its own."""
+    """Draws all photos, the first quarter into a folder of its own."""
     quarter = count // 4
     for folder in ("quarter", "rest"):
         (root / folder).mkdir(parents=True)
@@ -105,10 +105,10 @@ def ingest_only(root: Path, out: Path) -> None:
 
 
 def peak_of_ingestion(root: Path, out: Path) -> float:
-    """The most MiB that this process ever held, after ingestion; to be asked of a fresh one."""
+    """Peak memory of this process in MiB after ingestion. Call it in a new process."""
     ingest_only(root, out)
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss counts what the parent held before it became this process
+    if status.exists():  # ru_maxrss would include the parent's memory before exec
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

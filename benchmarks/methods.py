@@ -1,12 +1,12 @@
-"""Images/s of our loop beside the bare step for each method, what MAE saves, and what MoCo's queue costs.
+"""Compares images/s of our loop with the bare step for each method; measures what MAE saves and MoCo's queue costs.
 
     python benchmarks/methods.py [--methods=simclr,moco] [--rounds=3] [--steps=6] [--epochs=1] [--batch-size=128]
         [--device=auto]
 
-CIFAR-10-sized noise, the small ResNet (the recipe's ViT for MAE), the constants of conf/cifar10; ours and bare are
-interleaved as in throughput.py, and the medians of the rounds are reported. A round is an epoch of so many steps, or
-several, with a checkpoint after the last. What the queue costs is told for the small ResNet and for the recipe's
-ResNet-18. The last line is a JSON object.
+The images are noise of CIFAR-10's size, the encoder is the small ResNet (for MAE the recipe's ViT), and the constants
+are those of conf/cifar10. Ours and bare are interleaved as in throughput.py, and the medians over the rounds are
+reported. A round is `--epochs` epochs of `--steps` steps, with a checkpoint after the last. The cost of the queue is
+reported for the small ResNet and for the recipe's ResNet-18. The last line is a JSON object.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NOISE = Normalisation((0.5,) * 3, (0.25,) * 3)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", help="all that are trained, where not given")
+    parser.add_argument("--methods", help="by default all that are trained by gradients")
     for name, default in {"rounds": 3, "steps": 6, "epochs": 1, "batch-size": 128}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="auto")
@@ -78,13 +78,13 @@ def main() -> None:
 
 
 def queue_cost(architecture: str, options: argparse.Namespace, device: torch.device) -> float:
-    """Share of a step by which 4,096 keys take longer than one batch's."""
+    """Fraction of a step's time by which 4,096 keys take longer than the keys of one batch."""
     short = build("moco", architecture, queue_size=2 * options.batch_size)
     return ratio_of_steps(build("moco", architecture), short, options, device) - 1
 
 
 def build(name: str, architecture: str | None = None, **changes) -> Method:
-    """The method with its constants for CIFAR-10, around a small encoder, or the ViT of its recipe."""
+    """The method with its constants for CIFAR-10. None: the encoder of its recipe, or the small ResNet."""
     file = CONF / f"parameters_{name}.yml"
     own = yaml.safe_load(file.read_text())[name]["pretraining"] if file.exists() else {}
     encoder = build_encoder(architecture or own.get("encoder", "small_resnet"), 3, 32)
@@ -95,7 +95,7 @@ def build(name: str, architecture: str | None = None, **changes) -> Method:
 
 
 class Whole(nn.Module):
-    """An encoder on all patches, with nothing on top but a mean."""
+    """An encoder on all patches whose loss is a mean, to compare with MAE."""
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
@@ -106,7 +106,7 @@ class Whole(nn.Module):
 
 
 def ratio_of_steps(one: nn.Module, other: nn.Module, options: argparse.Namespace, device: torch.device) -> float:
-    """Seconds of forward and backward of one method over those of the other, interleaved; the median."""
+    """Median ratio of the seconds that two modules take for forward and backward, interleaved."""
     ratios = []
     for module in (one, other):
         module.to(device, memory_format=torch.channels_last)

@@ -1,15 +1,15 @@
-"""How good our BYOL is beside lightly's, on the same views of the same images: on the validation split, never on test.
+"""Compares the accuracy of our BYOL with lightly's on the same views: on the validation split, never on test.
 
     python -m benchmarks.peer ingestion.source=parquet,ingestion.path=FOLDER,pretraining.epochs=12 [--env=cifar10]
         [--seeds=1]
 
-Its argument is what it changes of the environment's parameters, as for `kedro run --params`.
+The argument overrides parameters of the environment, as for `kedro run --params`.
 
 - ours: the method byol as a run trains it.
 - lightly: the BYOL of its benchmark on CIFAR-10 (docs/source/getting_started/benchmarks/cifar10_benchmark.py in its
-  repository): its ResNet-18 (of another encoder: ours), heads, loss and target, and SGD
-  over all parameters at 0.06 per 128 images. In bf16 where ours is.
-- supervised: ours with all labels, for what the images allow.
+  repository): its heads, loss, target and ResNet-18 (for another encoder, our network), and SGD over all parameters at
+  0.06 per 128 images. In bf16 where ours is.
+- supervised: our encoder trained with all labels, as an upper bound.
 
 The last line is a JSON object.
 """
@@ -46,12 +46,12 @@ from unlabeled.runtime.progress import be_quiet
 from unlabeled.training.devices import choose_device, has_bf16
 
 MOMENTUM, RATE, DECAY = 0.99, 0.06 / 128, 5e-4
-"""lightly's; the rate is for one image of a batch."""
+"""lightly's momentum of the target, learning rate per image of a batch, and weight decay."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="what it changes, as for --params")
+    parser.add_argument("recipe", help="parameters to override, as for --params")
     parser.add_argument("--env", default="cifar10")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """Mean and std over the seeds, by who trained."""
+    """Pairs of contender and its metrics: mean and std over the seeds."""
     contenders = {"ours": "byol", "lightly": "byol", "supervised": "supervised"}
     recipes = {name: blocks_of(options.recipe, method, options.env) for name, method in contenders.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def lightly_encoder(
 
 
 def lightly_network(encoder: str, channels: int, size: int) -> nn.Module:
-    """(B, C, H, W) to (B, D)."""
+    """lightly's ResNet-18 without its classifier, or our network of another name: (B, C, H, W) to (B, D)."""
     if encoder == "resnet18":
         layers = [*ResNetGenerator("resnet-18").children()][:-1]
         network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -140,7 +140,7 @@ def lightly_network(encoder: str, channels: int, size: int) -> nn.Module:
 def on_validation(
     encoder: ImageEncoder, blocks: dict[str, Any], folder: Path, manifest: pd.DataFrame, summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """The protocol's metrics, with the validation split for a test split and without the test split."""
+    """The protocol's metrics on the validation split; test images are excluded."""
     split = manifest.split.replace({"test": "excluded", "validation": "test"})
     images = np.load(folder / "images.npy", mmap_mode="r")
     return measure(encoder.embed(images), Labels.of(manifest.assign(split=split)), blocks["evaluation"])[0]

@@ -1,11 +1,11 @@
-"""Compares recipes on images that their encoders have not seen: by folds of train and validation, never on test.
+"""Compares recipes by cross-validation on the train and validation splits, never on test.
 
     python -m benchmarks.recipes simclr "" pretraining.method.temperature=0.5 pretraining.epochs=64,augmentation.views=4
         [--folds=3] [--seeds=1] [--env=local]
 
-Each recipe is what it changes of the method's own, as for `kedro run --params`; "" changes nothing. For each fold a
-network is trained on the other folds, and probed on the one held out: accuracies are means over folds, ± the standard
-deviation over the seeds. One thread a training, as many trainings at a time as there are cores. The last line is a JSON
+A recipe lists parameters that it overrides, as for `kedro run --params`; "" overrides none. For each fold a network is
+trained on the other folds, and probed on the held-out one. Accuracies are means over folds, ± the standard deviation
+over the seeds. Each training has one thread, and as many run at a time as there are cores. The last line is a JSON
 object.
 """
 
@@ -41,14 +41,14 @@ from unlabeled.runtime.progress import be_quiet
 CONF = Path(__file__).resolve().parents[1] / "conf"
 BLOCKS = (Ingestion, Augmentation, Pretraining, Evaluation)
 CROSS_ENTROPY = "cross entropy"
-"""Of the linear probe on the fold, in thousandths of a nat, at the middle of its regularisations: it tells recipes
-apart where few errors are left."""
+"""Metric: cross entropy of the linear probe on the fold, in thousandths of a nat, at the middle of its regularisations.
+It distinguishes recipes where few errors are left."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=[*IMAGE_METHODS])
-    parser.add_argument("recipes", nargs="+", help="what each changes, as for --params")
+    parser.add_argument("recipes", nargs="+", help="parameters that each overrides, as for --params")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--env")
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """Mean and std over the seeds by recipe; refuses all that is wrong before any work."""
+    """Pairs of recipe and its metrics: mean and std over the seeds. Raises ConfigError before any training."""
     recipes = {recipe: blocks_of(recipe, options.method, options.env) for recipe in options.recipes}
     be_quiet()
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
@@ -81,7 +81,7 @@ def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple
 
 
 def blocks_of(recipe: str, method: str, env: str | None) -> dict[str, Any]:
-    """The parameters of a recipe by block, as `kedro run --params` puts them together."""
+    """The parameters of a recipe by block, merged as by `kedro run --params`."""
     given = OmegaConf.to_container(OmegaConf.from_dotlist([*filter(None, recipe.split(","))]))
     if unknown := given.keys() - {kind.block for kind in BLOCKS} - {method}:
         raise ConfigError(f"received {min(unknown)}, expected {', '.join(kind.block for kind in BLOCKS)}")
@@ -94,7 +94,7 @@ def blocks_of(recipe: str, method: str, env: str | None) -> dict[str, Any]:
 
 
 def prepared(blocks: dict[str, Any], folder: Path) -> tuple[Path, pd.DataFrame, dict[str, Any]]:
-    """Images and their views in `folder`, the manifest and the summary."""
+    """Ingests images and caches their crops in `folder`; returns the folder, the manifest and the summary."""
     folder.mkdir()
     ingested = ingest(blocks["ingestion"], folder)
     cache_views(ingested.images, ingested.manifest.sha256.tolist(), blocks["augmentation"], folder / "crops")
@@ -110,7 +110,7 @@ def held_out(
     seed: int,
     fold: int,
 ) -> dict[str, Any]:
-    """Metrics on one fold of an encoder that was trained on the others, and the seconds of its training."""
+    """Trains an encoder on all folds but one; returns the metrics on that fold, and the seconds of the training."""
     torch.set_num_threads(1)
     be_quiet()
     ours = np.flatnonzero(manifest.split.isin(["train", "validation"]))
@@ -128,7 +128,7 @@ def held_out(
 
 
 def over_seeds(seeds: list[list[dict[str, Any]]]) -> dict[str, list[float]]:
-    """Means over the folds, a number a seed: accuracies in %, the probe's cross entropy, and seconds."""
+    """Means over the folds, one for each seed: accuracies in %, the probe's cross entropy, and seconds."""
     means = [{name: 100 * statistics.mean(values) for name, values in scores(folds).items()} for folds in seeds]
     accuracies = {name: [each[name] for each in means] for name in means[0]}
     for name in (CROSS_ENTROPY, "seconds"):

@@ -1,8 +1,9 @@
-"""Seconds, memory and size of the page of a run, on made-up images and features.
+"""Measures seconds, memory and size of the page of a run on synthetic images and features.
 
     python benchmarks/report.py [--images=60000] [--size=32]
 
-Ten classes, a sixth of the images for testing. Imports are not counted. The last line is a JSON object.
+There are ten classes, and a sixth of the images is the test split. Imports are not counted. The last line is a JSON
+object.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from unlabeled.images.report import build_report
 
 CLASSES = 10
 DIMS = 512
-"""Of a ResNet-18."""
+"""Size of an embedding (D), as of a ResNet-18."""
 
 
 def main() -> None:

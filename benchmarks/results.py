@@ -1,11 +1,11 @@
-"""Runs a pipeline once a seed, as a user does, and writes the table of its accuracies and seconds.
+"""Runs a pipeline once for each seed, as a user does, and prints a table of accuracies and seconds.
 
     python benchmarks/results.py [--pipeline=byol] [--env=local] [--seeds=3] [--params=...]
-    python benchmarks/results.py --pipeline=compare     # a row a method, and how its untrained network does
+    python benchmarks/results.py --pipeline=compare     # one row a method, and the baselines
     python benchmarks/results.py --pipeline=clip --also=zero_shot_accuracy,retrieval.text_to_image.recall_at_10
 
-Each run is `kedro run` in a process of its own, from start to registered. Accuracies are of the test split, scored once
-a run; mean ± standard deviation over the seeds. The last line is a JSON object.
+Each run is `kedro run` in a new process, from start to registration. Accuracies are on the test split, measured once a
+run; mean ± standard deviation over the seeds. The last line is a JSON object.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, seed: int) -> tuple[dict[str, dict], float]:
-    """The metrics of a run by row of the table, and its seconds from the command to the registered version."""
+    """The metrics of a run by row of the table, and the seconds from its start to the registered version."""
     parameters = ",".join(filter(None, [f"pretraining.seed={seed}", options.params]))
     command = [Path(sys.executable).with_name("kedro"), "run", f"--pipeline={options.pipeline}", f"--env={options.env}"]
     began = time.time()
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, seed: int) -> tuple[dict[str, dict], float]
 
 
 def of_methods() -> dict[str, dict]:
-    """The metrics of each method on the leaderboard, and once those of the baselines."""
+    """The metrics of each method on the leaderboard, and of the baselines once."""
     with (REPORTS / "leaderboard.csv").open() as file:
         names = [row["method"] for row in csv.DictReader(file) if row["status"] in ("trained", "kept")]
     rows = {name: json.loads((REPORTS / name / "metrics.json").read_text()) for name in names}
@@ -76,7 +76,7 @@ def of_methods() -> dict[str, dict]:
 
 
 def dotted(metrics: dict, name: str) -> float:
-    """A number of nested metrics."""
+    """The number with this dotted name in nested metrics."""
     for key in name.split("."):
         metrics = metrics[key]
     return metrics

@@ -1,8 +1,9 @@
-"""How often each rule that speaks to people is wrong on clean data, and what it finds where something is planted.
+"""Measures for each rule of the diagnosis the rate of false alarms on clean data, and of planted faults found.
 
     python benchmarks/rules.py [--draws=1.0] [--rule=leakage]
 
-`--draws` multiplies how often each situation is drawn. Prints the table of docs/diagnosis.md; the last line is JSON.
+`--draws` multiplies the number of draws of each situation. Prints the table of docs/diagnosis.md; the last line is
+JSON.
 """
 
 import argparse
@@ -31,7 +32,7 @@ SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
 class Case(NamedTuple):
-    """A situation, and a function that draws data and says whether the rule spoke; `fault`: what is planted, or ""."""
+    """A situation, with a planted fault or ""; `speaks` draws data and returns whether the rule gives a finding."""
 
     rule: str
     situation: str
@@ -50,13 +51,13 @@ def world(
     tails: bool = False,
     modes: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Made-up embeddings, float32 (count, dims), and their true classes.
+    """Synthetic embeddings, float32 (count, dims), and their true classes.
 
     Args:
-        separation: Deviation of the classes' centres, in deviations within a class: 0 is chance, 5 is no error.
-        imbalance: The most frequent class has exp(imbalance) times as many as the rarest.
-        tails: A few of each class lie far out (Student's t, 3 degrees of freedom).
-        modes: Clouds that make up a class.
+        separation: Standard deviation of the class centres, in that within a class: 0 is chance, 5 is without error.
+        imbalance: The most frequent class has exp(imbalance) times as many images as the rarest.
+        tails: Whether a few of each class lie far out (Student's t, 3 degrees of freedom).
+        modes: Number of clusters that make up a class.
     """
     shares = np.exp(-imbalance * np.arange(classes) / max(1, classes - 1))
     targets = rng.choice(classes, count, p=shares / shares.sum())
@@ -66,7 +67,7 @@ def world(
 
 
 def split(count: int) -> np.ndarray:
-    """The split of each row, the rows being in no order."""
+    """The split of each row; the rows have random order already."""
     return np.repeat(list(SHARES), np.diff(np.round(np.cumsum([0, *SHARES.values()]) * count).astype(int)))
 
 
@@ -138,8 +139,8 @@ def overfit_probe() -> Iterator[Case]:
 
 
 def pictures(rng: Generator, kind: str, count: int, side: int = 16) -> np.ndarray:
-    """Independent images, uint8 (count, 1, side, side)."""
-    lit = np.linspace(0.3, 1, side * side).reshape(side, side)  # one scene, lit from a corner
+    """Independent synthetic images, uint8 (count, 1, side, side)."""
+    lit = np.linspace(0.3, 1, side * side).reshape(side, side)  # brightness of one scene that is lit from a corner
     smooth = rng.normal(size=(count, 4, 4)).repeat(side // 4, 1).repeat(side // 4, 2)
     grain = rng.normal(size=(count, side, side))
     pixels = {
@@ -168,7 +169,7 @@ def leakage() -> Iterator[Case]:
     def speaks(rng: Generator, kind: str, count: int, change: str) -> bool:
         images, where = pictures(rng, kind, count), split(count)
         manifest = pd.DataFrame({"split": where})
-        features = images.reshape(count, -1).astype(np.float32)  # raw pixels find the nearest twin there is
+        features = images.reshape(count, -1).astype(np.float32)  # raw pixels find the nearest twin
         features -= features.mean(1, keepdims=True)
         if change:
             test, train = np.flatnonzero(where == "test")[: max(1, count // 50)], np.flatnonzero(where == "train")
@@ -221,7 +222,7 @@ def accuracy_of(rng: Generator, truth: float, tested: int) -> Accuracy:
 
 def no_gain() -> Iterator[Case]:
     def untrue(rng: Generator, gain: float, accuracy: float, tested: int) -> bool:
-        """Whether the rule speaks, and the gain is larger than any that it calls possible."""
+        """Whether the rule gives a finding although the gain is larger than it calls possible."""
         encoder = accuracy_of(rng, min(1.0, accuracy + gain), tested)
         baselines = {
             name: [accuracy_of(rng, accuracy - lag, tested)] for name, lag in {"pca": 0.0, "raw": accuracy / 3}.items()
@@ -284,7 +285,7 @@ def drift() -> Iterator[Case]:
 
 def ended_as_collapsed() -> Iterator[Case]:
     def ends(rng: Generator, usual: float, looks: int, dips: int) -> bool:
-        """A spread that varies by half from look to look, and falls to 0.01 at single looks or from the middle on."""
+        """Whether training ends at a spread that varies by half, and is 0.01 at single looks or from the middle on."""
         spreads = usual * np.exp(0.4 * rng.normal(size=looks))
         low = (
             np.arange(looks) >= looks // 2
@@ -321,13 +322,13 @@ RULES = (
 
 
 def rate(case: Case, factor: float = 1.0, seed: int = 0) -> tuple[float, int]:
-    """How often the rule spoke, and of how many draws."""
+    """The fraction of draws in which the rule gave a finding, and the number of draws."""
     draws, rng = max(1, round(case.draws * factor)), np.random.default_rng(seed)
     return float(np.mean([case.speaks(rng) for _ in range(draws)])), draws
 
 
 def table(cases: list[Case], factor: float = 1.0) -> pd.DataFrame:
-    """A row a rule: how many clean situations and draws, the mean rate and that of the worst, and what was found."""
+    """One row a rule: clean situations, draws, mean and worst rate of false alarms, and the rates of found faults."""
     rates = pd.DataFrame([(*case[:3], *rate(case, factor, i)) for i, case in enumerate(cases)])
     rates.columns = ["rule", "situation", "fault", "rate", "draws"]
     rows = []

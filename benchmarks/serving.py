@@ -1,9 +1,9 @@
-"""How long a served model takes to answer one image, over HTTP on the loopback address.
+"""Measures the latency of a served model for one image, over HTTP on the loopback address.
 
     python -m benchmarks.serving [--requests=200] [--size=32] [--encoder=small_resnet] [--model=models:/NAME@champion]
 
-Registers an untrained encoder with a probe of ten classes in a database of its own, or takes a registered one (with
-MLFLOW_TRACKING_URI, and --size of its images), serves it with `mlflow models serve`, and sends one colour image at a
+Registers an untrained encoder with a probe of ten classes in a temporary database, or takes a registered model (with
+MLFLOW_TRACKING_URI, and --size of its images). Serves it with `mlflow models serve`, and sends one colour image at a
 time, as pixels and as a PNG file. The last line is a JSON object of milliseconds.
 """
 
@@ -30,9 +30,9 @@ from PIL import Image
 HOST = "127.0.0.1"
 CLASSES = 10
 STARTING = 120
-"""Seconds at most that a server may take to start."""
+"""Largest number of seconds that the server may take to start."""
 WARM_UP = 10
-"""Requests that are not counted."""
+"""Number of first requests that are not counted."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--encoder", default="small_resnet")
-    parser.add_argument("--model", help="a registered one of colour images; without it, one is made")
+    parser.add_argument("--model", help="a registered model of colour images; by default a new one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder:
         model = options.model or register(Path(folder), options.encoder, options.size)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def register(folder: Path, architecture: str, size: int) -> str:
-    """The address of a model with random weights, in a registry in this folder."""
+    """Registers a model with random weights in a database in this folder, and returns its URI."""
     import mlflow
     from mlflow.models import ModelSignature
 
@@ -79,7 +79,7 @@ def register(folder: Path, architecture: str, size: int) -> str:
 
 @contextmanager
 def served(model: str) -> Iterator[int]:
-    """Serves a model on a free port of the loopback address, and stops at the end of the block."""
+    """Serves a model on a free port of the loopback address until the end of the block."""
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
@@ -111,7 +111,7 @@ def _wait(process: subprocess.Popen, port: int) -> None:
 
 
 def as_file(pixels: np.ndarray) -> dict:
-    """A request about a PNG file of these pixels; `inputs` has to be there, and is not looked at."""
+    """A request with these pixels as a PNG file. MLflow requires `inputs`, which the model ignores here."""
     buffer = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "PNG")
     placeholder = np.zeros((1, len(pixels), 1, 1), int).tolist()
@@ -119,7 +119,7 @@ def as_file(pixels: np.ndarray) -> dict:
 
 
 def latencies(port: int, request: dict, count: int) -> list[float]:
-    """Milliseconds from the request to its whole answer, over one connection."""
+    """Milliseconds from each request to its complete response, over one connection."""
     connection, times = http.client.HTTPConnection(HOST, port), []
     body = json.dumps(request)
     for _ in range(WARM_UP + count):

@@ -1,16 +1,16 @@
-"""Images/s of our pretraining loop, of its bare model step, and of lightly's documented BYOL loop, side by side.
+"""Compares images/s of our pretraining loop, of its bare model step, and of lightly's documented BYOL loop.
 
     python benchmarks/throughput.py [--path=FOLDER_OF_PARQUET] [--rounds=5] [--steps=10] [--encoder=resnet18]
 
 All three train BYOL with the same encoder, heads, batch size and images (CIFAR-10 where `--path` has its Parquet files,
-else noise of the same shape), one after another in each round, and the medians over the rounds are reported.
+otherwise noise of the same shape), one after another in each round. The medians over the rounds are reported.
 
 - ours: `unlabeled.training.loop.pretrain` as a run calls it: cached crops, augmentation, schedule, progress bar,
-  metrics, checkpoints. Only the monitor is left out: it looks every ten epochs, and costs what is printed beside. Where
-  an epoch takes a second, as on a GPU, the checkpoint is much of it: `--epochs` makes a round of ours longer.
-- bare: forward, backward, optimizer and EMA of the same module on one batch that rests on the device, as many steps.
-- lightly: https://docs.lightly.ai/self-supervised-learning/examples/byol.html as it stands there (float32, per-image
-  transforms), with a worker a core. Its clock starts at the first batch, when its workers are already ahead.
+  metrics, checkpoints. Only the monitor is left out, which runs every ten epochs; its seconds are printed separately.
+  Where an epoch takes a second, as on a GPU, the checkpoint is much of it: `--epochs` makes our rounds longer.
+- bare: forward, backward, optimizer and EMA of the same module, as many steps on one batch that stays on the device.
+- lightly: https://docs.lightly.ai/self-supervised-learning/examples/byol.html unchanged (float32, per-image
+  transforms), with one worker a core. Its clock starts at the first batch, when its workers are already ahead.
 
 The last line is a JSON object: ours, bare, lightly (images/s), ours_over_bare, ours_over_lightly, device, and more.
 """
@@ -49,18 +49,18 @@ from unlabeled.training.devices import choose_device, has_bf16
 from unlabeled.training.loop import pretrain
 from unlabeled.training.optimizers import build_optimizer
 
-HIDDEN, PROJECTION = 1024, 256  # lightly's
-RECIPE = Augmentation(views=8)  # with the crops, colours and solarization of lightly's transforms, as at 32 pixels
+HIDDEN, PROJECTION = 1024, 256  # sizes of lightly's heads
+RECIPE = Augmentation(views=8)  # its crops, colours and solarization are those of lightly's transforms at 32 pixels
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", default="../shared/data/cifar10", help="a folder with CIFAR-10 as Parquet files")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="of an epoch")
-    parser.add_argument("--epochs", type=int, default=1, help="of a round of ours and of bare; lightly's has one")
+    parser.add_argument("--steps", type=int, default=10, help="steps of an epoch")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of a round of ours and bare; lightly's has one")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--encoder", help="small_resnet on a CPU, resnet18 on a GPU, where not given")
+    parser.add_argument("--encoder", help="by default small_resnet on a CPU, resnet18 on a GPU")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = choose_device(options.device)
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def load_images(path: Path, count: int, folder: Path) -> tuple[np.ndarray, Normalisation, str]:
-    """At least `count` images, uint8 (N, 3, 32, 32)."""
+    """The first `count` training images, uint8 (N, 3, 32, 32), their normalisation, and their name."""
     if list(path.glob("*.parquet")):
         ingested = ingest(Ingestion(source="parquet", path=str(path), fraction=min(1.0, 1.5 * count / 50_000)), folder)
         summary = ingested.summary
@@ -100,7 +100,7 @@ def make_views(
 
 
 class Ours:
-    """`pretrain` for a round, with all that a run has it do."""
+    """A round of `pretrain`, as a run calls it."""
 
     def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining, folder: Path):
         self.build, self.views, self.config, self.resume = build, views, config, folder / "resume.safetensors"
@@ -116,7 +116,7 @@ class Ours:
 
 
 class Bare:
-    """The model step on a batch that is already there."""
+    """A round of model steps on one batch that is already on the device."""
 
     def __init__(self, build: Callable[[], Method], views: Views, config: Pretraining):
         self.epochs = config.epochs
@@ -137,7 +137,7 @@ class Bare:
 
 
 class Lightly:
-    """lightly's example, around our encoder."""
+    """A round of lightly's example with our encoder."""
 
     epochs = 1
 
@@ -149,7 +149,7 @@ class Lightly:
             view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
             view_2_transform=BYOLView2Transform(input_size=32, gaussian_blur=0.0),
         )
-        # One batch more, which the clock does not see.
+        # One batch more, as the first one is not timed.
         images = np.concatenate([images, images[: config.batch_size]])
         self.loader = torch.utils.data.DataLoader(
             Pictures(images, transform),
@@ -216,7 +216,7 @@ def build_byol(encoder: str) -> BYOL:
 
 
 def measure(contenders: dict, images: int, rounds: int) -> dict[str, list[float]]:
-    """Images/s of each contender, which takes so many an epoch, in each round after one that does not count."""
+    """Images/s of each contender in each round, after one round of warm-up; `images` is the number in an epoch."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, contender in contenders.items():
@@ -230,7 +230,7 @@ def measure(contenders: dict, images: int, rounds: int) -> dict[str, list[float]
 
 
 def time_monitor(encoder: str, images: np.ndarray, normalisation: Normalisation, device: torch.device) -> float:
-    """Seconds that the monitor's look at 2,048 images takes, nearly all of it their embedding."""
+    """Seconds in which the monitor embeds 2,048 images, which is nearly all of its time."""
     network = build_encoder(encoder, 3, 32).to(device, memory_format=torch.channels_last)
     looking = ImageEncoder(encoder, 3, 32, normalisation, network)
     began = time.perf_counter()
@@ -239,7 +239,7 @@ def time_monitor(encoder: str, images: np.ndarray, normalisation: Normalisation,
 
 
 def finished(device: torch.device) -> float:
-    """The time, once the device has done what it was given."""
+    """The time in seconds after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

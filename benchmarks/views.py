@@ -1,10 +1,10 @@
-"""What cached crops cost and save: K = 4, 16, 64 and fresh, on digits, and on photos of 500 pixels.
+"""Measures what cached crops cost and save: K = 4, 16, 64 and fresh, on digits and on photos of 500 pixels.
 
     python benchmarks/views.py digits [--seeds=3]    # accuracy, seconds, bytes: the default recipe, one training a row
     python benchmarks/views.py photos [--photos=500] # images/s that each way supplies, two views an image
 
-Accuracies are of the validation split (the one that choices are made on): linear probe, kNN, and one label a class over
-ten draws; mean ± std over the seeds. The last line is a JSON list of the rows.
+Accuracies are on the validation split, by which choices are made: linear probe, kNN, and one label a class over ten
+draws; mean ± std over the seeds. The last line is a JSON list of the rows.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def on_digits(seeds: int, folder: Path):
 
 
 def validated(ingested: Ingested, views: np.ndarray, config: Pretraining, recipe: Augmentation) -> dict[str, float]:
-    """Accuracies on the validation split: the test images take no part."""
+    """Accuracies on the validation split; test images are excluded."""
     manifest = ingested.manifest
     encoder, history, _ = pretrain_encoder("byol", ingested.images, views, manifest, ingested.summary, config, recipe)
     held_out = manifest.assign(split=manifest.split.replace({"test": "excluded", "validation": "test"}))
@@ -84,7 +84,7 @@ def validated(ingested: Ingested, views: np.ndarray, config: Pretraining, recipe
 
 
 def on_photos(count: int, folder: Path):
-    """Two views of 96 pixels an image, from synthetic JPEG photos of 500 × 500 pixels."""
+    """Rates of two views of 96 pixels an image, from synthetic JPEG photos of 500 × 500 pixels."""
     (folder / "photos").mkdir()
     for i in range(count):
         Image.fromarray(photo(i)).save(folder / "photos" / f"{i}.jpg", quality=90)
@@ -122,7 +122,7 @@ def row(way, rate: float, caching: float, size: int) -> dict:
 
 
 def supply(batch, steps: int, size: int) -> float:
-    """Images/s over two epochs, after one that does not count."""
+    """Images/s over two epochs, after one epoch of warm-up."""
     for step in range(steps):
         batch(step)
     began = time.perf_counter()
@@ -132,7 +132,7 @@ def supply(batch, steps: int, size: int) -> float:
 
 
 def decoding(paths: list[Path], recipe: Augmentation, normalisation: Normalisation):
-    """A batch whose photos are decoded, on every core, each time that they are used, and then cropped and finished."""
+    """A function that returns a batch of views, whose photos it decodes on all cores at each use."""
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def decode(path: Path) -> np.ndarray:
@@ -148,7 +148,7 @@ def decoding(paths: list[Path], recipe: Augmentation, normalisation: Normalisati
 
 
 def photo(seed: int) -> np.ndarray:
-    """Smooth colours and a little noise: what a JPEG of a photo costs to decode."""
+    """Smooth colours and a little noise, uint8 (H, W, 3), which take as long to decode from JPEG as a photo."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 256, (12, 12, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((500, 500), Image.Resampling.BICUBIC), np.int16)

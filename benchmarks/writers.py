@@ -1,10 +1,10 @@
-"""What raw pixels of scikit-learn's digits are worth where other writers are tested than trained on.
+"""Measures raw pixels of scikit-learn's digits where train and test digits are of different writers.
 
     python benchmarks/writers.py
 
-The file has the digits of one writer after another, without their names, and the project's split follows from each
-image's content: writers are in train and in test. Here the last fifth of the file is the test split and the tenth
-before it the validation split.
+The file lists the digits of one writer after another, without names. The project's split follows from the content of
+each image, so that a writer's digits are in train and in test. Here the last fifth of the file is the test split, and
+the tenth before it the validation split.
 """
 
 import numpy as np

@@ -1,11 +1,11 @@
-"""The wiring: Kedro orchestrates, MLflow tracks, DVC versions. What is wired is the package `unlabeled`."""
+"""The wiring of the package `unlabeled`: Kedro orchestrates it, MLflow tracks its runs, DVC versions its data."""
 
 import os
 
 from pipelines.interrupts import hide_interrupts
 from pipelines.masking import mask_logs
 
-# Before any of them is imported: none of our dependencies reports home.
+# Set before any dependency is imported: none of them sends usage statistics.
 for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", "KEDRO_DISABLE_TELEMETRY"):
     os.environ.setdefault(variable, "true")
 # A tracking server that is down should cost seconds, not MLflow's default of minutes.

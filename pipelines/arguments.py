@@ -1,4 +1,4 @@
-"""The values of `--params`, which arrive as they were written."""
+"""Reads and writes the values of `--params`: texts stay as they were typed, other values are YAML."""
 
 import re
 from typing import Any, cast
@@ -15,22 +15,22 @@ from unlabeled.pairs.config import PairsIngestion
 from unlabeled.text.config import TextIngestion
 from unlabeled.video.config import VideoIngestion
 
-BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
-BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
-"""Those that have keys whose values are texts."""
+TEXT_BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
+TEXT_BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
+"""Blocks of parameters that have keys whose values are texts."""
 KEY = r"[A-Za-z_][\w.]*"
-BETWEEN = re.compile(rf"\s*,\s*(?={KEY}\s*=|,|$)")
-"""A comma parts two parameters where a key follows; else it belongs to the value."""
+SEPARATOR = re.compile(rf"\s*,\s*(?={KEY}\s*=|,|$)")
+"""A comma between two parameters. A comma that no key follows belongs to the value."""
 QUOTED = re.compile(rf"(?P<start>(?:^|,)\s*{KEY}\s*=\s*)(?P<quote>['\"])(?P<text>.*?)(?P=quote)\s*(?=,|$)", re.DOTALL)
 NEEDS_QUOTES = re.compile(rf"^\s|\s$|,\s*({KEY}\s*=|,|$)|^['\"]|^null$|^$")
-"""What a text would be read as something else for."""
+"""Texts that `parse_params` would misread without quotes."""
 
 
 def parse_params(written: str) -> dict[str, Any]:
-    """Nested parameters of `block.key=value,block.key=value`.
+    """Nested parameters from `block.key=value,block.key=value`.
 
-    A key that takes a text gets it as it is written; the values of other keys are read as YAML. A value in quotes is a
-    text, commas and all; `null` without quotes is None.
+    The value of a key that takes a text stays as it is written; other values are read as YAML. A value in quotes is a
+    text and may hold commas. `null` without quotes is None.
 
     Raises:
         ConfigError: A part has no `=`, or its value cannot be read.
@@ -42,13 +42,13 @@ def parse_params(written: str) -> dict[str, Any]:
         return f"{match['start']}\0{len(texts) - 1}"
 
     given = OmegaConf.create()
-    for part in filter(None, BETWEEN.split(QUOTED.sub(put_aside, written.strip()))):
+    for part in filter(None, SEPARATOR.split(QUOTED.sub(put_aside, written.strip()))):
         key, equals, value = (each.strip() for each in part.partition("="))
         if not equals or not re.fullmatch(KEY, key):
             raise ConfigError(f"--params: received {part!r}, expected block.key=value, with a comma between several")
         text = texts[int(value[1:])] if value.startswith("\0") else value if _takes_text(key, value) else None
         given_text = value if text is None else text
-        if "${" in given_text:  # by which OmegaConf names another key, or a variable of the environment
+        if "${" in given_text:  # OmegaConf would replace it by another key or by an environment variable
             raise ConfigError(f"--params: {key}: received {given_text!r}, expected a value without ${{")
         try:
             read = _as_yaml(key, value) if text is None else text
@@ -65,14 +65,14 @@ def _as_yaml(key: str, value: str) -> Any:
 
 
 def _takes_text(key: str, value: str) -> bool:
-    """Whether a value that is not in quotes is a text of that key."""
+    """Whether the key takes a text, so that a value without quotes is kept as it is written."""
     path, _, name = key.rpartition(".")
     block = path.rpartition(".")[2]
-    return value != "null" and any(each.block == block and each.takes_text(name) for each in BLOCKS)
+    return value != "null" and any(each.block == block and each.takes_text(name) for each in TEXT_BLOCKS)
 
 
 def write_params(values: dict[str, Any]) -> str:
-    """What `parse_params` reads as these nested values."""
+    """The argument from which `parse_params` reads these nested values."""
     return ",".join(f"{name}={_written(value)}" for name, value in flatten(values))
 
 

@@ -1,6 +1,6 @@
-"""The project's commands: `kedro run`, as Kedro has it, and those of the registry.
+"""The project's commands: `kedro run`, as Kedro has it, and the commands of the model registry.
 
-What a user can mend is one sentence, without a traceback.
+An error that the user can fix is printed as one sentence, without a traceback.
 """
 
 import copy
@@ -36,7 +36,7 @@ from yaml import YAMLError
 from pipelines.arguments import parse_params
 from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
-from pipelines.masking import stop_with_masked_traceback
+from pipelines.masking import exit_with_masked_traceback
 from pipelines.registry.killed import end_as_killed
 from pipelines.registry.versions import model_name
 from unlabeled.catalogue import IMAGE_METHODS
@@ -47,29 +47,29 @@ from unlabeled.runtime.masking import masked
 from unlabeled.runtime.progress import be_quiet
 
 QUIET = "UNLABELED_QUIET"
-"""The environment variable that tells a process that it was started by a quiet one."""
+"""The environment variable that is set for the processes that a run with `--quiet` starts."""
 RUNNER = "SequentialRunner"
 PIPED_WIDTH = 120
-"""Of tables that no terminal shows."""
-WRAPPING = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
-"""What Kedro puts before the sentence of a parameter."""
+"""Width in characters of tables that are not written to a terminal."""
+KEDRO_PREFIX = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
+"""The words that Kedro puts before the error message of a parameter."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def say(text: str, **style: Any) -> None:
-    """Prints what may hold names of others; `style` as click takes it."""
+    """Prints text that may contain untrusted names. `style` goes to `click.secho`."""
     click.secho(legible(text), **style)
 
 
 class Sentence(click.ClickException):
-    """An error of one sentence."""
+    """An error that is printed as one sentence."""
 
     def show(self, file=None) -> None:
         say(f"Error: {masked(self.message)}", fg="red", err=True)
 
 
 class Ended(Sentence):
-    """The sentence of a program that was ended by SIGTERM."""
+    """The error of a command that SIGTERM has ended."""
 
     exit_code = EXIT_CODE
 
@@ -80,7 +80,7 @@ def cli() -> None:
 
 
 def _run_options() -> list[click.Parameter]:
-    """Kedro's, but for `--params`, whose values arrive as they were written."""
+    """The options of `kedro run`; `--params` is read by `parse_params` instead of by Kedro."""
 
     def read(context: click.Context, option: click.Parameter, value: Any) -> dict[str, Any]:
         try:
@@ -99,7 +99,7 @@ def run(quiet: bool, **options) -> None:
     if quiet:
         os.environ[QUIET] = "true"  # for the processes that it starts, too
         be_quiet()
-    if name := options.pop("pipeline"):  # what people write; Kedro 1.7 deprecates it
+    if name := options.pop("pipeline"):  # people write --pipeline, which Kedro 1.7 deprecates
         if options["pipelines"]:
             raise Sentence("--pipeline and --pipelines: received both, expected one of them")
         options["pipelines"] = [name]
@@ -107,7 +107,7 @@ def run(quiet: bool, **options) -> None:
         received = "--async" if options["is_async"] else f"--runner={options['runner']}"
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
     with _errors_as_sentences():
-        kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has one
+        kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has a callback
 
 
 @cli.command(help=kedro_package.help)
@@ -130,34 +130,34 @@ def _errors_as_sentences() -> Generator[None]:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
             raise Sentence(message) from error
-        stop_with_masked_traceback(error)
+        exit_with_masked_traceback(error)
         raise
 
 
 @contextmanager
 def _registry(env: str | None, name: str | None) -> Generator[tuple[Path, MlflowClient, str]]:
-    """The project, a client of its tracking server, and the name of the model that its parameters speak of."""
+    """The project, a client of its tracking server, and the registered model that the parameters name."""
     from kedro.framework.session import KedroSession
 
-    project = find_kedro_project(Path.cwd()) or Path.cwd()  # installed: `python -m pipelines`
+    project = find_kedro_project(Path.cwd()) or Path.cwd()  # an installed project has no root
     with _errors_as_sentences(), KedroSession.create(project, env=env) as session:
         context = cast(KedroSession, session).load_context()
         parameters = context.config_loader["parameters"]
         registration = Registration.model_validate(parameters["registration"])
-        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # its path need not be known
+        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # valid without a path
         yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
 
 
-def _of_a_model(command: Callable) -> Callable:
-    """The options that say which registered model is meant."""
+def _model_options(command: Callable) -> Callable:
+    """Adds the options that name the registered model: `--env` and `--name`."""
     command = click.option("--env", "-e", help="Whose parameters name the model, as in kedro run.")(command)
     return click.option("--name", "-n", help="The registered model; else that of the parameters' source.")(command)
 
 
 @cli.command()
-@_of_a_model
+@_model_options
 def champion(env: str | None, name: str | None) -> None:
-    """The registered versions, and what tells the challenger from the champion."""
+    """Lists the registered versions, and the differences between champion and challenger."""
     from pipelines.registry import review
 
     with _registry(env, name) as (project, client, name):
@@ -177,29 +177,29 @@ def champion(env: str | None, name: str | None) -> None:
         by_alias = {alias: version for version in found for alias in version.aliases}
         old, new = by_alias.get("champion"), by_alias.get("challenger")
         if old and new and old is not new:
-            _tell_differences(review.differences(project, old, new), old, new)
+            _print_differences(review.differences(project, old, new), old, new)
 
 
 @cli.command()
 @click.argument("first")
 @click.argument("second")
-@_of_a_model
+@_model_options
 def compare(first: str, second: str, env: str | None, name: str | None) -> None:
-    """What tells two versions apart: FIRST and SECOND are numbers or aliases."""
+    """Lists the differences between two versions: FIRST and SECOND are numbers or aliases."""
     from pipelines.registry import review
     from pipelines.registry import versions as registry
 
     with _registry(env, name) as (project, client, name):
         old, new = (registry.find(client, name, which) for which in (first, second))
-        _tell_differences(review.differences(project, old, new), old, new)
+        _print_differences(review.differences(project, old, new), old, new)
 
 
 @cli.command()
 @click.argument("version")
 @click.option("--reason", default="", help="Kept with the version.")
-@_of_a_model
+@_model_options
 def promote(version: str, reason: str, env: str | None, name: str | None) -> None:
-    """Makes VERSION the champion by hand, past the gate."""
+    """Makes VERSION the champion by hand, without asking the gate."""
     from pipelines.registry import review
 
     with _registry(env, name) as (_, client, name):
@@ -208,9 +208,9 @@ def promote(version: str, reason: str, env: str | None, name: str | None) -> Non
 
 
 @cli.command()
-@_of_a_model
+@_model_options
 def rollback(env: str | None, name: str | None) -> None:
-    """Gives the crown back to the champion before this one."""
+    """Makes the previous champion the champion again."""
     from pipelines.registry import review
 
     with _registry(env, name) as (_, client, name):
@@ -223,7 +223,7 @@ def rollback(env: str | None, name: str | None) -> None:
 @click.option("--keep", is_flag=True, help="Leave the second work tree where it is.")
 @click.option("--yes", is_flag=True, help="Run a version that somebody else has made without asking.")
 @click.option("--fresh-environment", is_flag=True, help="Install the recorded lock there; else today's libraries run.")
-@_of_a_model
+@_model_options
 @click.pass_context
 def reproduce(
     context: click.Context,
@@ -234,7 +234,7 @@ def reproduce(
     env: str | None,
     name: str | None,
 ) -> None:
-    """Makes a registered version again, and says whether it is the same, or close; exits with 1 where it is neither."""
+    """Trains and evaluates a registered version again, and compares: identical, close (exit code 0), or neither (1)."""
     from pipelines.commands.reproduce import TOLERANCE, reproduce
 
     with _registry(env, name) as (project, _, name):
@@ -244,9 +244,12 @@ def reproduce(
     if verdict.identical:
         say(f"{name} version {version}: weights and metrics are identical, bit for bit", fg="green")
     elif verdict.close:
-        say(f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other ground", fg="yellow")
+        say(
+            f"{name} version {version}: the accuracies are within {TOLERANCE:.0%}, on other hardware or libraries",
+            fg="yellow",
+        )
     else:
-        say(f"{name} version {version} has not come out the same", fg="red")
+        say(f"{name} version {version} could not be reproduced: the results differ", fg="red")
         context.exit(1)
 
 
@@ -256,10 +259,10 @@ def reproduce(
 @click.option("--env", "-e", help="Whose parameters are used, as in kedro run.")
 @click.pass_context
 def retrain(context: click.Context, method: str, no_push: bool, env: str | None) -> None:
-    """Takes in new data and reruns what they change.
+    """Tracks new data and reruns the stages that they change.
 
-    Exits with 0 where the new version is the champion, with 10 where the champion stays or there is none yet, with 11
-    where there was nothing new, and with 1 where something failed.
+    Exit codes: 0, the new version is the champion; 10, the champion stays or there is none yet; 11, there was nothing
+    new; 1, something failed.
     """
     from pipelines.commands.retrain import REPORT, retrain
 
@@ -269,7 +272,7 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
     context.exit(result.outcome.value)
 
 
-def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
+def _print_differences(differences: dict[str, list[str]], old: ModelVersion, new: ModelVersion) -> None:
     say(f"from version {old.version} to version {new.version}", bold=True)
     for what, lines in differences.items():
         say(f"{what}: {'the same' if not lines else ''}".rstrip())
@@ -277,28 +280,28 @@ def _tell_differences(differences: dict[str, list[str]], old: ModelVersion, new:
             say(f"  {line}")
 
 
-def _is_of_memory(error: BaseException) -> bool:
-    """torch has a class for a device's, which is not imported for it, and none for the CPU's."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is full. The name is compared, so that torch is not imported; its CPU error has no class."""
     named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return named or isinstance(error, MemoryError)
 
 
 def sentence(error: BaseException) -> str | None:
-    """What to tell the user of an error, if it is one that a user can mend."""
+    """The message for an error that the user can fix; None for other errors."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UnlabeledError):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             return f"the disk is full ({cause.filename or 'while writing'}): free some space, and run the command again"
-        if _is_of_memory(cause):
+        if _is_out_of_memory(cause):
             return "the memory is full: lower pretraining.batch_size, or take a smaller pretraining.encoder or head"
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             return f"{cause.filename} cannot be opened ({cause.strerror}): change its permissions, or move the project"
         if isinstance(cause, ParameterValidationError):
             lines = str(cause).splitlines()[1:] or [str(cause)]
-            # A shared block comes once for itself, and once for each method.
-            return "; ".join(dict.fromkeys(WRAPPING.sub("", line) for line in lines))
+            # Kedro reports an error in a shared block once for the block and once for each method.
+            return "; ".join(dict.fromkeys(KEDRO_PREFIX.sub("", line) for line in lines))
         if isinstance(cause, BadConfigException | MissingConfigException | YAMLError):
             return f"the configuration cannot be read: {' '.join(str(cause).split())}"
         if isinstance(cause, OmegaConfBaseException):
@@ -309,7 +312,7 @@ def sentence(error: BaseException) -> str | None:
             f"the MLflow server at {mlflow.get_tracking_uri()} does not answer any more: what was trained is kept; run "
             f"the command again once it is back"
         )
-    if isinstance(error, MlflowException | SQLAlchemyError):  # its database or its server, and a first line says what
+    if isinstance(error, MlflowException | SQLAlchemyError):  # the first line of the message says what failed
         what = next((line for line in str(error).splitlines() if not line.startswith("(raised as a result of")), "")
         return f"MLflow could not be used ({what}): see to {mlflow.get_tracking_uri()}"
     if isinstance(error, ValueError) and _raised_by_kedro(error):  # an unknown pipeline, node or tag

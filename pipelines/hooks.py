@@ -1,4 +1,4 @@
-"""What surrounds a run: one at a time in a project, tracked in MLflow with all that is needed to repeat it."""
+"""The Kedro hook of every run: one run at a time in a project, tracked in MLflow with all that repeats it."""
 
 import copy
 import logging
@@ -26,13 +26,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import BaseModel
 
 from pipelines.clients.git import git_state
-from pipelines.clients.store import anchored_uri, stop_if_out_of_reach
+from pipelines.clients.store import anchored_uri, check_reachable
 from pipelines.commands.compare import PARENT_RUN
-from pipelines.parameters import flatten, refuse_misspelt, refuse_of_images, refuse_unknown, warn_of_unread
-from pipelines.registry.killed import HOST, PROJECT, RERUN, mark_killed_runs, sweep_models
+from pipelines.parameters import check_blocks_known, check_no_image_parameters, check_spelling, flatten, warn_unread
+from pipelines.registry.killed import HOST, PROJECT, RERUN, delete_unregistered_models, mark_killed_runs
 from pipelines.registry.provenance import Provenance, provenance
-from pipelines.stages.freshness import stop_if_damaged
-from pipelines.stages.planning import method_to_train, say_plan
+from pipelines.stages.freshness import check_intact
+from pipelines.stages.planning import log_plan, method_to_train
 from pipelines.stages.pretraining import CHECKPOINT
 from unlabeled.catalogue import IMAGE_METHODS, METHODS
 from unlabeled.config import Block
@@ -41,24 +41,25 @@ from unlabeled.runtime.legible import legible
 from unlabeled.runtime.masking import masked
 
 logger = logging.getLogger(__name__)
-logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # it sets its own on import, over conf/logging.yml
+logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)  # on import it overrides conf/logging.yml
 
 TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI")
-"""Read once: MLflow itself writes to the variable, and a second session would take that for the user's wish."""
-OF_THE_DATA = ("summary", "manifest")
-ARTIFACTS = (*OF_THE_DATA, "quarantine", "history", "metrics", "predictions", "report")
+"""The user's tracking URI. It is read once, as MLflow writes to the variable and a second session would read that."""
+DATA_ARTIFACTS = ("summary", "manifest")
+"""Outputs of ingestion that every run logs, also where another run has ingested the data."""
+ARTIFACTS = (*DATA_ARTIFACTS, "quarantine", "history", "metrics", "predictions", "report")
 ARTIFACTS += ("leaderboard", "leaderboard_figure", "leaderboard_page", "finetune_metrics")
 ARTIFACTS += ("embedded", "similar", "similar_page", "exported")
-"""Outputs that are small, and that people open from a run's page."""
+"""Small outputs that are logged as artifacts, for people to open from MLflow's page of the run."""
 
 HALF_WRITTEN = re.compile(r"\.tmp\w{6}|.+\.\d+\.partial(\.\w+)?")
-"""Names of files that are not renamed yet: safetensors', and our own (`unlabeled.storage.arrays`)."""
+"""Temporary names of unfinished files: those of safetensors and of `unlabeled.storage.arrays`."""
 RECORDED = {"pretraining", "registration"}
-"""The stages whose runs anybody may want to make again."""
+"""Stages whose runs keep a record, from which they can be reproduced."""
 
 
 class ProjectHook(MlflowHook):
-    """kedro-mlflow's hook, with the project's lock, its tags, and typed parameters logged key by key."""
+    """kedro-mlflow's hook, extended by the project's lock, tags, and typed parameters logged key by key."""
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -66,7 +67,7 @@ class ProjectHook(MlflowHook):
         server = config.setdefault("server", {})
         uri = TRACKING_URI or server.get("mlflow_tracking_uri") or "sqlite:///mlflow.db"
         uri = anchored_uri(uri, context.project_path)
-        stop_if_out_of_reach(uri)
+        check_reachable(uri)
         server["mlflow_tracking_uri"] = uri
         experiment = config["tracking"]["experiment"]
         if uri.startswith("sqlite"):
@@ -81,15 +82,15 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:  # ty: ignore[incompatible-method-override]  # pluggy allows it
         self._catalog = catalog
-        self._intact: set[str] = set()  # data that this run has written, or looked at
+        self._intact: set[str] = set()  # datasets that this run has written or checked
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        parent = os.environ.get(PARENT_RUN)  # which holds the lock
+        parent = os.environ.get(PARENT_RUN)  # the parent holds the lock
         self._lock = None if parent else _lock(self._project)
         try:
             if not parent:
-                _sweep(self._project)
+                _delete_partial_files(self._project)
                 mark_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
@@ -99,18 +100,18 @@ class ProjectHook(MlflowHook):
                 raise UnlabeledError(f"received the methods {received} in one run, expected one, or --pipeline=compare")
             given = run_params["runtime_params"] or {}
             known = {name for each in pipelines.values() for name in _parameters_of(each)}
-            refuse_unknown(given, known)
-            refuse_misspelt(self._parameters, known)
-            refuse_of_images(given, {*methods} - IMAGE_METHODS.keys())
-            if "session" not in pipeline.inputs() and not parent:  # which hands them on
-                warn_of_unread(given, _parameters_of(pipeline))
+            check_blocks_known(given, known)
+            check_spelling(self._parameters, known)
+            check_no_image_parameters(given, {*methods} - IMAGE_METHODS.keys())
+            if "session" not in pipeline.inputs() and not parent:  # `compare` passes them to the methods
+                warn_unread(given, _parameters_of(pipeline))
             made_from = self._provenance(pipeline, catalog)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
             self._to_plan = method_to_train(pipeline)
             continued = _run_to_continue(pipeline, catalog)
             tags = {HOST: socket.gethostname(), **made_from.tags}
-            if continued:  # what made the weights stays on record
+            if continued:  # the tags of the training stay as they are
                 tags = {f"{RERUN}{key}": value for key, value in tags.items()}
             tags |= {"method": "".join(methods), PROJECT: run_params["project_path"]}
             self._start(continued, run_params, {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
@@ -120,7 +121,7 @@ class ProjectHook(MlflowHook):
             if not continued:
                 _keep_record(made_from.files)
             for name in pipeline.inputs():
-                if name.rpartition(".")[2] in OF_THE_DATA and catalog.exists(name):  # another run has ingested it
+                if name.rpartition(".")[2] in DATA_ARTIFACTS and catalog.exists(name):  # another run has ingested it
                     self._keep(name)
         except BaseException:
             self._unlock()
@@ -128,22 +129,22 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:  # ty: ignore[incompatible-method-override]
-        """Logs a node's parameters as they were written, and gives it those with absolute paths."""
+        """Logs a node's parameters as they were written, and passes them to the node with absolute paths."""
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
-            say_plan(self._to_plan, catalog)
+            log_plan(self._to_plan, catalog)
             self._to_plan = None
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
         flat = dict(pair for name, value in given.items() for pair in _flat(name, value))
         try:
             mlflow.log_params(flat)
-        except MlflowException:  # a stage run again, with other parameters, in the run of its training
+        except MlflowException:  # MLflow rejects changed values: this stage runs again in the run of its training
             mlflow.set_tags({f"rerun.{name}": value for name, value in flat.items()})
         return {name: each.anchored(self._project) for name, each in inputs.items() if isinstance(each, Block)}
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:
         if dataset_name not in self._intact:
-            stop_if_damaged(dataset_name, data, self._catalog[dataset_name], self._catalog.load)
+            check_intact(dataset_name, data, self._catalog[dataset_name], self._catalog.load)
             self._intact.add(dataset_name)
         if dataset_name.rpartition(".")[2] == "summary":
             mlflow.set_tags({"data_digest": data["data_digest"], "source": data["source"]})
@@ -167,15 +168,15 @@ class ProjectHook(MlflowHook):
         try:
             mlflow.set_tag("error", legible(masked(str(error)))[:500])
             if run := mlflow.active_run():
-                sweep_models(MlflowClient(), run)
+                delete_unregistered_models(MlflowClient(), run)
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
-        except MlflowException as unreachable:  # what went wrong matters more
-            logger.warning("MLflow did not take note of the failure: %s", unreachable)
+        except MlflowException as unreachable:  # the original error is raised, not this one
+            logger.warning("MLflow could not record the failure: %s", unreachable)
         finally:
             self._unlock()
 
     def _start(self, continued: str | None, run_params: dict[str, Any], tags: dict[str, str]) -> None:
-        """Starts MLflow's run with its tags: whenever it is killed after that, it is known by them."""
+        """Starts the MLflow run with its tags, by which a later run recognises it if it is killed."""
         if self._already_active_mlflow:
             mlflow.set_tags(tags)
             return
@@ -183,18 +184,18 @@ class ProjectHook(MlflowHook):
         mlflow.start_run(continued, experiment, "+".join(run_params["pipeline_names"] or ["__default__"]), tags=tags)
 
     def _keep(self, dataset_name: str) -> None:
-        """Gives a dataset's file to MLflow."""
+        """Logs a dataset's file as an artifact."""
         try:
             mlflow.log_artifact(str(self._catalog[dataset_name]._filepath))
-        except MlflowException as error:  # the file itself is safe
-            logger.warning("MLflow did not take %s: %s", dataset_name, error)
+        except MlflowException as error:  # the file itself is on disk
+            logger.warning("MLflow could not store %s: %s", dataset_name, error)
 
     def _unlock(self) -> None:
         if self._lock:
             self._lock.release()
 
     def _provenance(self, pipeline: Any, catalog: Any) -> Provenance:
-        """Stops before any work where a version would be registered that cannot be reproduced."""
+        """The provenance of the run. Raises before any work where `require_git` is set and there is no commit."""
         blocks = [name for name in _parameters_of(pipeline) if name.endswith("registration")]
         git = git_state(self._project, required=any(catalog.load(f"params:{name}").require_git for name in blocks))
         makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
@@ -203,7 +204,7 @@ class ProjectHook(MlflowHook):
 
 
 def _parameters_of(pipeline: Any) -> list[str]:
-    """The blocks of parameters that its nodes read, by their dotted names."""
+    """The dotted names of the blocks of parameters that a pipeline's nodes read."""
     return [name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")]
 
 
@@ -216,7 +217,7 @@ def _keep_record(files: dict[str, bytes]) -> None:
 
 
 def _check_methods(pipeline: Any, catalog: Any) -> None:
-    """Stops before any work where a method would be refused only after its images were ingested."""
+    """Checks the parameters of pretraining before any work, so that an invalid value is not found after ingestion."""
     ingests = bool(pipeline.only_nodes_with_tags("ingestion").nodes)
     for node in pipeline.only_nodes_with_tags("pretraining").nodes:
         blocks = [f"{node.namespace}.pretraining", f"{node.namespace}.augmentation"]
@@ -237,27 +238,27 @@ def _lock(project: Path) -> FileLock:
     return lock
 
 
-def _sweep(project: Path) -> None:
-    """Removes what killed runs had half written: whoever holds the lock knows that nobody is at it."""
+def _delete_partial_files(project: Path) -> None:
+    """Deletes unfinished files of killed runs. The caller holds the lock, so no run is writing them."""
     for path in (project / "data").glob("0[2-8]_*/**/*"):
         if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
 def _run_to_continue(pipeline: Any, catalog: Any) -> str | None:
-    """Stages that follow a training, run by themselves, go into the MLflow run of that training; else a new run."""
+    """The id of the training's MLflow run where only later stages run, which continue it; None: a new run starts."""
     for name in pipeline.inputs():
         if name.endswith(".run") and catalog.exists(name):
             run_id = catalog.load(name)["run_id"]
             try:
                 run = MlflowClient().get_run(run_id)
-            except MlflowException:  # trained elsewhere, and pulled with DVC
+            except MlflowException:  # trained on another machine, and pulled with DVC
                 return None
             return run_id if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
     return None
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Parameters as dotted names, without the method's: those of two methods can be compared."""
+    """Parameters by dotted names, without the name of the method, so that methods can be compared in MLflow."""
     head, _, tail = name.partition(".")
     return flatten({tail if head in METHODS else name: value.model_dump() if isinstance(value, BaseModel) else value})

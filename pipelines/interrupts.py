@@ -1,4 +1,4 @@
-"""SIGTERM, as a scheduler sends it, ends a command as Ctrl-C does; neither ends in a traceback."""
+"""Makes SIGTERM, which schedulers send, end a command as Ctrl-C does: without a traceback."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""Exit code of a command that SIGTERM has ended, as shells have it: 128 and the number of the signal."""
+"""Exit code of a command that SIGTERM has ended: 128 plus the number of the signal, as in shells."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -18,8 +18,8 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def sigterm_as_interrupt() -> Generator[None]:
-    """Raises Terminated on SIGTERM, once, after sending it on to all processes that this one has started."""
-    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
+    """Raises Terminated on the first SIGTERM, after forwarding it to all child processes."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -30,7 +30,7 @@ def sigterm_as_interrupt() -> Generator[None]:
 
 
 def _terminate(number: int, frame: Any) -> None:
-    import psutil  # only where it is needed: a command's start waits for every import
+    import psutil  # imported only here, to keep the start of commands fast
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for process in psutil.Process().children(recursive=True):
@@ -39,7 +39,7 @@ def _terminate(number: int, frame: Any) -> None:
 
 
 def hide_interrupts() -> None:
-    """Makes a KeyboardInterrupt that nobody catches, as while modules are imported, end in a word."""
+    """Replaces the traceback of an uncaught KeyboardInterrupt, such as during imports, by the word "stopped"."""
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

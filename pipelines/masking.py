@@ -1,4 +1,4 @@
-"""Log records and tracebacks without the passwords of the addresses in them, whichever library wrote them."""
+"""Masks passwords in URLs in the log records and tracebacks of all libraries."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from unlabeled.runtime.masking import masked
 
 
 def mask_logs() -> None:
-    """From now on no log record of this process holds a password, whatever its logger and its handlers."""
+    """Masks passwords in every log record of this process from now on."""
     make = logging.getLogRecordFactory()
     if getattr(make, "masks", False):
         return
@@ -18,7 +18,7 @@ def mask_logs() -> None:
         record = make(*args, **kwargs)
         try:
             text = record.getMessage()
-        except Exception:  # arguments that do not fit: logging says so where the record is handled
+        except Exception:  # the arguments do not fit the message: logging reports it when the record is handled
             return record
         if (hidden := masked(text)) != text:
             record.msg, record.args = hidden, ()
@@ -31,14 +31,14 @@ def mask_logs() -> None:
 
 
 def masked_traceback(error: BaseException | None) -> str:
-    """The traceback without its passwords; empty where there are none in it."""
+    """The traceback with masked passwords; empty where it holds no password."""
     text = "".join(traceback.format_exception(error)) if error else ""
     hidden = masked(text)
     return hidden if hidden != text else ""
 
 
-def stop_with_masked_traceback(error: BaseException) -> None:
-    """Ends the program with the masked traceback of an error that nobody has foreseen, where it holds a password."""
+def exit_with_masked_traceback(error: BaseException) -> None:
+    """Exits with a masked traceback where the traceback of an unexpected error holds a password."""
     if trace := masked_traceback(error):
         sys.stderr.write(trace)
         raise SystemExit(1) from None

@@ -1,6 +1,6 @@
-"""Runs one method from its training on, as `kedro run` would: `python -m pipelines.one_method`, an order on stdin.
+"""Runs one method from pretraining on, as `kedro run` would: `python -m pipelines.one_method`, with JSON on stdin.
 
-Of its own so that a method that runs out of memory, or is killed, takes nothing else with it.
+`compare` starts it as a separate process, so that a method that runs out of memory does not stop the others.
 """
 
 import json
@@ -23,11 +23,11 @@ from unlabeled.runtime.progress import be_quiet
 def main() -> None:
     order = json.load(sys.stdin)
     project, method = Path(order["project_path"]), order["method"]
-    # What MLflow keeps as the command that repeats this run.
+    # MLflow records this as the command that repeats the run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     if is_kedro_project(project):
         bootstrap_project(project)
-    else:  # installed: `python -m pipelines`
+    else:  # an installed project
         configure_project("pipelines")
     if QUIET in os.environ:
         be_quiet()

@@ -1,4 +1,4 @@
-"""How parameters come together: the stage's block, then the method's own, then `--params`, which beat both."""
+"""Merges parameters: `--params` override a method's own block, which overrides the block of the stage."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator
@@ -15,15 +15,15 @@ from unlabeled.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 PER_METHOD = ("augmentation", "pretraining", "evaluation", "registration")
-"""The blocks that a method may change for itself under its own name."""
-OF_IMAGES = ("ingestion", "augmentation")
-"""The blocks that are others for a method of anything but images: given by its own name alone."""
-NETWORK = "encoder"
-"""The key of `pretraining` of which that is true, too."""
+"""Blocks that a method may override under its own name."""
+IMAGE_BLOCKS = ("ingestion", "augmentation")
+"""Blocks that only methods of images share. Methods of other data have them under their own name alone."""
+ENCODER_KEY = "encoder"
+"""The key of `pretraining` that only methods of images share."""
 
 
 class MethodConfigLoader(OmegaConfigLoader):
-    """Completes `<method>.<block>` from `<block>`, so that `params:byol.pretraining` holds all of its parameters."""
+    """Completes `<method>.<block>` from `<block>`, so that `params:byol.pretraining` holds all parameters."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -40,8 +40,8 @@ class MethodConfigLoader(OmegaConfigLoader):
         for method in METHODS:
             own, own_given = (_block(method, layer.get(method)) for layer in (config, given))
             of_images = method in IMAGE_METHODS
-            shared = [each if of_images else _of_all(each) for each in (config, given)]
-            blocks = {*PER_METHOD, *(() if of_images else OF_IMAGES)}
+            shared = [each if of_images else _without_image_parameters(each) for each in (config, given)]
+            blocks = {*PER_METHOD, *(() if of_images else IMAGE_BLOCKS)}
             layers = shared[0], own, shared[1], own_given
             merged = {block: _merge(block, *(layer.get(block) for layer in layers)) for block in blocks}
             config = {**config, method: {**own, **merged}}
@@ -54,51 +54,51 @@ def _block(name: str, values: Any) -> dict[str, Any]:
     return values or {}
 
 
-def _of_all(shared: dict[str, Any]) -> dict[str, Any]:
-    """What of the shared blocks is for other methods than those of images, too."""
-    kept = {block: values for block, values in shared.items() if block not in OF_IMAGES}
+def _without_image_parameters(shared: dict[str, Any]) -> dict[str, Any]:
+    """The shared blocks and keys that also apply to methods of other data than images."""
+    kept = {block: values for block, values in shared.items() if block not in IMAGE_BLOCKS}
     if isinstance(pretraining := kept.get("pretraining"), dict):
-        kept["pretraining"] = {key: value for key, value in pretraining.items() if key != NETWORK}
+        kept["pretraining"] = {key: value for key, value in pretraining.items() if key != ENCODER_KEY}
     return kept
 
 
-def refuse_of_images(given: dict[str, Any], methods: set[str]) -> None:
-    """Raises ConfigError where `--params` has for other methods what only those of images take."""
+def check_no_image_parameters(given: dict[str, Any], methods: set[str]) -> None:
+    """Raises ConfigError where `--params` sets, for a method of other data, a parameter that only images have."""
     for name, _ in flatten(given):
-        if methods and (name.partition(".")[0] in OF_IMAGES or name == f"pretraining.{NETWORK}"):
+        if methods and (name.partition(".")[0] in IMAGE_BLOCKS or name == f"pretraining.{ENCODER_KEY}"):
             method = min(methods)
             raise ConfigError(f"{name} is a parameter of the methods of images: for {method}, give {method}.{name}")
 
 
-def refuse_unknown(given: dict[str, Any], read: Iterable[str]) -> None:
+def check_blocks_known(given: dict[str, Any], read: Iterable[str]) -> None:
     """Raises ConfigError where `--params` has a block that no stage of any pipeline reads.
 
     Args:
         read: The blocks that nodes read, by their dotted names.
     """
-    known = {*read, *PER_METHOD, *OF_IMAGES}
+    known = {*read, *PER_METHOD, *IMAGE_BLOCKS}
     for name in _outside(known, given):
         raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
 
 
-def refuse_misspelt(configured: dict[str, Any], read: Iterable[str]) -> None:
-    """The same of the files, where a name is nearly one of ours: others may be of a package or a script."""
-    known = {*read, *PER_METHOD, *OF_IMAGES}
+def check_spelling(configured: dict[str, Any], read: Iterable[str]) -> None:
+    """Raises ConfigError where the files hold a misspelt block. Names unlike ours may belong to a package or script."""
+    known = {*read, *PER_METHOD, *IMAGE_BLOCKS}
     ours = {block.partition(".")[0] for block in known}
     for name in _outside(known, configured):
         if get_close_matches(name.partition(".")[0], ours, n=1, cutoff=0.75):
             raise ConfigError(f"{name} is not a parameter: {_hint(name, known)}")
 
 
-def warn_of_unread(given: dict[str, Any], read: Collection[str]) -> None:
-    """Says which of `--params` no stage of this run reads."""
-    blocks = {*read, *(name.partition(".")[2] for name in read)}  # of a method: shared ones, too
+def warn_unread(given: dict[str, Any], read: Collection[str]) -> None:
+    """Warns of each of `--params` that no stage of this run reads."""
+    blocks = {*read, *(name.partition(".")[2] for name in read)}  # byol.pretraining also reads pretraining
     for name in _outside(blocks, given):
         logger.warning("%s: no stage of this run reads it", name)
 
 
 def _outside(blocks: Collection[str], values: dict[str, Any]) -> Iterator[str]:
-    """The dotted names of values that are in none of the blocks."""
+    """The dotted names of values that lie in none of the blocks."""
     for name, _ in flatten(values):
         if not any(f"{name}.".startswith(f"{block}.") for block in blocks):
             yield name
@@ -108,14 +108,14 @@ def _hint(name: str, known: set[str]) -> str:
     method, *_ = path = name.split(".")
     others = METHODS.keys() - {method} if method in METHODS else set()
     blocks = sorted(block for block in known if block.partition(".")[0] not in others)
-    for depth in (2, 1):  # a method's block, or one of all
+    for depth in (2, 1):  # a method's block, or a shared one
         if close := get_close_matches(".".join(path[:depth]), blocks, n=1, cutoff=0.75):
             return f"did you mean {'.'.join([*close, *path[depth:]])}?"
-    return f"choose from the blocks {', '.join(sorted({*PER_METHOD, *OF_IMAGES}))}"
+    return f"choose from the blocks {', '.join(sorted({*PER_METHOD, *IMAGE_BLOCKS}))}"
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values by their dotted names."""
+    """Pairs of dotted name and value from nested dicts."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
@@ -124,7 +124,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _merge(block: str, *layers: Any) -> dict[str, Any]:
-    """Later layers win, key by key."""
+    """Merges layers of a block key by key; later layers override earlier ones."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in _block(block, layer).items():

@@ -1,4 +1,4 @@
-"""The pipelines by name: one a method; those of images all on the same ingestion and the same cached crops."""
+"""The pipelines by name: one for each method and command. Methods of images share ingestion and cached crops."""
 
 from types import ModuleType
 
@@ -28,10 +28,11 @@ from unlabeled.catalogue import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO
 
 SHARED = {"images", "manifest", "summary", "quarantine", "views", "views_of"}
 SHARED |= {"baselines_folder", "reporting_folder", "provenance"}
+"""Datasets that methods of images share, without the name of a method."""
 
 
 def method_pipeline(method: str) -> Pipeline:
-    """The six stages of a method; the last four read and write under its own name."""
+    """The six stages of a method of images; the last four read and write under the method's name."""
     stages = (evaluation, registration, reporting)
     own = sum((stage.create_pipeline() for stage in stages), pretraining.create_pipeline(method))
     names = {"namespace": method, "inputs": SHARED, "parameters": "params:ingestion", "tags": method}
@@ -44,21 +45,21 @@ def method_pipeline(method: str) -> Pipeline:
 
 def text_pipeline(method: str) -> Pipeline:
     stages = (text_ingestion, text_augmentation, text_evaluation, text_registration, text_reporting)
-    return _of_its_own(method, text_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, text_pretraining.create_pipeline(method), stages)
 
 
 def pairs_pipeline(method: str) -> Pipeline:
     stages = (pairs_ingestion, pairs_augmentation, pairs_evaluation, pairs_registration, pairs_reporting)
-    return _of_its_own(method, pairs_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, pairs_pretraining.create_pipeline(method), stages)
 
 
 def video_pipeline(method: str) -> Pipeline:
     stages = (video_ingestion, video_augmentation, video_evaluation, video_registration, video_reporting)
-    return _of_its_own(method, video_pretraining.create_pipeline(method), stages)
+    return _separate_pipeline(method, video_pretraining.create_pipeline(method), stages)
 
 
-def _of_its_own(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
-    """The six stages of a method that shares no data with others."""
+def _separate_pipeline(method: str, pretraining: Pipeline, stages: tuple[ModuleType, ...]) -> Pipeline:
+    """The six stages of a method that shares no data with other methods."""
     own = sum((stage.create_pipeline() for stage in stages), pretraining)
     names = {"namespace": method, "inputs": {"reporting_folder", "provenance"}, "tags": method}
     return Pipeline(own, prefix_datasets_with_namespace=True, **names)

@@ -1,4 +1,4 @@
-"""Kedro's settings of this project."""
+"""The settings that Kedro reads for this project."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from pipelines.parameters import MethodConfigLoader
 from unlabeled.runtime.legible import make_legible
 
 HOOKS = (ProjectHook(),)
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")  # with an underscore; ours extends kedro-mlflow's
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")  # with an underscore; our hook extends kedro-mlflow's
 CONFIG_LOADER_CLASS = MethodConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
@@ -22,12 +22,12 @@ CONFIG_LOADER_ARGS = {
     "merge_strategy": {
         "parameters": "soft",
         "mlflow": "soft",
-    },  # an environment changes single keys, and does not drop the others
+    },  # an environment overrides single keys and keeps the others
 }
 
-# Kedro finds the project's conf/logging.yml only where a command is run in the project's root.
+# Kedro finds conf/logging.yml only where a command runs in the project's root.
 project = find_kedro_project(Path.cwd())
 if project not in (None, Path.cwd()) and "KEDRO_LOGGING_CONFIG" not in os.environ:
     LOGGING.configure(yaml.safe_load((project / "conf/logging.yml").read_text()))
-for handler in logging.getLogger().handlers:  # Kedro lets conf/logging.yml name no filter of ours
+for handler in logging.getLogger().handlers:  # conf/logging.yml cannot name our filter
     handler.addFilter(make_legible)

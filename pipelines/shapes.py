@@ -1,4 +1,4 @@
-"""What files of the project hold at least, by their names: one that holds something else is refused in a sentence."""
+"""The keys and columns that files of the project must hold, by file name; other content is reported as an error."""
 
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,24 @@ RECORDS: dict[str, Any] = {
     "version.json": Version,
     "finetune.json": Finetuned,
 }
-"""What JSON files hold."""
+"""The type of the content of JSON files."""
 COLUMNS = {
     "manifest.parquet": {"path", "sha256", "label", "split", "target"},
     "predictions.parquet": {"row", "sha256", "target", "predicted", "confidence"},
 }
-"""Columns of tables."""
+"""Columns that tables must have."""
 RULES = {name: TypeAdapter(with_config(ConfigDict(strict=True))(record)) for name, record in RECORDS.items()}
 
 
 def check_shape(path: Path, held: Any) -> None:
-    """Raises DataError where what was read from a file is not what the project writes under this name."""
+    """Raises DataError where the content of a file is not of the shape that the project writes under this name."""
     problem = _problem(path.name, held)
     if problem:
         raise DataError(f"{path} is none that this project writes ({problem}): run the stage that writes it again")
 
 
 def _problem(name: str, held: Any) -> str:
-    """In words; empty: there is none."""
+    """The difference to the expected shape, in words; empty: none."""
     if name in COLUMNS:
         columns = set(held.columns) if isinstance(held, pd.DataFrame) else set()
         return f"it lacks the columns {_listed(missing)}" if (missing := COLUMNS[name] - columns) else ""

@@ -1,4 +1,4 @@
-"""How much YAML may ask for: a few lines of it can stand for more values than any memory holds."""
+"""Limits the size of YAML: through aliases, a few lines can expand to more values than memory holds."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ from unlabeled.errors import ConfigError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DEPTH = 50
-"""Blocks within each other."""
+"""Largest depth of nested blocks."""
 MAX_VALUES = 10_000
-"""Values, those that aliases repeat among them."""
+"""Largest number of values, including those that aliases repeat."""
 
 
 def check_file(file: Path) -> None:
-    """Raises ConfigError where a file of the configuration asks for too much, or holds no blocks.
+    """Raises ConfigError where a configuration file exceeds a limit, or holds no blocks.
 
-    What is no YAML is left to its reader, which knows the line.
+    Invalid YAML is not reported here: Kedro's reader reports it with the line.
     """
     try:
         text = file.read_text(encoding="utf-8")
         check_yaml(text, str(file))
         held = yaml.load(text, LOADER)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: received bytes that are no text in UTF-8, expected YAML") from error
+        raise ConfigError(f"{file}: received bytes that are not UTF-8, expected YAML") from error
     except yaml.YAMLError:
         return
     if not isinstance(held, dict | None):
@@ -31,21 +31,21 @@ def check_file(file: Path) -> None:
 
 
 def check_yaml(text: str, name: str) -> None:
-    """Counts what YAML describes, without building it.
+    """Counts the values and the depth of YAML without building it.
 
     Args:
-        name: What messages call the text.
+        name: The name of the text in messages.
 
     Raises:
-        ConfigError: It is nested too deeply, or describes too many values.
-        yaml.YAMLError: It is no YAML.
+        ConfigError: The text is nested too deeply, or describes too many values.
+        yaml.YAMLError: The text is not YAML.
     """
     open_blocks: list[tuple[str | None, int]] = []
     sizes: dict[str | None, int] = {}
     values = 0
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.AliasEvent):
-            values += sizes.get(event.anchor, MAX_VALUES)  # one within itself is endless
+            values += sizes.get(event.anchor, MAX_VALUES)  # an alias within its own anchor is endless
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
             sizes[event.anchor] = 1

@@ -1,4 +1,4 @@
-"""Draws how a training went, from the history that a run leaves in data/08_reporting/<method>/history.csv.
+"""Draws the curves of a training from its history, which a run writes to data/08_reporting/<method>/history.csv.
 
 python scripts/curves.py docs/byol_cifar10.csv docs/byol_cifar10.png
 """
@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 SHOWN = {"loss": "loss", "knn_accuracy": "kNN, validation split", "rankme": "RankMe"}
+"""Columns of the history that are drawn, and their titles."""
 
 
 def main() -> None:

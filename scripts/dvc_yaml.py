@@ -1,8 +1,8 @@
-"""Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, says whether it is up to date.
+"""Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, only checks that it is up to date.
 
-A stage of DVC is a stage of ours: its dependencies are the data that its nodes read, and every file of code that its
-module imports, directly or not; its parameters are the blocks that its nodes take. The project's own file has what all
-methods share and the default method; each other one has a file in a folder of its own, below `stages/`.
+Each stage becomes a DVC stage. Its dependencies are the data that its nodes read, and every code file that its module
+imports, directly or indirectly; its parameters are the blocks that its nodes read. `dvc.yaml` in the project's root has
+the shared stages and the default method; each other method has its own `dvc.yaml` in a folder below `stages/`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from unlabeled.catalogue import ENCODERS, IMAGE_METHODS, METHODS, PAIR_METHODS
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
-"""Of all methods; and they take over what their last run made of the same images, which DVC would remove."""
+"""Stages that methods of images share. Their outputs persist, as a stage reuses those of images that it knows."""
 RAW = "data/01_raw"
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def dvc_yamls() -> dict[Path, dict[str, Any]]:
-    """The content of each file."""
+    """The content of each `dvc.yaml`, by its path."""
     bootstrap_project(PROJECT)
     from kedro.framework.project import pipelines, settings
 
@@ -69,7 +69,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> d
     read = [file for name in inputs for file in _files(catalog, name)] + ([RAW] if stage == "ingestion" else [])
     outputs = {name: _files(catalog, name) for name in sorted(nodes.outputs())}
     kinds = {type(catalog.get(name)).__module__ for name in [*inputs, *outputs]}
-    datasets = sorted(kind for kind in kinds if kind.startswith("pipelines."))  # which the catalog names
+    datasets = sorted(kind for kind in kinds if kind.startswith("pipelines."))  # their classes are named in the catalog
     plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
     lasting = stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS
     description = {
@@ -87,16 +87,16 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> d
 
 
 def _files(catalog: Any, name: str) -> list[str]:
-    """The files of a dataset, relative to the project; none for a folder to work in, or what the run itself gives."""
+    """The files of a dataset, relative to the project; empty for working folders and for data in memory."""
     files = getattr(catalog.get(name), "files", [])
     return [Path(file).as_posix() for file in files]
 
 
 class Code:
-    """The files that the stages of a method are made of.
+    """The code files on which the stages of a method depend.
 
-    Names in tables are no imports. The module of the method is added where a method is loaded, and those of encoders
-    where one is read: the ones that the method's own training imports.
+    Modules that are named in the catalogue are not imported by their users. So the module of the method is added where
+    a method is loaded, and where an encoder is read, the modules of encoders that the training imports.
     """
 
     def __init__(self, imports: grimp.ImportGraph, method: str, pipeline: Any):
@@ -105,13 +105,13 @@ class Code:
         self._encoders = trained & {place.partition(":")[0] for place in ENCODERS.values()}
 
     def files(self, modules: list[str]) -> list[str]:
-        """Those of modules, of what they import, directly or not, and of the templates in their rooms."""
+        """The files of modules, of all their direct and indirect imports, and of the templates in their rooms."""
         used = self._imported(modules)
         if "unlabeled.method" in used:
             used |= self._imported([self._method])
         if "unlabeled.encoders" in used:
             used |= self._imported(self._encoders)
-        used.discard("unlabeled.catalogue")  # a table of names: adding one to it reruns nothing
+        used.discard("unlabeled.catalogue")  # a table of names: a new entry must not rerun stages
         sources = {_source(name) for name in used}
         templates = (file for source in sources for file in (PROJECT / source).parent.glob("templates/*.j2"))
         return sorted({*sources, *(file.relative_to(PROJECT).as_posix() for file in templates)})
@@ -130,7 +130,7 @@ def _source(module: str) -> str:
 
 
 def _parameters(nodes: Any) -> list[dict[str, list[str]]]:
-    """The blocks in the base environment's files; a method's own only where it has one."""
+    """The blocks of parameters, by file of the base environment; a method's own blocks only where it has them."""
     shared, own = set(), {}
     for name in (name.removeprefix("params:") for name in nodes.inputs() if name.startswith("params:")):
         method, _, block = name.partition(".")

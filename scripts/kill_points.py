@@ -1,9 +1,9 @@
-"""Kills commands at random moments, and checks that the next call completes them: same result, sound registry.
+"""Kills commands at random moments, and checks that the next call completes them: equal results, intact registry.
 
-`python -m scripts.kill_points --points=200` makes small projects in a temporary folder and lets each command end once
-undisturbed. Then it kills (SIGKILL, the whole process group) one command after the other at a moment drawn uniformly
-from the time that one of its steps takes, each step in turn, runs it again, and compares. Prints what was killed where,
-and stops at the first difference. `--commands=run,embed` chooses among the commands.
+`python -m scripts.kill_points --points=200` makes small projects in a temporary folder and runs each command once to
+its end. Then it kills one command after the other (SIGKILL, the whole process group) at a moment drawn uniformly from
+the duration of one of its steps, each step in turn; runs the command again; and compares the results. It prints each
+kill, and stops at the first difference. `--commands=run,embed` selects commands.
 """
 
 import argparse
@@ -40,26 +40,26 @@ STAGES = {
     "registration": "data/06_models/byol/version.json",
     "reporting": "data/08_reporting/byol/report.html",
 }
-"""The stages of a run, and of each a file that is there once it is done."""
+"""The stages of a run, and for each a file that exists once the stage is done."""
 CONTENTS = (
     "MLmodel",
     "artifacts/model/encoder.safetensors",
     "artifacts/model/classes.json",
     "artifacts/record/parameters.json",
 )
-"""Files that every version has."""
+"""Files of every version."""
 PHOTOS = 160
-"""Images that are retrained on, and embedded."""
+"""Number of images to retrain on and to embed."""
 
 
 class Command(NamedTuple):
-    """A command that is killed.
+    """A command to kill.
 
     Attributes:
-        arguments: Of the executable.
-        steps: What it goes through, and of each step a file that is there once it is done.
-        prepare: Makes a project for it in a folder that is not there yet.
-        result: What has to be the same after a kill.
+        arguments: The executable and its arguments.
+        steps: The steps of the command, and for each a file that exists once the step is done.
+        prepare: Makes a project for the command in a new folder.
+        result: Reads the results that must be equal after a kill.
     """
 
     arguments: list[str]
@@ -69,7 +69,7 @@ class Command(NamedTuple):
 
 
 class IncompleteError(Exception):
-    """A killed command was not completed by the next call."""
+    """The next call did not complete a killed command."""
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = None) -> dict[str, Any]:
-    """How many kills hit which step of which command; raises IncompleteError where a command was not completed."""
+    """Kills commands, and returns the number of kills in each step. Raises IncompleteError at the first difference."""
     known = commands(folder)
     chosen = {name: known[name] for name in (names.split(",") if names else known)}
     rng, killed_in, attempts = random.Random(seed), collections.Counter(), itertools.count()
@@ -98,19 +98,19 @@ def kill_points(folder: Path, points: int, seed: int = 0, names: str | None = No
     turns = {name: itertools.cycle(command.steps) for name, command in chosen.items()}
     for _, (name, command) in zip(track(range(points), "killing"), itertools.cycle(chosen.items()), strict=False):
         (expected, seconds), step, hit = undisturbed[name], next(turns[name]), None
-        while hit is None:  # each in a folder of its own: MLflow goes on reading a database that it has opened
+        while hit is None:  # each in a new folder: MLflow keeps an open database
             project = command.prepare(folder / f"{name}-{next(attempts)}")
             hit = kill(command, project, step, rng.uniform(0, seconds[step]))
         print(f"{name}: killed in {hit}", flush=True)
         killed_in[f"{name}: {hit}"] += 1
-        check_registry(project)  # whenever it is looked at
+        check_registry(project)  # it must be intact at any time
         check(command, project, expected)
         shutil.rmtree(project.path)
     return {"points": points, "completed": points, "killed_in": dict(killed_in)}
 
 
 def commands(folder: Path) -> dict[str, Command]:
-    """Those that are killed, by name."""
+    """The commands to kill, by name."""
     database, run = empty_database(folder), ["kedro", "run", "--pipeline=byol"]
     trained = folder / "trained"
 
@@ -151,15 +151,16 @@ def commands(folder: Path) -> dict[str, Command]:
 
 
 OTHERS = {"embed": "embeddings", "export": "export"}
+"""Pipelines that use a registered version, and the name of the JSON file that each writes last."""
 
 
 def start(project: Project, arguments: list[str]) -> multiprocessing.process.BaseProcess:
-    """Starts a command in a process group of its own, forked from a process that has imported everything."""
+    """Starts a command in a new process group, forked from a server process that has imported all modules."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.cli", "pipelines.hooks", "torch", "sklearn.linear_model"])
     environment = project.environment()
     process = context.Process(target=_execute, args=(project.path, environment, arguments))
-    with patch.dict(os.environ, environment, clear=True):  # the first start begins the server, whose imports read it
+    with patch.dict(os.environ, environment, clear=True):  # the server starts now, and its imports read it
         process.start()
     return process
 
@@ -186,7 +187,7 @@ def _execute(folder: Path, environment: dict[str, str], arguments: list[str]) ->
 def end(process: multiprocessing.process.BaseProcess, project: Project) -> int:
     """Waits for a command, and returns its exit code. Raises IncompleteError where it failed."""
     process.join()
-    if process.exitcode not in (0, 10):  # retrain: the champion stays
+    if process.exitcode not in (0, 10):  # 10: retrain, the champion stays
         raise IncompleteError(f"exit code {process.exitcode} in {project.path.name}:\n{log(project)}")
     return process.exitcode
 
@@ -196,7 +197,7 @@ def log(project: Project) -> str:
 
 
 def reference(command: Command, folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """What a command that nobody disturbs gives, and how many seconds each step takes."""
+    """Runs a command to its end; returns its results, and the seconds of each step."""
     project = command.prepare(folder)
     process, seconds = start(project, command.arguments), {}
     for step, file in command.steps.items():
@@ -211,24 +212,24 @@ def outcome(command: Command, process: multiprocessing.process.BaseProcess, proj
 
 
 def kill(command: Command, project: Project, step: str, after: float) -> str | None:
-    """Kills a command so many seconds into a step, and returns which one was not done then; None: it had ended."""
+    """Kills a command `after` seconds into a step. Returns the first step that was not done; None: it had ended."""
     process, names = start(project, command.arguments), list(command.steps)
     for name in names[: names.index(step)]:
         wait_for(project.path / command.steps[name], process)
     time.sleep(after)
     if not process.is_alive():
         return None
-    with suppress(ProcessLookupError):  # it has not come as far as to a group of its own
+    with suppress(ProcessLookupError):  # the process has not made its group yet
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
-    if has_ended(command, project):  # and the next one is not the same
+    if has_ended(command, project):  # then the next call is a new run
         return None
     return next((name for name, file in command.steps.items() if not (project.path / file).exists()), "the end")
 
 
 def has_ended(command: Command, project: Project) -> bool:
-    """Whether a command had done all its work, and told so, when it was killed."""
+    """Whether a command had finished and recorded it before it was killed."""
     if "retrain" in command.arguments:
         return (project.path / RESULT).exists() and not list((project.path / "data").glob(".unreported-*"))
     ended = command.arguments[1] == "run" and (project.path / list(command.steps.values())[-1]).exists()
@@ -241,7 +242,7 @@ def wait_for(file: Path, process: multiprocessing.process.BaseProcess) -> None:
 
 
 def result_of_run(project: Project) -> dict[str, Any]:
-    """Weights, metrics, the decision, and the registry."""
+    """Weights, metrics, the decision of the gate, and the content of the registry."""
     metrics, version = project.json("data/08_reporting/byol/metrics.json"), project.json(STAGES["registration"])
     model = project.client().get_registered_model(version["name"])
     return {
@@ -272,7 +273,7 @@ def digest(file: Path) -> str:
 
 
 def check(command: Command, project: Project, expected: dict[str, Any]) -> None:
-    """Runs a killed command again, and compares."""
+    """Runs a killed command again, and compares the results. Raises IncompleteError where they differ."""
     found = outcome(command, start(project, command.arguments), project)
     for what in expected:
         if found[what] != expected[what]:
@@ -291,7 +292,7 @@ def check(command: Command, project: Project, expected: dict[str, Any]) -> None:
 
 
 def check_registry(project: Project) -> None:
-    """Every version that the registry names can be fetched, the champion among them."""
+    """Raises IncompleteError where a version or an alias in the registry cannot be resolved to its files."""
     client = project.client()
     for version in client.search_model_versions():
         folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))

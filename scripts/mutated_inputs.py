@@ -1,9 +1,9 @@
-"""Gives each reader files that were good until something was done to them, and checks that it answers or says why not.
+"""Feeds mutated files to each reader, and checks that it reads them or reports a reason.
 
-`python -m scripts.mutated_inputs --count=1000` prints a line a reader: how many inputs were read, and how many refused
-with a reason; the slowest, and the most memory that one took. A reader fails where an error is of another class than
-the project's own, where an input takes more than 10 seconds of a core or 1 GB, or where the process dies. Input k of a
-reader is always the same: `--reader=video --first=17 --count=1` gives number 17 alone.
+`python -m scripts.mutated_inputs --count=1000` prints one line a reader: the numbers of inputs that were read and of
+inputs refused with a reason, and the largest time and memory of an input. A reader fails where it raises an error of
+another class than the project's, where an input takes more than 10 seconds of a core or 1 GB, or where the process
+dies. Input k of a reader is always the same: `--reader=video --first=17 --count=1` runs number 17 alone.
 """
 
 import argparse
@@ -30,14 +30,22 @@ from unlabeled.errors import UnlabeledError
 from unlabeled.images.decode import FORMATS, UndecodableError, decode, header, pixel_limit, values
 
 SECONDS, MEMORY = 10, 2**30
-"""The most that an input may take."""
+"""Largest number of seconds, and of bytes of memory, for one input."""
 HUGE = (0xFF, 0x7FFF, 0xFFFF, 10**6, 0x7FFFFFFF, 0xFFFFFFFF, 2**40, 2**63 - 1)
+"""Numbers that replace lengths and counts in a file."""
 WORDS = (b"9" * 400, b"-1", b"NaN", b"1e999", b"[" * 50_000, b'{"a":' * 20_000, b"\0", b"\xff\xfe", b"x" * 300_000)
-"""What is put in the place of a piece of text."""
+"""Texts that replace a piece of a file."""
 
 
 class Outcome(NamedTuple):
-    """What a reader made of an input: `fault` is why that is wrong, empty where it is not."""
+    """The outcome of an input.
+
+    Attributes:
+        reason: The reason for which the reader refused it; empty: it was read.
+        fault: The failure of the reader; empty: none.
+        seconds: Time on a core.
+        bytes: Memory.
+    """
 
     number: int
     reason: str
@@ -47,10 +55,12 @@ class Outcome(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """Makes good files by name, of which one at a time is mutated, and reads what is in a folder.
+    """A reader under test.
 
-    Args:
-        read: Raises an error of the project's own, or gives back the reason of what it quarantines.
+    Attributes:
+        make: Makes valid files by name, of which one at a time is mutated.
+        read: Reads a file in a folder. Raises an error of the project, or returns the reason of a quarantined item.
+        beside: Makes further files of the folder, which are not mutated.
     """
 
     make: Callable[[], dict[str, bytes]]
@@ -59,7 +69,7 @@ class Reader(NamedTuple):
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
-    """Up to four changes: bytes, blocks, lengths and words."""
+    """The content with up to four random changes of bytes, blocks, lengths and words."""
     made = bytearray(content)
     for _ in range(draw.randint(1, 4)):
         size = max(1, len(made))
@@ -87,7 +97,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 
 def outcomes(name: str, numbers: range, folder: Path) -> Iterator[Outcome]:
-    """What a reader makes of its inputs of these numbers."""
+    """The outcomes of a reader's inputs with these numbers."""
     reader = READERS[name]
     files = reader.make()
     for beside, content in reader.beside().items():
@@ -102,14 +112,14 @@ def outcomes(name: str, numbers: range, folder: Path) -> Iterator[Outcome]:
 
 def _outcome(number: int, reader: Reader, folder: Path, file: str) -> Outcome:
     before, began = _memory("VmRSS"), time.process_time()
-    Path("/proc/self/clear_refs").write_text("5")  # which forgets the highest
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak memory
     reason = fault = ""
     try:
         reason = reader.read(folder, file) or ""
     except (UnlabeledError, UndecodableError) as error:
         reason = str(error)
     except Exception as error:
-        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":  # MLflow's, which a caller sees as 400
+        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":  # MLflow answers it with status 400
             reason = str(error)
         else:
             fault = f"{file}: {type(error).__name__}: {error}"
@@ -124,7 +134,7 @@ def _memory(key: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
-# What is read
+# Readers and their files
 
 
 def _picture(size: int = 24, seed: int = 0) -> Image.Image:
@@ -275,7 +285,7 @@ def _encoder(architecture: str = "small_resnet") -> Any:
     from unlabeled.images.encoder import ImageEncoder, Normalisation
 
     with torch.random.fork_rng([]):
-        torch.manual_seed(0)  # the two files of an encoder are made one by one, and know each other's digest
+        torch.manual_seed(0)  # weights and JSON are made in separate calls, and must match
         return ImageEncoder(architecture, 3, 8, Normalisation((0.5,) * 3, (0.2,) * 3))
 
 
@@ -289,7 +299,7 @@ def _saved(ending: str) -> dict[str, bytes]:
 
 
 def _read_encoder(folder: Path, file: str) -> None:
-    import unlabeled.nn.torchvision_networks  # noqa: F401 - seconds, which are no input's
+    import unlabeled.nn.torchvision_networks  # noqa: F401 - its import takes seconds, which do not count
     from unlabeled.encoders import read_encoder
 
     encoder = read_encoder((folder / file).with_suffix(".safetensors"))
@@ -348,7 +358,7 @@ def _answer(folder: Path, file: str) -> None:
     if file.startswith("raw"):
         model.predict(None, np.zeros((1, 3, 4, 4)), {"files": [base64.b64encode(content).decode()]})
         return
-    try:  # what MLflow does before it asks a model, and answers 400 where it cannot
+    try:  # MLflow parses a request before it calls the model, and answers 400 where it cannot
         asked = json.loads(content)
         images, files = np.asarray(asked.get("images", 0)), [str(each) for each in asked.get("files", [])]
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
@@ -379,13 +389,13 @@ READERS = {
 }
 
 
-# How they are read
+# Running the readers
 
 
 def _child(name: str, numbers: range) -> None:
-    """Prints the outcome of each input as JSON. What asks for far more than it may have gets no memory at all."""
+    """Prints the outcome of each input as JSON. The memory limit of the process is three times that of an input."""
     with tempfile.TemporaryDirectory() as place:
-        list(outcomes(name, range(-8, 0), Path(place)))  # what is imported and made once is no input's
+        list(outcomes(name, range(-8, 0), Path(place)))  # warm-up: imports and caches do not count
         resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + 3 * MEMORY,) * 2)
         signal.alarm(SECONDS * 6)
         for outcome in outcomes(name, numbers, Path(place)):
@@ -394,7 +404,7 @@ def _child(name: str, numbers: range) -> None:
 
 
 def examine(name: str, numbers: range) -> list[Outcome]:
-    """The outcomes of a reader's inputs, in processes of their own: where one dies of an input, another goes on."""
+    """The outcomes of a reader's inputs, from a child process. Where it dies of an input, a new one continues."""
     found: list[Outcome] = []
     while len(found) < len(numbers):
         rest = numbers[len(found) :]

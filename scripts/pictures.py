@@ -1,4 +1,4 @@
-"""Draws the README's pictures, docs/views.png and docs/embedding.png, from what the last run of BYOL left in data/."""
+"""Draws the README's pictures, docs/views.png and docs/embedding.png, from the files of the last run of BYOL."""
 
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from unlabeled.storage.arrays import open_array, replace_file
 PROJECT = Path(__file__).resolve().parents[1]
 DATA, DOCS = PROJECT / "data", PROJECT / "docs"
 CACHED, FINISHED, SHOWN = 5, 4, 6
+"""Numbers of cached crops and of finished views of each image, and of images in docs/views.png."""
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#000000", "#ee7733", "#009988"]
-"""Told apart by colour-blind people too (Paul Tol's bright and vibrant), and each class is also marked by its digit."""
+"""Colours that colour-blind people can distinguish (Paul Tol's bright and vibrant). Each class also has its digit."""
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
-    """A row an image: itself, some of its cached crops, and views as the network gets them."""
+    """Draws one row an image: the image, some of its cached crops, and finished views as the network sees them."""
     cache = open_views(DATA / "05_model_input/crops")
     rows = np.flatnonzero(manifest.split == "train")[:SHOWN]
     encoder = load_encoder(DATA / "06_models/byol")
@@ -66,14 +67,14 @@ def draw_views(images: np.ndarray, manifest: pd.DataFrame) -> None:
 
 
 def recipe() -> Augmentation:
-    """That of the base environment."""
+    """The parameters of augmentation in the base environment."""
     return Augmentation.model_validate(
         yaml.safe_load((PROJECT / "conf/base/parameters.yml").read_text())["augmentation"]
     )
 
 
 def draw_embedding(images: np.ndarray, manifest: pd.DataFrame) -> None:
-    """The test images by t-SNE: their pixels beside what the encoder makes of them."""
+    """Draws the test images by t-SNE, of raw pixels and of the encoder's embeddings."""
     test = np.flatnonzero(manifest.split == "test")
     features = open_array(DATA / "04_feature/byol.npy")[test]
     panels = {

@@ -1,8 +1,8 @@
-"""Makes films of moving digits that are spoken by people: `python scripts/spoken_digits.py RECORDINGS FOLDER`.
+"""Makes videos of moving digits with spoken digits as sound: `python scripts/spoken_digits.py RECORDINGS FOLDER`.
 
-RECORDINGS holds WAV files called {digit}_{speaker}_{index}.wav, the Free Spoken Digit Dataset's. Each becomes the sound
-of a film in FOLDER, with a handwritten digit of scikit-learn's that moves. As that data set has it, recordings of index
-0 to 4 are the test split; no image that is seen in it is seen in another one.
+RECORDINGS holds the WAV files of the Free Spoken Digit Dataset, called {digit}_{speaker}_{index}.wav. Each becomes the
+sound of a video in FOLDER that shows a moving handwritten digit of scikit-learn. As in that data set, recordings of
+index 0 to 4 are the test split. No image is in both splits.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from unlabeled.video.moving_digits import FPS, RATE, moving, write_metadata
 
 NAME = re.compile(r"(\d)_.+_(\d+)")
 TEST_RECORDINGS = 5
-"""Of each speaker and digit."""
+"""Number of test recordings of each speaker and digit."""
 TEST_IMAGES = 36
-"""Of each digit: the first ones, a fifth of all."""
-LONGEST = 3
-"""Seconds of a recording; the rest is left out."""
+"""Number of test images of each digit: the first ones, a fifth of all."""
+MAX_SECONDS = 3
+"""Largest number of seconds of a recording; the rest is cut off."""
 
 
 def main() -> None:
@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     try:
-        make_films(arguments.recordings, arguments.folder)
+        make_videos(arguments.recordings, arguments.folder)
     except (DataError, UndecodableError) as error:
         sys.exit(f"Error: {error}")
 
 
-def make_films(recordings: Path, folder: Path) -> None:
-    """Writes a film a recording, in the order of their names, and `metadata.csv` with their labels and splits."""
+def make_videos(recordings: Path, folder: Path) -> None:
+    """Writes one video for each recording, in the order of names, and `metadata.csv` with labels and splits."""
     files = sorted(file for file in recordings.glob("*.wav") if NAME.fullmatch(file.stem))
     if not files:
         raise DataError(f"{recordings} holds no files called {{digit}}_{{speaker}}_{{index}}.wav")
@@ -52,11 +52,11 @@ def make_films(recordings: Path, folder: Path) -> None:
         digit, index = NAME.fullmatch(file.stem).groups()
         split = "test" if int(index) < TEST_RECORDINGS else "train"
         frames = moving(draw.choice(images[digit, split]), draw)
-        write_clip(folder / f"{file.stem}.mp4", frames, FPS, read_sound(file, RATE, LONGEST * RATE), RATE)
+        write_clip(folder / f"{file.stem}.mp4", frames, FPS, read_sound(file, RATE, MAX_SECONDS * RATE), RATE)
         return f"{file.stem}.mp4", digit, split
 
     rows = []
-    with bar("making films", len(files), "films") as progress:
+    with bar("making videos", len(files), "videos") as progress:
         for row in in_order(make, range(len(files))):
             rows.append(row)
             progress.advance()
@@ -64,7 +64,7 @@ def make_films(recordings: Path, folder: Path) -> None:
 
 
 def images_by_split() -> dict[tuple[str, str], np.ndarray]:
-    """The images of each digit that are shown in the test split, and those that are shown in the other one."""
+    """The images by digit and split."""
     images: dict[str, list[np.ndarray]] = {}
     for item in digits().items:
         images.setdefault(item.label, []).append(item.content)

@@ -1,4 +1,4 @@
-"""DVC, as its command line has it."""
+"""Calls of DVC's command line."""
 
 import os
 import subprocess
@@ -12,16 +12,16 @@ from unlabeled.runtime.progress import waiting
 
 
 def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -> str:
-    """What a DVC command prints; nothing where it is shown to the user instead.
+    """The output of a DVC command; empty where `shown`, which prints the output on the terminal.
 
     Args:
-        variables: Added to its environment.
+        variables: Environment variables to add.
 
     Raises:
-        UnlabeledError: It failed, and why.
+        UnlabeledError: The command failed; with the reason.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    # The commands of stages are those of this environment.
+    # DVC's stages call the commands of this environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**_own_cache(project), **os.environ, "PATH": path, **variables}
     run = partial(subprocess.run, command, cwd=project, env=environment, text=True)
@@ -33,12 +33,12 @@ def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -
 
 
 def _own_cache(project: Path) -> dict[str, str]:
-    """A folder of the user's own for what DVC knows of files, unless its configuration names another.
+    """The variable that gives DVC a private cache folder, unless DVC's configuration names a folder.
 
-    DVC keeps it in /var/tmp/dvc, which every user of the machine may write to, and unpickles what it finds there
-    (CVE-2025-69872 of its diskcache).
+    By default DVC caches the state of files in /var/tmp/dvc, which every user of the machine may write to, and
+    unpickles the files that it finds there (CVE-2025-69872 of diskcache).
     """
-    from dvc.config import Config  # a fifth of a second
+    from dvc.config import Config  # its import takes 0.2 s
 
     if Config(str(project / ".dvc"))["core"].get("site_cache_dir"):
         return {}
@@ -51,15 +51,15 @@ def _own_cache(project: Path) -> dict[str, str]:
 
 
 def remotes(project: Path) -> dict[str, str]:
-    """The remotes by name, and where they are: folders as absolute paths."""
-    from dvc.config import Config  # a fifth of a second
+    """The URL of each remote by its name; folders are absolute paths."""
+    from dvc.config import Config  # its import takes 0.2 s
 
     folder = project / ".dvc"
     return {name: remote["url"] for name, remote in Config(str(folder))["remote"].items()} if folder.is_dir() else {}
 
 
 def _reason(done: subprocess.CompletedProcess) -> str:
-    """Why a command failed, in a line."""
+    """The reason that a failed command printed, in one line."""
     lines = [line.strip() for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["no reason given"])[0]

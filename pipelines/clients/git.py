@@ -1,4 +1,4 @@
-"""The commit that a run is made from, and what differs from it of what a run loads."""
+"""The commit that a run is made from, and the changed files that the run may load."""
 
 import os
 import re
@@ -12,36 +12,38 @@ from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.legible import legible
 
 COMMIT, DIRTY = "mlflow.source.git.commit", "git_dirty"
-"""The tags of a run and of a version that `git_state` gives."""
+"""Tags of a run and of a version: the commit, and whether the work tree differed from it."""
 LACKS = "record_lacks"
-"""The tag with the changed files that a run may load and that its record does not hold; empty: it is complete."""
+"""The tag that lists changed files which a run may load but its record does not hold; empty: none."""
 CODE_ENDINGS = (".py", ".j2")
 LOADED = {
     **dict.fromkeys(("src", "pipelines", "scripts"), CODE_ENDINGS),
     "conf": (".yml", ".yaml"),
     "stages": (".yaml",),
 }
-"""The endings of what a run loads from these folders: all that a record holds, beside TOP and DVC's files of data."""
+"""The file endings that a record holds, by folder; TOP and `.dvc` files are recorded as well."""
 TOP = ("dvc.yaml", "requirements.lock", "pyproject.toml", "Makefile")
+"""Files in the project's root that a record holds."""
 DVC_FILES = [":(glob)*.dvc", ":(glob)data/**/*.dvc"]
-"""Apart from LOADED and TOP, for git lists no repositories within where it is given a pattern."""
+"""Patterns of `.dvc` files. They are listed in a call of their own: given a pattern, git omits nested repositories."""
 SECRET = re.compile(
     r"credential|secret|passw(or)?d|netrc|htpasswd|kubeconfig|service[-_]?account|api[-_]?key|private[-_]?key"
     r"|^\.(env|ssh|aws)|^id_\w+$|\.(pem|key|p12|pfx|p8|jks|keystore|kdbx|ppk|asc|gpg|der|crt|cer)$"
     r"|(^|[^a-z])tokens?(\.(?!py$|j2$)\w+)*$"
 )
-"""Names, in lower case, of files and folders that hold keys and passwords."""
-LARGEST_DIFF = 10_000_000
-"""Bytes of changed files that are kept with a run."""
-MOST_NAMED = 10
+"""Names of files and folders that may hold keys or passwords, in lower case."""
+MAX_DIFF_BYTES = 10_000_000
+"""Largest total size of the changed files that a record keeps, in bytes."""
+MAX_LISTED_FILES = 10
+"""Largest number of files that a message names."""
 
 
 class Changes(NamedTuple):
-    """The files, by their names below the project, that are not as the commit has them.
+    """Files that differ from the commit, as paths relative to the project.
 
     Attributes:
-        recorded: What a record holds.
-        left_out: What a run may load all the same, or what git knows in spite of its name.
+        recorded: Files that a record holds.
+        left_out: Files that a record omits although a run may load them, and tracked files with the name of a secret.
     """
 
     recorded: list[str]
@@ -49,10 +51,10 @@ class Changes(NamedTuple):
 
 
 def git_state(project: Path, required: bool) -> dict[str, str]:
-    """Tags with the commit, whether what a run loads differs from it, and what of that no record holds.
+    """Tags with the commit, whether files that a run loads differ from it, and which of these no record holds.
 
     Returns:
-        No tags without git.
+        The tags; none where there is no git repository and `required` is false.
 
     Raises:
         UnlabeledError: `required`, and there is no commit to name.
@@ -71,7 +73,7 @@ def git_state(project: Path, required: bool) -> dict[str, str]:
 
 
 def is_dirty(tags: Mapping[str, str]) -> bool:
-    """Whether the tags are of a work tree that differed from its commit."""
+    """Whether the work tree differed from its commit, by the tags of a run or version."""
     return tags.get(DIRTY) == "true"
 
 
@@ -90,7 +92,7 @@ def is_secret(name: str) -> bool:
 
 
 def changed_files(project: Path) -> Changes:
-    """The files below the project that are not as the commit has them, apart from those that no run loads.
+    """The files below the project that differ from the commit, without those that no run loads.
 
     Raises:
         UnlabeledError: A folder of code or configuration is a repository of its own.
@@ -107,15 +109,15 @@ def changed_files(project: Path) -> Changes:
 
 
 def patch(project: Path, names: list[str]) -> bytes:
-    """What turns these files of the commit into those of the work tree, for `git apply`.
+    """A patch for `git apply` from the commit to the work tree, of these files alone.
 
     Raises:
-        UnlabeledError: It is too much to keep, or a file cannot be read.
+        UnlabeledError: The files are larger than MAX_DIFF_BYTES, or one cannot be read.
     """
     files = [project / name for name in names]
-    if sum(file.stat().st_size for file in files if file.is_file()) > LARGEST_DIFF:
-        raise UnlabeledError(f"they are of more than {LARGEST_DIFF:,} bytes")
-    with tempfile.TemporaryDirectory() as folder:  # an index of its own: the user's stays as it is
+    if sum(file.stat().st_size for file in files if file.is_file()) > MAX_DIFF_BYTES:
+        raise UnlabeledError(f"they are of more than {MAX_DIFF_BYTES:,} bytes")
+    with tempfile.TemporaryDirectory() as folder:  # a temporary index leaves the user's index unchanged
         index = Path(folder, "index")
         git(project, "read-tree", "HEAD", index=index)
         given = b"".join(os.fsencode(name) + b"\0" for name in names)
@@ -124,13 +126,13 @@ def patch(project: Path, names: list[str]) -> bytes:
 
 
 def named(files: list[str]) -> str:
-    """The first names of a list, and how many there are beside them."""
-    more = len(files) - MOST_NAMED
-    return ", ".join(map(legible, files[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+    """The first names of a list, and the number of further ones."""
+    more = len(files) - MAX_LISTED_FILES
+    return ", ".join(map(legible, files[:MAX_LISTED_FILES])) + (f" and {more} more" if more > 0 else "")
 
 
 def other_than_code(folder: str, names: list[str]) -> set[str]:
-    """For `shutil.copytree`: what is left out of a copy of code, which is keys, links, and all that is no code."""
+    """Names that a copy of code omits, for `shutil.copytree`: secrets, links, hidden files, and other than code."""
     return {
         name
         for name in names
@@ -142,10 +144,14 @@ def other_than_code(folder: str, names: list[str]) -> set[str]:
 
 
 def git(project: Path, *arguments: str, given: bytes = b"", index: Path | None = None) -> bytes:
-    """The output of a git command, which reads `given`; `index`: another file than the project's own index.
+    """The output of a git command.
+
+    Args:
+        given: The command's standard input.
+        index: The index file; None: the project's own.
 
     Raises:
-        UnlabeledError: It failed; with what git says.
+        UnlabeledError: The command failed; with git's message.
     """
     environment = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
     command = ["git", "-C", str(project), *arguments]

@@ -1,4 +1,4 @@
-"""Where MLflow keeps what it is told: the URI of its database, or of a server."""
+"""The tracking URI of MLflow: of an SQLite database, another database or a server."""
 
 import socket
 from pathlib import Path
@@ -15,22 +15,22 @@ SQLITE = "sqlite:///"
 def database_uri(file: Path) -> str:
     """The URI of an SQLite database.
 
-    In a URI `%` begins a code and `?` ends the path (SQLAlchemy's `engine/url.py`), so that both are written as codes.
-    MLflow makes the folder of what follows `sqlite:///` as it stands there (`_make_parent_dirs_if_sqlite` in its
-    `store/db/utils.py`): a second one, beside the project. Where the driver is named, too, it does not.
+    In a URI `%` begins an escape and `?` ends the path (SQLAlchemy's `engine/url.py`), so both are escaped. For an
+    escaped path after `sqlite:///` MLflow would create a folder with the escapes in its name
+    (`_make_parent_dirs_if_sqlite` in its `store/db/utils.py`). It does not where the URI names the driver.
     """
     path = str(file).replace("%", "%25").replace("?", "%3F")
     return (SQLITE if path == str(file) else "sqlite+pysqlite:///") + path
 
 
 def anchored_uri(uri: str, project: Path) -> str:
-    """The URI with a relative path of an SQLite database taken from the project."""
+    """The URI, with a relative path of an SQLite database resolved from the project."""
     relative = uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/")
     return database_uri(project / unquote(uri.removeprefix(SQLITE))) if relative else uri
 
 
-def stop_if_out_of_reach(uri: str) -> None:
-    """Raises UnlabeledError where MLflow would try for minutes, or in vain: no such server, folder or driver."""
+def check_reachable(uri: str) -> None:
+    """Raises UnlabeledError where the server does not answer, or a database's folder or driver is missing."""
     if uri.startswith("sqlite"):
         folder = Path(make_url(uri).database or "").parent
         if not folder.is_dir() and str(folder) not in uri:
@@ -41,7 +41,7 @@ def stop_if_out_of_reach(uri: str) -> None:
         return
     address = urlparse(uri)
     if address.scheme not in ("http", "https"):
-        _stop_without_driver(uri)
+        _check_driver(uri)
         return
     try:
         port = address.port or {"http": 80, "https": 443}[address.scheme]
@@ -53,11 +53,11 @@ def stop_if_out_of_reach(uri: str) -> None:
         ) from error
 
 
-def _stop_without_driver(uri: str) -> None:
-    """Raises UnlabeledError where a database's Python package is not installed."""
+def _check_driver(uri: str) -> None:
+    """Raises UnlabeledError where the Python package of a database is not installed."""
     try:
         make_url(uri).get_dialect().import_dbapi()
-    except ArgumentError:  # no database: MLflow says what it is, or that it is nothing
+    except ArgumentError:  # not a database URI: MLflow reads it, or reports it
         return
     except ModuleNotFoundError as error:
         raise UnlabeledError(f"the MLflow database {uri} needs the Python package {error.name}: install it") from error

@@ -1,4 +1,4 @@
-"""Metrics on their way to MLflow while a training runs."""
+"""Sends metrics to MLflow while a training runs."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def active_run_id() -> str:
-    """The id of the run that is active in this thread."""
+    """The id of the MLflow run that is active in this thread."""
     run = mlflow.active_run()
     if run is None:
         raise RuntimeError("no run of MLflow is active")
@@ -22,10 +22,10 @@ def active_run_id() -> str:
 
 
 class LiveMetrics:
-    """Called like `mlflow.log_metrics(metrics, step)`; sends what has come together every few seconds, and at the end.
+    """Called like `mlflow.log_metrics(metrics, step)`; sends the collected metrics every few seconds, and at the end.
 
-    A server that does not answer delays metrics and does not stop the training, nor takes more than a tenth of its
-    time. What it has not taken by the end is in the history, all of which a training that is gone on with sends.
+    A server that does not answer delays metrics: it does not stop the training, and takes at most a tenth of its time.
+    Metrics that it has not accepted by the end are in the history, which a resumed training sends as a whole.
     """
 
     def __init__(self, run_id: str, every_seconds: float = 3.0):
@@ -42,11 +42,11 @@ class LiveMetrics:
     def send(self) -> None:
         began = time.monotonic()
         try:
-            for start in range(0, len(self._waiting), 1000):  # the most that MLflow takes at once
+            for start in range(0, len(self._waiting), 1000):  # MLflow's limit for one call
                 self._client.log_batch(self._run_id, metrics=self._waiting[start : start + 1000])
             self._waiting = []
         except (MlflowException, RequestException) as error:
-            logger.warning("MLflow did not take the metrics, which are kept and sent again: %s", error)
+            logger.warning("MLflow did not accept the metrics: they are kept and sent again: %s", error)
         now = time.monotonic()
         self._next = now + max(self._every, 10 * (now - began))
 

@@ -1,4 +1,4 @@
-"""All methods on one source: each trained in a process of its own, and a leaderboard of what they reached."""
+"""Compares methods on one source: trains each in its own process, and draws a leaderboard."""
 
 import json
 import logging
@@ -28,9 +28,9 @@ from unlabeled.storage.intact import check_weights
 logger = logging.getLogger(__name__)
 
 BASELINE = "measured"
-"""The status of what is no method, and is measured beside each."""
+"""The status of a baseline in the leaderboard."""
 PARENT_RUN = "UNLABELED_PARENT_RUN"
-"""The environment variable that tells a method's process which MLflow run it is part of; that one holds the lock."""
+"""The environment variable with the id of the parent MLflow run, whose process holds the project's lock."""
 
 
 def compare(
@@ -43,12 +43,12 @@ def compare(
     models_folder: Path,
     reporting_folder: Path,
 ) -> dict[str, Any]:
-    """Trains each method that is not trained with these inputs yet; one that fails does not stop the others.
+    """Trains each method that is not yet trained with these inputs. A method that fails does not stop the others.
 
     Args:
-        parameters: Of all methods, completed.
-        session: `env` and `runtime_params` of this run, which the methods' own repeat.
-        views_of: The crops that they share; read so that these are there first.
+        parameters: The resolved parameters of all methods.
+        session: `env` and `runtime_params` of this run, which the runs of the methods repeat.
+        views_of: The record of the shared crops. An input only so that Kedro caches the crops first.
     """
     rows, metrics = [], {}
     for method in dict.fromkeys(config.methods or IMAGE_METHODS):
@@ -108,7 +108,7 @@ def _is_trained(
 
 
 def _train(method: str, session: dict[str, Any]) -> str:
-    """Runs a method from its training on; the sentence that it failed with, or nothing."""
+    """Runs a method from pretraining on; returns its error message, empty where it succeeded."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer")
         order = {**session, "method": method, "answer": str(answer)}
@@ -126,7 +126,7 @@ def _train(method: str, session: dict[str, Any]) -> str:
 
 
 def _leaderboard(rows: list[dict[str, str]], metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row a method and a baseline; the best with the fewest labels first, and what has no numbers last."""
+    """One row a method or baseline, by the accuracy with the fewest labels; rows without numbers come last."""
     numbers = {method: {**_accuracies(each), "seconds": each["seconds"]} for method, each in metrics.items()}
     baselines = next(iter(metrics.values()))["baselines"]
     numbers |= {f"{name} (baseline)": _accuracies(each) for name, each in baselines.items()}

@@ -1,4 +1,4 @@
-"""Embeddings of any folder of images, from a registered version."""
+"""Embeds any folder of images by a registered version."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""A registered version as ONNX, safetensors and a script, to be used without this project."""
+"""Exports a registered version as ONNX, safetensors and a script, for use without this project."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The image encoder of a registered version, for the commands that use one."""
+"""Loads the image encoder of a registered version, for the commands that use one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # both import torch
 
 
 def fetch(name: str, version: str) -> LoadedModel[ImageEncoder]:
-    """The model of images in a version, by its number or alias; of one with captions, that of its images.
+    """The image model of a version, named by number or alias; for captioned images, the image tower.
 
     Raises:
-        UnlabeledError: It cannot be had, or is of other data.
+        UnlabeledError: The version cannot be fetched, or does not encode images.
     """
     from unlabeled.downstream.model import LoadedModel, load_model
     from unlabeled.encoders import Saved
@@ -28,5 +28,5 @@ def fetch(name: str, version: str) -> LoadedModel[ImageEncoder]:
     model = load_model(download(found), Saved)
     encoder = getattr(model.encoder, "first", model.encoder)
     if not isinstance(encoder, ImageEncoder):
-        raise UnlabeledError(f"{name} version {found.version} is no encoder of images, which is expected here")
+        raise UnlabeledError(f"{name} version {found.version} does not encode images, expected an encoder of images")
     return LoadedModel(encoder, model.probe, model.classes, name, str(found.version))

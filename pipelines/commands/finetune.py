@@ -1,4 +1,4 @@
-"""The encoder of a method, fine-tuned on all or on a few labels, beside the same network from scratch."""
+"""Fine-tunes the encoder of a method on all or on a few labels, and trains the same network from scratch."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.datasets.files import read_json
-from pipelines.stages.freshness import WEIGHTS, stop_if_trained_on_others
+from pipelines.stages.freshness import WEIGHTS, check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
@@ -39,9 +39,9 @@ def finetune(
         )
     record = folder / "run.json"
     run = read_json(record) if record.exists() else {}
-    stop_if_trained_on_others(run, manifest)
+    check_train_split_current(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
-    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # as `finetune.method` is of images
+    encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # the method is one of images
     results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

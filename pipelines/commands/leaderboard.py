@@ -1,4 +1,4 @@
-"""A page over the methods and sources of an MLflow experiment: the latest run of each."""
+"""Writes a page that compares the latest run of each method and source in an MLflow experiment."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ from unlabeled.runtime.masking import masked
 logger = logging.getLogger(__name__)
 
 FILES = ("metrics.json", "predictions.parquet", "summary.json")
-"""The artifacts of a run that the page is made of."""
+"""Artifacts of a run that the page reads."""
 PAGE = "report.html"
-SEARCHED = 5_000
-"""Runs at most that are looked through, the latest first."""
+MAX_RUNS = 5_000
+"""Largest number of runs that are read, the latest first."""
 
 
 def leaderboard(folder: Path) -> str:
@@ -50,8 +50,8 @@ def leaderboard(folder: Path) -> str:
 
 
 def _latest(client: MlflowClient, experiment: str) -> list[Run]:
-    """The latest finished run of each method on each data."""
-    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=SEARCHED)
+    """The latest finished run of each method on each data set."""
+    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=MAX_RUNS)
     found: dict[tuple[str, ...], Run] = {}
     for run in runs:  # the latest first
         key = tuple(run.data.tags.get(tag, "") for tag in ("source", "data_digest", "method"))
@@ -61,7 +61,7 @@ def _latest(client: MlflowClient, experiment: str) -> list[Run]:
 
 
 def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
-    """What a page tells of a run; None where it was not evaluated, or by an older version."""
+    """The page's entry for a run; None where artifacts are missing: it was not evaluated, or by an older release."""
     from unlabeled.reports.leaderboard import Entry
 
     artifacts = {each.path for each in client.list_artifacts(run.info.run_id)}
@@ -88,7 +88,7 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
 
 
 def _link(run: Run, folder: Path) -> str:
-    """To the run's own page: a relative path where artifacts are files, else the tracking server's."""
+    """The address of the run's own page: a relative path where artifacts are files, else on the tracking server."""
     address = urlparse(run.info.artifact_uri)
     if address.scheme in ("", "file"):
         return Path(os.path.relpath(Path(unquote(address.path)) / PAGE, folder)).as_posix()

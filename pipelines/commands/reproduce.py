@@ -1,4 +1,4 @@
-"""A registered version made again, from what the registry knows of it alone, and whether it came out the same."""
+"""Reproduces a registered version from the registry alone, and compares the result with the original."""
 
 import json
 import logging
@@ -29,18 +29,18 @@ from pipelines.registry.provenance import (
     hardware,
     tracked_data,
 )
-from pipelines.registry.trust import check_patch, checked_tags, object_of, stop_unless_trusted, verified
+from pipelines.registry.trust import check_patch, check_trusted, checked_tags, object_of, verified
 from unlabeled.errors import UnlabeledError
 from unlabeled.storage.arrays import replace_file
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "reproduction"
-"""The Kedro environment, in the second work tree, that holds the recorded parameters."""
+"""The Kedro environment in the second work tree that holds the recorded parameters."""
 MEASURED = {"data_digest", "linear_probe_accuracy", "knn_accuracy"}
-"""Metrics without which nothing can be compared."""
+"""Metrics that a comparison needs."""
 GLOB = re.compile(r"[*?\[\]\\]")
-"""What a pattern of git's reads as something else than itself."""
+"""Characters with a special meaning in git's patterns."""
 STAGES = "ingestion,augmentation,pretraining,evaluation"
 INSTALLED = """
 import json, platform
@@ -48,20 +48,20 @@ from importlib.metadata import distributions
 installed = {each.name.lower(): each.version for each in distributions()}
 print(json.dumps({"python": platform.python_version(), **installed}))
 """
-"""Run by an interpreter, tells what it would import."""
+"""A script that prints the Python version and the installed packages of its interpreter, as JSON."""
 TOLERANCE = 0.02
-"""How far an accuracy may be off where the hardware or the libraries are others: weights are not the same there."""
+"""Largest difference of an accuracy, as a fraction, on other hardware or libraries, where weights differ."""
 UNSTEADY = ("seconds", "_per_second")
-"""How metrics end that are never the same twice."""
+"""Endings of metrics that differ between equal runs."""
 
 
 class Verdict(NamedTuple):
-    """Of a reproduction.
+    """The outcome of a reproduction.
 
     Attributes:
         identical: Weights and metrics are the same, bit for bit.
-        close: They are not, but the same data gave accuracies within the tolerance with other hardware or libraries.
-        differences: What is not the same, in words.
+        close: The data are the same, hardware or libraries differ, and the accuracies are within the tolerance.
+        differences: The differences, in words.
     """
 
     identical: bool
@@ -75,12 +75,12 @@ def reproduce(
     """Checks out the commit beside the work tree, fetches the data, runs the recorded parameters, and compares.
 
     Args:
-        keep: Leave the second work tree there.
-        fresh_environment: Make an environment of its own there, from the recorded lock.
-        yes: Run a version of somebody else without asking.
+        keep: Whether the second work tree is kept.
+        fresh_environment: Whether the recorded lock is installed in the second work tree.
+        yes: Whether a version of another user runs without asking.
 
     Raises:
-        UnlabeledError: Something of the record is missing or not what was registered, or the run failed.
+        UnlabeledError: A part of the record is missing or was changed after registration, or the run failed.
     """
     found = registry.find(MlflowClient(), name, version)
     tags = checked_tags(found)
@@ -91,7 +91,7 @@ def reproduce(
         logger.warning("the record of version %s does not hold %s", found.version, tags[LACKS])
     diff = _diff(found) if is_dirty(tags) else b""
     _check_commit(project, tags[COMMIT])
-    stop_unless_trusted(project, found, diff, parameters, yes)
+    check_trusted(project, found, diff, parameters, yes)
     with _work_tree(project, found, keep) as tree:
         if diff:
             _apply(tree, diff)
@@ -112,7 +112,7 @@ def _check_commit(project: Path, commit: str) -> None:
 
 @contextmanager
 def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Generator[Path]:
-    """The recorded commit, checked out beside the project."""
+    """A work tree of the recorded commit beside the project, removed at the end unless `keep`."""
     commit = version.tags[COMMIT]
     tree = project.with_name(f"{project.name}-{version.name}-{version.version}")
     if tree.exists():
@@ -128,19 +128,19 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Generator[Pa
 
 
 def _diff(version: ModelVersion) -> bytes:
-    """The recorded changes, which are those that the version was made with."""
+    """The recorded patch of uncommitted changes, checked against the version's tag."""
     diff = verified(version, DIFF)
     if diff is None:
         raise UnlabeledError(
             f"{version.name} version {version.version} was made from a work tree with changes that were not kept with "
-            f"it ({DIFF}): it cannot be made again"
+            f"it ({DIFF}): it cannot be reproduced"
         )
     check_patch(version, diff)
     return diff
 
 
 def _apply(tree: Path, diff: bytes) -> None:
-    """Applies what a record may hold of a patch; git itself refuses paths outside the work tree, and `.git`."""
+    """Applies the parts of a patch that a record may hold. Git rejects paths outside the work tree and in `.git`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, DIFF)
         file.write_bytes(diff)
@@ -156,7 +156,7 @@ def _apply(tree: Path, diff: bytes) -> None:
 
 
 def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
-    """What DVC tracks, out of the project's own cache or the remote, whatever remote the commit knew."""
+    """Pulls the tracked data from the project's own cache and today's remote, not the remote that the commit names."""
     if tracked_data(tree) != tracked:
         raise UnlabeledError(
             f"the recorded data ({', '.join(tracked) or 'none'}) are not those that the commit and its changes name "
@@ -164,11 +164,11 @@ def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
         )
     if not tracked:
         return
-    from dvc.config import Config  # a fifth of a second
+    from dvc.config import Config  # its import takes 0.2 s
 
-    today = Config(str(project / ".dvc"))  # all levels together, and folders as absolute paths
+    today = Config(str(project / ".dvc"))  # all levels merged, with absolute paths
     (tree / ".dvc").mkdir(exist_ok=True)
-    with Config(str(tree / ".dvc")).edit("local") as config:  # never committed, for there are secrets in it
+    with Config(str(tree / ".dvc")).edit("local") as config:  # never committed, as it may hold secrets
         config["remote"] = {name: dict(remote) for name, remote in today["remote"].items()}
         config["core"] = {key: today["core"][key] for key in ("remote",) if key in today["core"]}
         config["cache"] = {"dir": str(project / ".dvc" / "cache"), **today["cache"]}
@@ -179,32 +179,32 @@ def _fetch_data(project: Path, tree: Path, tracked: dict[str, str]) -> None:
 
 
 def _environment(tree: Path) -> str:
-    """The interpreter of an environment made from the recorded lock."""
+    """Installs the recorded lock in the second work tree, and returns the interpreter."""
     if subprocess.run(["make", "setup"], cwd=tree).returncode:
         raise UnlabeledError(f"the recorded environment cannot be made: see above, and `make setup` in {tree}")
     return str(tree / ".venv" / "bin" / "python")
 
 
 def _run(tree: Path, version: ModelVersion, python: str) -> None:
-    """The stages up to the metrics, in a process of its own, by the code of the second work tree."""
+    """Runs the stages up to evaluation in a new process, with the code of the second work tree."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_TRACKING", "KEDRO"))
     }
     environment["PYTHONPATH"] = os.pathsep.join([str(tree / "src"), str(tree)])
     threads = object_of(version, "hardware").get("threads")
-    if isinstance(threads, int):  # sums of as many parts
+    if isinstance(threads, int):  # the number of threads decides how sums are rounded
         environment["OMP_NUM_THREADS"] = str(threads)
     options = [f"--pipelines={version.tags['method']}", f"--tags={STAGES}", f"--env={ENVIRONMENT}"]
     if subprocess.run([python, "-m", "kedro", "run", *options], cwd=tree, env=environment).returncode:
-        raise UnlabeledError("the recorded run fails when it is made again: see above")
+        raise UnlabeledError("the recorded run failed: see above")
 
 
 def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str) -> Verdict:
-    """What came out against the record.
+    """Compares the new weights and metrics with the record.
 
     Args:
         old: The recorded metrics.
-        python: The interpreter that ran.
+        python: The interpreter that ran the stages.
     """
     method = version.tags["method"]
     new = json.loads((tree / f"data/08_reporting/{method}/{METRICS}").read_text())
@@ -226,11 +226,12 @@ def judge(
     new: dict[str, Any],
     code: list[str],
 ) -> Verdict:
-    """The verdict on what differs, in words, of weights, metrics, and the libraries and hardware that it was made on.
+    """The verdict on a reproduction.
 
     Args:
+        weights, changed, ground, code: Differences, in words: of the weights; of the metrics; of libraries and
+            hardware; of the code.
         old, new: The metrics, recorded and found.
-        code: What is known of code that differs.
     """
     identical = not (weights or changed)
     same_data = old["data_digest"] == new["data_digest"]
@@ -242,7 +243,7 @@ def judge(
 
 
 def weights_that_differ(old: Path, new: Path) -> list[str]:
-    """In words, of two safetensors files."""
+    """The differences between two safetensors files, in words."""
     import numpy as np
     from safetensors.numpy import load_file
 
@@ -265,7 +266,7 @@ def _metrics_that_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def libraries_that_differ(recorded: dict[str, str], python: str) -> list[str]:
-    """Those of the interpreter that ran, where they are not as recorded."""
+    """The libraries of an interpreter whose versions differ from the recorded ones, in words."""
     told = subprocess.run([python, "-c", INSTALLED], check=True, capture_output=True, text=True).stdout
     here, there = json.loads(told), json.loads(recorded.get("libraries", "{}"))
     there = {"python": recorded.get("python"), **there}

@@ -1,4 +1,4 @@
-"""Data in, a champion or none out: what a schedule calls, and what a person may call as well."""
+"""Retrains on new data and asks the gate for a new champion. A schedule or a person may call it."""
 
 import json
 import logging
@@ -32,18 +32,19 @@ logger = logging.getLogger(__name__)
 
 RAW = "data/01_raw"
 REPORT, RESULT = "data/08_reporting/retrain.md", "data/08_reporting/retrain.json"
-HERE = "data/.here.json"
-"""Which revision of the data was last here whole, by the name of the `.dvc` file; empty: one was fetched in part."""
+REVISIONS = "data/.here.json"
+"""File with the revision of the data that was last complete here, by `.dvc` file; empty: a pull was interrupted."""
 UNREPORTED = "data/.unreported-{}.json"
-"""File of a method that has the version and the champion from before a retraining, until its report is left."""
+"""File of a method with the version and the champion before a retraining. It is deleted once the report is written."""
 ENVIRONMENT = "data/.environment"
-"""Which environment's parameters the last retraining used."""
+"""File that names the environment of the last retraining, and the digest of its parameters."""
 UNFINISHED = "unfinished"
-"""What it holds until all stages have run with others."""
+"""Content of ENVIRONMENT until all stages have run with new parameters."""
 STORED = "data/02_intermediate/images.npy"
 NEVER_RAW = (".dvc", "~")
-MOST_LOOSE = 20
-"""Files beside each other in the folder of raw data, each of which would get a `.dvc` file of its own."""
+"""Endings of files in the folder of raw data that are not data."""
+MAX_LOOSE_FILES = 20
+"""Largest number of new files outside subfolders, as each gets its own `.dvc` file."""
 
 
 class Outcome(Enum):
@@ -56,7 +57,7 @@ class Outcome(Enum):
 
 
 class Retrained(NamedTuple):
-    """`version` is what was registered, as in version.json; empty where nothing was."""
+    """The result of a retraining. `version` is the content of version.json; empty where nothing was registered."""
 
     outcome: Outcome
     version: dict[str, Any]
@@ -64,16 +65,16 @@ class Retrained(NamedTuple):
 
 
 def retrain(project: Path, client: MlflowClient, method: str, push: bool = True, env: str | None = None) -> Retrained:
-    """Fetches the data, takes in what is new, reruns what that changes, and sends all of it to DVC's remote.
+    """Pulls the data, tracks new data, reruns the stages that they change, and pushes the results to DVC's remote.
 
-    Leaves a report in Markdown, also on the summary of a GitHub job, and a JSON file with the outcome.
+    Writes a report in Markdown, which a GitHub job shows in its summary, and a JSON file with the outcome.
 
     Args:
-        env: Whose parameters beat those of conf/base. DVC does not see them: where they are others than the last
-            time, everything is run again.
+        env: The environment whose parameters override conf/base. DVC does not track them: where they have changed
+            since the last retraining, all stages run again.
 
     Raises:
-        UnlabeledError: A step failed; what was made before it is kept.
+        UnlabeledError: A step failed; the results of earlier steps are kept.
     """
     if method not in IMAGE_METHODS:
         raise UnlabeledError(f"--method: received {method!r}, expected one of {', '.join(IMAGE_METHODS)}")
@@ -86,12 +87,12 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
         Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
     )
     try:
-        touched = _touched(project)
+        touched = _uncommitted(project)
         if _fetch(project, method, touched):
-            touched = _touched(project)
-        if added := _take_in(project, touched):
+            touched = _uncommitted(project)
+        if added := _track_new(project, touched):
             logger.info("new or changed data: %s", ", ".join(added))
-            _note(project, tracked_data(project))
+            _write_revisions(project, tracked_data(project))
         version, champion = _rerun(project, client, method, env)
         if version:
             outcome = Outcome.PROMOTED if version["champion"] else Outcome.KEPT
@@ -105,11 +106,11 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
             result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
         if push and remotes(project):
             _push(project, method, result)
-        _leave(project, method, result)
-    except Exception as error:  # of ours or of MLflow's
+        _write_report(project, method, result)
+    except Exception as error:  # any error is reported
         what = f"{result.report}\n" if result.version else ""
         report = f"# Failed\n\n{escaped(masked(str(error)))}\n\n{what}"
-        _leave(project, method, Retrained(Outcome.FAILED, result.version, report))
+        _write_report(project, method, Retrained(Outcome.FAILED, result.version, report))
         raise
     finally:
         lock.release()
@@ -117,19 +118,19 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
 
 
 def _targets(method: str) -> list[str]:
-    """What DVC calls the stages of a method: those that all share, where they lie apart, and its own."""
+    """DVC's targets for the stages of a method: the shared stages, and the method's own file."""
     if method == next(iter(IMAGE_METHODS)):
         return ["dvc.yaml"]
     return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
 
 
 def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
-    """Data that git names and that were not the last here; those that were are the user's, to add to and to remove.
+    """Pulls data whose revision in git is not the last that was complete here; else the user's changes are kept.
 
     Returns:
-        Whether there were any.
+        Whether anything was pulled.
     """
-    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _here(project)
+    cache, here = project / dvc(project, "cache", "dir").strip() / "files" / "md5", _read_revisions(project)
 
     def is_here(name: str, revision: str) -> bool:
         entry, kept = _entry(project, name), all((cache / md5[:2] / md5[2:]).exists() for md5 in revision.split("+"))
@@ -139,7 +140,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
     tracked = tracked_data(project)
     wanted = [name for name, revision in tracked.items() if not is_here(name, revision)]
     if wanted:
-        _note(project, here | dict.fromkeys(wanted, ""))
+        _write_revisions(project, here | dict.fromkeys(wanted, ""))
         try:
             dvc(project, "pull", *wanted)
         except UnlabeledError as error:
@@ -148,7 +149,7 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
                 f"git names other data for {names} than are here, which cannot be fetched ({error}): run it again when "
                 f"they can be, or keep what is here with dvc add"
             ) from error
-    _note(project, tracked)
+    _write_revisions(project, tracked)
     if not (project / STORED).exists():
         try:
             dvc(project, "pull", "--allow-missing", *_targets(method))
@@ -157,40 +158,40 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
     return bool(wanted)
 
 
-def _here(project: Path) -> dict[str, str]:
-    """What HERE says; a `.dvc` file that it does not name has not been seen by a retraining."""
-    file = project / HERE
+def _read_revisions(project: Path) -> dict[str, str]:
+    """The content of the file REVISIONS. No retraining has seen a `.dvc` file that it does not name."""
+    file = project / REVISIONS
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def _note(project: Path, here: dict[str, str]) -> None:
-    replace_file(project / HERE, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
+def _write_revisions(project: Path, here: dict[str, str]) -> None:
+    replace_file(project / REVISIONS, lambda partial: partial.write_text(json.dumps(here, indent=2) + "\n"))
 
 
 def _entry(project: Path, name: str) -> Path:
-    """What a `.dvc` file stands for."""
+    """The file or folder that a `.dvc` file tracks."""
     return project / name.removesuffix(".dvc")
 
 
-def _touched(project: Path) -> list[Path]:
-    """What is not as the `.dvc` files have it."""
+def _uncommitted(project: Path) -> list[Path]:
+    """Paths that differ from the revision in their `.dvc` files."""
     listed = json.loads(dvc(project, "data", "status", "--granular", "--json") or "{}").get("uncommitted", {})
     return [project / path for each in listed.values() for path in _paths(each)]
 
 
 def _paths(listed: Any) -> list[str]:
-    """Of DVC's status: paths, or pairs of old and new ones."""
+    """The paths in a list of DVC's status, whose items are paths or pairs of an old and a new path."""
     return [path for each in listed for path in ([each] if isinstance(each, str) else each.values())]
 
 
-def _take_in(project: Path, touched: list[Path]) -> list[str]:
-    """Tracks what is new in the folder of raw data, or has changed there; its names."""
+def _track_new(project: Path, touched: list[Path]) -> list[str]:
+    """Tracks new and changed entries in the folder of raw data, and returns their paths relative to the project."""
     folder = project / RAW
     folder.mkdir(parents=True, exist_ok=True)
     tracked = {_entry(project, name) for name in tracked_data(project)}
     new = [] if folder in tracked else sorted(_untracked(folder, tracked))
     loose = [entry.name for entry in new if entry.is_file()]
-    if len(loose) > MOST_LOOSE:
+    if len(loose) > MAX_LOOSE_FILES:
         raise UnlabeledError(
             f"{RAW} holds {len(loose)} files that are in no folder, such as {loose[0]}, and DVC would keep another for "
             f"each: put them into a folder, such as {RAW}/photos"
@@ -203,7 +204,7 @@ def _take_in(project: Path, touched: list[Path]) -> list[str]:
 
 
 def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
-    """What lies in a folder, hidden files left out, and neither is tracked nor holds what is."""
+    """Entries of a folder that are not hidden, not tracked, and contain nothing tracked."""
     for entry in folder.iterdir():
         if entry in tracked or entry.name.startswith(".") or entry.name.endswith(NEVER_RAW):
             continue
@@ -219,7 +220,11 @@ def _untracked(folder: Path, tracked: set[Path]) -> Iterator[Path]:
 def _rerun(
     project: Path, client: MlflowClient, method: str, env: str | None
 ) -> tuple[dict[str, Any], ModelVersion | None]:
-    """What was registered since the last report, as in version.json, empty where nothing was; and the champion then."""
+    """Reruns the stages.
+
+    Returns:
+        The content of version.json, empty where no version is new since the last report, and the champion before.
+    """
     before, champion = _last_reported(project, client, method)
     stages, env = _targets(method)[-1], env or os.environ.get("KEDRO_ENV")
     repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
@@ -231,7 +236,7 @@ def _rerun(
         repro(stages, "--force")
         note(lambda aside: aside.write_text(used))
     version = _registered(project, method)
-    if not _is_registered(client, version):  # deleted, or registered elsewhere
+    if not _is_registered(client, version):  # it was deleted, or is in another registry
         logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
         repro("--force", "--single-item", f"{stages}:registration-{method}")
         repro(stages)
@@ -242,9 +247,9 @@ def _rerun(
 
 
 def _last_reported(project: Path, client: MlflowClient, method: str) -> tuple[dict[str, Any], ModelVersion | None]:
-    """What version.json said when the last report was left, and who was the champion then.
+    """The content of version.json at the time of the last report, and the champion at that time.
 
-    A retraining that is killed may have registered a version that nobody was told of: the next one reports it.
+    A retraining that was killed may have registered a version without a report: the next retraining reports it.
     """
     file = project / UNREPORTED.format(method)
     if not file.exists():
@@ -262,7 +267,7 @@ def _last_reported(project: Path, client: MlflowClient, method: str) -> tuple[di
 
 
 def _environment(project: Path, env: str | None) -> str:
-    """A digest of an environment's parameters; empty: there is none."""
+    """The name of an environment and the digest of its parameters; empty without an environment."""
     files = sorted((project / "conf" / env).glob("parameters*.yml")) if env else []
     return " ".join([env, sha256(b"".join(file.read_bytes() for file in files)).hexdigest()]) if env else ""
 
@@ -280,13 +285,13 @@ def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
 
 
 def _registered(project: Path, method: str) -> dict[str, Any]:
-    """What the stage registration has left; empty: it has not run."""
+    """The content of version.json; empty: the stage registration has not run."""
     file = project / f"data/06_models/{method}/version.json"
     return read_json(file) if file.exists() else {}
 
 
 def _report(project: Path, client: MlflowClient, method: str, version: dict[str, Any], champion: Any) -> str:
-    """For a pull request: the decision, the numbers, a figure, and what has changed since the champion."""
+    """The report in Markdown: the decision, the accuracies, a figure, and the differences to the champion."""
     found = registry.find(client, version["name"], version["version"])
     metrics = read_json(project / f"data/08_reporting/{method}/metrics.json")
     stays = "the champion stays" if registry.champion(client, version["name"]) else "there is no champion yet"
@@ -308,7 +313,7 @@ def _report(project: Path, client: MlflowClient, method: str, version: dict[str,
 
 
 def _figure(metrics: dict[str, Any]) -> list[str]:
-    """Accuracy over labels as a Mermaid chart, which GitHub draws where Markdown cannot hold a picture."""
+    """Accuracy over labels a class as a Mermaid chart, which GitHub draws in Markdown without an image file."""
     if not metrics["few_label"]:
         return []
     names = ["raw_input", "random_encoder", "pca"]
@@ -329,8 +334,8 @@ def _figure(metrics: dict[str, Any]) -> list[str]:
     return ["\n".join([*chart, *lines, "```"]), f"Lines in order: {', '.join(curves)}."]
 
 
-def _leave(project: Path, method: str, result: Retrained) -> None:
-    """The report and the outcome, as files and to GitHub's runner where there is one; then a version is reported."""
+def _write_report(project: Path, method: str, result: Retrained) -> None:
+    """Writes the report and the outcome to files and to GitHub's runner, and marks the version as reported."""
     replace_file(project / REPORT, lambda partial: partial.write_text(result.report, encoding="utf-8"))
     summary = {"outcome": result.outcome.name.lower(), **result.version}
     replace_file(project / RESULT, lambda partial: partial.write_text(json.dumps(summary, indent=2) + "\n"))

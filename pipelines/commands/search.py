@@ -1,4 +1,4 @@
-"""The images of an embedded folder that are most like one."""
+"""Searches an embedded folder for the images that are most similar to a given image."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def search(config: Search, ingestion: EarlierIngestion, folder: Path, reporting_
 
 
 def _place(image: Path, folder: str) -> str | None:
-    """The image's own path in the embedded folder; None where it is not in there."""
+    """The image's path relative to the embedded folder; None where it lies elsewhere."""
     inside = image.resolve().is_relative_to(folder)
     return image.resolve().relative_to(folder).as_posix() if inside else None
 

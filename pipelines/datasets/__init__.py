@@ -1,1 +1,1 @@
-"""The catalog's kinds of data: files, and what torch reads of them."""
+"""Kedro datasets of the catalog: files, arrays, crops, encoders and probes."""

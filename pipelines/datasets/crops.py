@@ -1,4 +1,4 @@
-"""The crop cache as a kind of data."""
+"""The Kedro dataset of the crop cache."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from unlabeled.errors import DataError
 
 
 class CropsDataset(FileDataset):
-    """The crop cache, a folder of memory-mapped `.npy` files and their index; its stage writes it while it runs."""
+    """The crop cache: a folder of memory-mapped `.npy` files and their index, written by the stage augmentation."""
 
     def read(self, path: Path) -> Any:
         from unlabeled.images.crops import open_views  # imports torch
@@ -21,10 +21,10 @@ class CropsDataset(FileDataset):
             raise DataError(f"{path} holds no crops ({error}): run the stage augmentation, or `dvc pull` it") from error
 
     def save(self, data: Any) -> None:
-        pass  # it is there
+        pass  # the stage has already written it
 
     def checksums(self) -> np.ndarray:
-        """Those of its rows, as its index has them: int64 (N,)."""
+        """The checksums of its rows from the index, int64 (N,)."""
         from unlabeled.images.crops import checksums_of  # imports torch
 
         return checksums_of(self._filepath)

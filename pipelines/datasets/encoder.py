@@ -1,4 +1,4 @@
-"""An encoder as a kind of data."""
+"""The Kedro dataset of an encoder."""
 
 from pathlib import Path
 from typing import Any

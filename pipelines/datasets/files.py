@@ -1,6 +1,6 @@
-"""The catalog's kinds of data. A file is written aside and renamed: it is there whole, or as it was before.
+"""Kedro datasets of files. A file is written under a temporary name and renamed, so it is never half written.
 
-What a dataset's `preview` returns, `kedro viz` shows on its node, in the way that the type it is annotated with says.
+`kedro viz` shows the result of a dataset's `preview` on its node, according to the annotated type.
 """
 
 import base64
@@ -21,7 +21,7 @@ from unlabeled.storage.spreadsheet import read_csv, write_csv
 
 
 def _load(path: Path, read: Callable[[Path], Any]) -> Any:
-    """Reads a file that a stage has written. Raises DataError where it is missing, damaged or of another shape."""
+    """Reads a file that a stage has written. Raises DataError where it is missing, damaged or has another shape."""
     if not path.exists():
         raise DataError(
             f"{path} is missing: run the stages before this one (`kedro run --pipeline=METHOD` has them all), or `dvc "
@@ -29,7 +29,7 @@ def _load(path: Path, read: Callable[[Path], Any]) -> Any:
         )
     try:
         held = read(path)
-    except Exception as error:  # each format has its own
+    except Exception as error:  # each format has its own errors
         if isinstance(error, UnlabeledError | MemoryError) or getattr(error, "errno", None):  # of the system
             raise
         raise DataError(f"{path} is damaged ({error}): run the stage that writes it again") from error
@@ -38,19 +38,19 @@ def _load(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """What is in a JSON file of the project. Raises DataError where it is missing, damaged or of another shape."""
+    """The content of a JSON file of the project. Raises DataError where it is missing, damaged or has another shape."""
     return _load(path, lambda file: json.loads(file.read_text()))
 
 
 class FileDataset(AbstractDataset):
-    """A file that is replaced as a whole; `read` and `write` say how."""
+    """A file that is replaced as a whole. Subclasses define `read` and `write`."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
         self._filepath, self.metadata = Path(filepath), metadata
 
     @property
     def files(self) -> list[Path]:
-        """All that it leaves on disk."""
+        """All files of the dataset."""
         return [self._filepath]
 
     def load(self) -> Any:
@@ -73,7 +73,7 @@ class FileDataset(AbstractDataset):
 
 
 class JsonDataset(FileDataset):
-    """Dicts and lists, readable by people."""
+    """Dicts and lists as indented JSON."""
 
     def read(self, path: Path) -> Any:
         return json.loads(path.read_text())
@@ -86,7 +86,7 @@ class JsonDataset(FileDataset):
 
 
 class ParquetDataset(FileDataset):
-    """A DataFrame."""
+    """A DataFrame as Parquet with checksums."""
 
     def read(self, path: Path) -> pd.DataFrame:
         return pd.read_parquet(path, page_checksum_verification=True)
@@ -106,7 +106,7 @@ class TextDataset(FileDataset):
 
 
 class CsvDataset(FileDataset):
-    """A DataFrame that people open."""
+    """A DataFrame as CSV, for people to open in a spreadsheet."""
 
     def read(self, path: Path) -> pd.DataFrame:
         return read_csv(path)
@@ -119,7 +119,7 @@ class CsvDataset(FileDataset):
 
 
 class FigureDataset(FileDataset):
-    """A picture of matplotlib's, as PNG."""
+    """A matplotlib figure as PNG."""
 
     def write(self, data: Any, path: Path) -> None:
         data.savefig(path, format="png")
@@ -129,7 +129,7 @@ class FigureDataset(FileDataset):
 
 
 class ArrayDataset(FileDataset):
-    """A memory-mapped `.npy` file; one that its stage has already written here, a chunk at a time, is left as it is."""
+    """A memory-mapped `.npy` file. Saving does nothing where the stage has already written this file in chunks."""
 
     def read(self, path: Path) -> np.ndarray:
         return open_array(path)
@@ -142,7 +142,7 @@ class ArrayDataset(FileDataset):
 
 
 class PicturesDataset(FileDataset):
-    """Arrays by name, in their order, as `.npz`."""
+    """Named arrays as `.npz`, in their order."""
 
     def read(self, path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
@@ -153,7 +153,7 @@ class PicturesDataset(FileDataset):
 
 
 class FolderDataset(AbstractDataset):
-    """A folder, given to a stage that writes arrays or checkpoints there while it runs."""
+    """A folder in which a stage writes arrays or checkpoints while it runs."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
         self._folder, self.metadata = Path(filepath), metadata

@@ -1,4 +1,4 @@
-"""A linear probe as a kind of data."""
+"""The Kedro dataset of a linear probe."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from pipelines.datasets.files import FileDataset
 
 NO_PROBE: list = []
-"""Stands for a probe where there were no labels: Kedro saves no None. It is read as None."""
+"""Stands for None where there are no labels, as Kedro does not save None. It is loaded as None."""
 
 
 class ProbeDataset(FileDataset):
-    """A linear probe as safetensors; an empty file stands for none, where there were no labels."""
+    """A linear probe as safetensors; an empty file where there are no labels."""
 
     def read(self, path: Path) -> Any:
         from unlabeled.evaluation.probe import LinearProbe  # imports torch

@@ -1,4 +1,4 @@
-"""Stage 2: K random resized crops of every image, shared by all methods."""
+"""Stage 2: caches K random crops of every image, shared by all methods."""
 
 import logging
 from pathlib import Path

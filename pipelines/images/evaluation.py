@@ -1,4 +1,4 @@
-"""Stage 4: what the encoder is worth, beside honest baselines."""
+"""Stage 4: measures the encoder and its baselines by the same protocol."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.evaluation import completed
-from pipelines.stages.freshness import stop_if_trained_on_others
+from pipelines.stages.evaluation import complete
+from pipelines.stages.freshness import check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
 from unlabeled.records import RunRecord, Summary
@@ -26,8 +26,8 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.images.evaluate import evaluate  # imports torch
 
-    stop_if_trained_on_others(run, manifest)
-    return completed(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
+    check_train_split_current(run, manifest)
+    return complete(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
 
 
 def create_pipeline() -> Pipeline:

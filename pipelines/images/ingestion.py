@@ -1,4 +1,4 @@
-"""Stage 1: any source to one uint8 array and a manifest."""
+"""Stage 1: reads any source into one uint8 array and a manifest."""
 
 from pathlib import Path
 from typing import Any

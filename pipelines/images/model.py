@@ -1,4 +1,4 @@
-"""The registered model: images in, embeddings and, where there was a probe, class probabilities out.
+"""The registered model of images: returns embeddings and, where there is a probe, class probabilities.
 
 MLflow stores this file itself and runs it to load the model ("models from code"), with a copy of the package
 `unlabeled` beside it: nothing is unpickled, and the project need not be installed.
@@ -17,7 +17,7 @@ class EncoderModel(PythonModel):
     """`predict` takes images (N, C, H, W), whole numbers from 0 to 255, and gives float32 `embedding` (N, D) and
     `probability` (N, classes).
 
-    With the parameter `files`, image files as base64, it answers these instead, decoded as ingestion does.
+    With the parameter `files`, a list of image files as base64, it embeds these instead, decoded as in ingestion.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -42,7 +42,7 @@ class EncoderModel(PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def _pixels(self, file: str) -> np.ndarray:
-        """Raises ValueError where it is no base64, or no image."""
+        """The pixels of a file in base64. Raises ValueError where it is not base64 or not an image."""
         from unlabeled.images.pixels import read_alone
 
         return read_alone(base64.b64decode(file, validate=True), self.model.encoder.pixel_format)

@@ -1,4 +1,4 @@
-"""Stage 3: an encoder without labels. They are used here to watch it, never to train it."""
+"""Stage 3: trains an encoder without labels. The monitor uses labels; the training never does."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.freshness import stop_if_stale
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.freshness import check_crops_current
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Ingestion, Pretraining
 from unlabeled.records import Summary
@@ -18,7 +18,7 @@ from unlabeled.storage.freshness import order_of
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         images: np.ndarray,
@@ -32,20 +32,20 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-        stop_if_stale(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
+        check_crops_current(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
         data = images, views, manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, manifest, summary, config, recipe)
-        return tracked(train, method, manifest, summary, config, recipe, decides)
+        return track(train, method, manifest, summary, config, recipe, decides)
 
     return pretrain
 
 
 def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingestion | None = None) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are images.
+    """Raises ConfigError or TrainingError for invalid parameters, before any image is read.
 
     Args:
-        source: Of the images; None: they are there already.
+        source: The parameters of ingestion; None: the images are already ingested.
     """
     from unlabeled.images.pretrain import check  # imports torch
 

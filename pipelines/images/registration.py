@@ -1,4 +1,4 @@
-"""Stage 5: a version in the registry, and the question whether it is the new champion."""
+"""Stage 5: registers a version, and asks the gate whether it becomes the champion."""
 
 import numpy as np
 from kedro.pipeline import Pipeline
@@ -24,13 +24,13 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
 )
-"""What the registered model needs, and no more; pinned to what it was made with."""
+"""Packages that the registered model needs, pinned to the installed versions."""
 FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,))])
-"""Image files as base64, to be answered instead of arrays."""
+"""The parameter `files` of `predict`: image files as base64, embedded instead of the array."""
 
 
 def register(candidate: Candidate, images: np.ndarray) -> Version:
-    # Without a schema of inputs: a server would cast fractions to uint8 by it, and black images would be answered.
+    # No input schema: by a schema, a server would cast fractions in [0, 1] to uint8, and embed black images.
     signature = ModelSignature(None, outputs_of(candidate.encoder, candidate.probe), FILES)
     served = Served(model.__file__, signature, np.array(images[:EXAMPLES]), REQUIREMENTS)
     example = f"images)  # uint8 (N, {candidate.summary['channels']}, H, W)"
@@ -39,7 +39,7 @@ def register(candidate: Candidate, images: np.ndarray) -> Version:
 
 
 def stored_images(summary: Summary, unit: str) -> str:
-    """What there is of images, in words; `unit` is what they are called, in the plural."""
+    """Number, source, size and channels of the images, in words; `unit` is their name in the plural."""
     size, colours = summary["image_size"], counted(summary["channels"], "channels")
     return f"{counted(summary['images'], unit)} of {summary['source']} ({size}×{size}, {colours})"
 

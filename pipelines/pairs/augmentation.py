@@ -1,4 +1,4 @@
-"""Stage 2 of captioned images: K crops of every image, and every caption as tokens."""
+"""Stage 2 of captioned images: caches K crops of every image, and every caption as tokens."""
 
 import json
 import logging
@@ -39,5 +39,5 @@ def cache(
 
 
 def create_pipeline() -> Pipeline:
-    outputs = ("views", "caption_tokens", "caption_starts", "views_of")  # what vouches for all comes last
+    outputs = ("views", "caption_tokens", "caption_starts", "views_of")  # the record with the checksums is written last
     return stage("augmentation", cache, outputs, folder="augmentation_folder")

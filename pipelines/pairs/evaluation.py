@@ -1,4 +1,4 @@
-"""Stage 4 of captioned images: what the images' tower is worth, and what is found for a text and for an image."""
+"""Stage 4 of captioned images: measures the image tower, and retrieval between images and texts."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.evaluation import completed
-from pipelines.stages.freshness import stop_if_trained_on_others
+from pipelines.stages.evaluation import complete
+from pipelines.stages.freshness import check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.records import RunRecord, Summary
@@ -24,9 +24,9 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.pairs.evaluate import evaluate  # imports torch
 
-    stop_if_trained_on_others(run, manifest)
+    check_train_split_current(run, manifest)
     metrics, features, probe, shown = evaluate(encoder, images, manifest, summary["classes"], config)
-    return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
+    return {**complete(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 
 
 def create_pipeline() -> Pipeline:

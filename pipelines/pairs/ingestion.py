@@ -1,4 +1,4 @@
-"""Stage 1 of captioned images: one uint8 array, a manifest with the captions, and a tokenizer."""
+"""Stage 1 of captioned images: makes one uint8 array, a manifest with the captions, and a tokenizer."""
 
 import json
 from pathlib import Path

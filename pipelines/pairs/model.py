@@ -1,4 +1,4 @@
-"""The registered model of captioned images: images, texts or both in; their places in one space out.
+"""The registered model of captioned images: embeds images, texts or both in one space.
 
 MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
@@ -16,8 +16,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 class PairEncoderModel(PythonModel):
     """`predict` takes rows with an `image`, the bytes of its file, a `text`, or both.
 
-    It gives unit vectors, float32 (N, P): `image_embedding`, `text_embedding`; of images, where there was a probe,
-    `probability` (N, classes); and of rows with both, `similarity`, float32 (N,) in [−1, 1].
+    It returns unit vectors, float32 (N, P), as `image_embedding` and `text_embedding`. For images, where there is a
+    probe, also `probability` (N, classes); for rows with both, also `similarity`, float32 (N,) in [−1, 1].
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -46,7 +46,7 @@ class PairEncoderModel(PythonModel):
         for name, column in given.items():
             if not column.notna().all():
                 row = int(column.isna().argmax())
-                raise DataError(f"row {row} has no {name}, and others have: ask for them apart")
+                raise DataError(f"row {row} has no {name}, but other rows have one: send them apart")
             check_request(column.tolist(), f"{name}s", MAX_CHARACTERS if name == "text" else MAX_SIZE)
         if not given:
             raise DataError("received no rows, expected the columns image, text or both")

@@ -1,4 +1,4 @@
-"""Stage 3 of captioned images: two towers without labels, by the loop that images have."""
+"""Stage 3 of captioned images: trains two towers without labels, by the same loop as images."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.freshness import stop_if_stale
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.freshness import check_crops_current
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairAugmentation, PairPretraining
@@ -33,7 +33,7 @@ class Pairs:
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         pairs: Pairs,
@@ -55,19 +55,19 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
                 "the cached captions are of other data, or cut to another augmentation.caption_length than "
                 f"{recipe.caption_length}: run the stage augmentation again"
             )
-        stop_if_stale(views_of, recipe.crops_of(*made_of))
+        check_crops_current(views_of, recipe.crops_of(*made_of))
         captions = Captions(pairs.caption_tokens, pairs.caption_starts)
         words = Tokenizer.from_str(json.dumps(pairs.tokenizer))
         data = pairs.images, pairs.views, captions, pairs.manifest, words, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, pairs.manifest, summary, config, recipe)
-        return tracked(train, method, pairs.manifest, summary, config, recipe, decides)
+        return track(train, method, pairs.manifest, summary, config, recipe, decides)
 
     return pretrain
 
 
 def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are pairs."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any pair is read."""
     from unlabeled.pairs.pretrain import check  # imports torch
 
     check(method, config, recipe)

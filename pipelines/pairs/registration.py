@@ -1,4 +1,4 @@
-"""Stage 5 of captioned images: a version that takes images, texts or both, before the same gate."""
+"""Stage 5 of captioned images: registers a version that takes images, texts or both, and asks the gate."""
 
 from dataclasses import dataclass
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Stage 6 of captioned images: one page of a run, and the numbers that matter on the terminal."""
+"""Stage 6 of captioned images: writes the page of a run, and logs its main numbers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.reporting import page_of
+from pipelines.stages.reporting import build_page
 from pipelines.stages.stage import stage
 from unlabeled.pairs.evidence import PairEvidence
 
@@ -15,7 +15,7 @@ def report(evidence: PairEvidence, folder: Path) -> str:
     from unlabeled.pairs.report import build_report  # imports torch and matplotlib
 
     towers: Any = evidence.encoder
-    return page_of(replace(evidence, encoder=towers.first), build_report, folder)
+    return build_page(replace(evidence, encoder=towers.first), build_report, folder)
 
 
 def create_pipeline() -> Pipeline:

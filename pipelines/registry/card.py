@@ -1,4 +1,4 @@
-"""The model card of a registered version, in Markdown: what it is, what it is worth, and what the gate said of it."""
+"""The model card of a registered version, in Markdown: its origin, its accuracy, and the decision of the gate."""
 
 import json
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from unlabeled.runtime.legible import legible
 
 
 class Kind(NamedTuple):
-    """What a card says of a kind of data.
+    """The words of a card for one kind of data.
 
     Attributes:
-        encoder: What encodes it.
-        data: What there was of it.
-        example: The end of a call of `predict`.
-        unit: What a row is, in the plural.
+        encoder: Name of the encoder, such as "An image encoder".
+        data: Amount and source of the data.
+        example: The arguments in an example call of `predict`, with the closing bracket.
+        unit: Name of the rows, in the plural.
     """
 
     encoder: str
@@ -38,7 +38,14 @@ def model_card(
     reason: str,
     selection: str,
 ) -> str:
-    """The card of a version of `name`; `tags` are those on it, `selection` is made by `verdict.selection`."""
+    """The card of a version.
+
+    Args:
+        name, number: The registered model, and its version.
+        tags: The tags of the version.
+        reason: The decision of the gate, in words.
+        selection: The sentence of `verdict.selection`; empty: none.
+    """
     standing = "the champion" if promoted else "a challenger"
     address = legible(json.dumps(f"models:/{name}/{number}", ensure_ascii=False))
     lines = [
@@ -66,7 +73,7 @@ ORIGIN = {
     "evaluation protocol": "protocol",
     "seed": "seed",
 }
-"""What a card says of a version's origin, and the tag that holds it."""
+"""Lines of a card about a version's origin, and the tag that holds each."""
 
 
 def _table(metrics: Metrics) -> list[str]:

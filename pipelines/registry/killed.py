@@ -1,4 +1,4 @@
-"""Runs that were killed, and what they leave in MLflow: the next run of the same project on this machine sweeps it."""
+"""Cleans up MLflow after killed runs: the next run of the same project on this machine does it."""
 
 import logging
 import socket
@@ -12,34 +12,34 @@ from mlflow.tracking import MlflowClient
 logger = logging.getLogger(__name__)
 
 HOST, PROJECT = "hostname", "project_path"
-"""Tags of every run from its creation on: on which machine, and in which folder, it is at work."""
+"""Tags that every run has from its creation on: its machine, and its project folder."""
 RERUN = "rerun."
-"""Begins the tags of a run that goes on with the run of its training."""
+"""Prefix of the tags of a run that continues the MLflow run of its training."""
 
 
 def mark_killed_runs(project: Path, experiment: str) -> None:
-    """Ends the runs of this project that still call themselves running: whoever holds its lock knows they were killed.
+    """Marks runs of this project that are still RUNNING as KILLED. The caller holds the lock, so none of them is alive.
 
     Args:
-        experiment: The id of MLflow's experiment.
+        experiment: The id of the MLflow experiment.
     """
     client = MlflowClient()
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         tags = run.data.tags
         if (tags.get(RERUN + HOST, tags.get(HOST)), tags.get(PROJECT)) == (socket.gethostname(), project.as_posix()):
-            sweep_models(client, run)
+            delete_unregistered_models(client, run)
             client.set_terminated(run.info.run_id, "KILLED")
 
 
 def end_as_killed() -> None:
-    """Ends the active run, if there is one, as `mark_killed_runs` would."""
+    """Ends the active run, if there is one, as KILLED."""
     if run := mlflow.active_run():
-        sweep_models(MlflowClient(), run)
+        delete_unregistered_models(MlflowClient(), run)
         mlflow.end_run("KILLED")
 
 
-def sweep_models(client: MlflowClient, run: Run) -> None:
-    """Deletes the models that a run has logged and that no version has, with their files."""
+def delete_unregistered_models(client: MlflowClient, run: Run) -> None:
+    """Deletes the models that a run has logged without registering them, and their files."""
     experiment, run_id = run.info.experiment_id, run.info.run_id
     logged = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     versions = client.search_model_versions(f"run_id = '{run_id}'") if logged else []

@@ -1,4 +1,7 @@
-"""The gate: a champion beats every baseline, is surely better than the one before, and surely worse on no class."""
+"""The gate decides whether a version becomes the champion.
+
+A new champion beats every baseline, is significantly better than the last one, and significantly worse on no class.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -17,77 +20,78 @@ from unlabeled.evaluation.verdict import Worth
 from unlabeled.runtime.counts import counted
 
 ATTEMPTS = 3
-"""How often a version is judged while others crown theirs."""
+"""Largest number of comparisons of one version, while other runs change the champion."""
 CLASS_LEVEL = 0.05
-"""Chance that a challenger that is worse on no class is blocked by any."""
+"""Largest probability that a challenger which is worse on no class is blocked by any class."""
 SAMPLE, TEST_SAMPLE = 16, "test_sample"
-"""How many of the test images a version's tag of that name lists: those whose contents come first."""
-JUDGED = "gate.p_value"
-"""The tag of versions that test images have compared with a champion."""
+"""Number of test images that identify a test set, those with the smallest hashes; the tag that lists them."""
+P_VALUE = "gate.p_value"
+"""The tag with the p-value of a version that was compared with a champion on test images."""
 
 
 class Decision(NamedTuple):
-    """What the gate decided, why in words, and the numbers that it decided by."""
+    """A decision of the gate: the outcome, the reason in words, and the numbers behind it."""
 
     promoted: bool
     reason: str
     numbers: dict[str, float | str] = {}  # noqa: RUF012
     drift: dict[str, Any] = {}  # noqa: RUF012
-    """How today's data differ from the champion's, as `drift.summarise` has it; empty: they do not."""
+    """The drift from the champion's data, by `drift.summarise`; empty: none."""
 
 
-def contest(
+def run_gate(
     client: MlflowClient,
     name: str,
     number: str,
-    judged: Callable[[ModelVersion | None], Decision],
-    noted: Callable[[Decision], None],
+    decide: Callable[[ModelVersion | None], Decision],
+    record_decision: Callable[[Decision], None],
 ) -> Decision:
-    """Crowns a version that is judged to be better than the champion, whoever that is at the time.
+    """Makes a version the champion where the gate decides so.
 
-    Another machine may crown one of its own in between: both were better than the champion before. Whoever finds on
-    looking again that the champion is another than it was judged against, before crowning or after it, is judged anew.
+    Another machine may set its own champion in between. The alias is therefore read again before and after it is set:
+    where the champion is not the version that this one was compared with, the comparison is repeated.
 
     Args:
-        judged: The decision on the version, against a champion or none.
-        noted: Called with each decision, before it has any effect.
+        decide: Compares the version with a champion, or with none.
+        record_decision: Called with each decision, before it has any effect.
     """
     for _ in range(ATTEMPTS):
-        champion, before = registry.champion(client, name), registry.reigns(client, name)
-        decision = judged(champion)
-        noted(decision)
+        champion, before = registry.champion(client, name), registry.champion_history(client, name)
+        decision = decide(champion)
+        record_decision(decision)
         if _number(registry.champion(client, name)) != _number(champion):
             continue
         if not decision.promoted:
             return decision
-        registry.crown(client, name, number)
+        registry.set_champion(client, name, number)
         if _number(registry.champion(client, name)) != number:
             continue
-        overlooked = [each for each in registry.reigns(client, name)[len(before) : -1] if each != number]
+        overlooked = [each for each in registry.champion_history(client, name)[len(before) : -1] if each != number]
         if not overlooked:
             return decision
-        registry.crown(client, name, overlooked[-1], [*before, *overlooked])  # which has been told that it is champion
+        # Another version became champion first: it gets the alias back, and is compared with.
+        registry.set_champion(client, name, overlooked[-1], [*before, *overlooked])
     decision = Decision(False, "others became champion each time that it was judged: run the stage registration again")
-    noted(decision)
+    record_decision(decision)
     return decision
 
 
-def sample_of(answers: pd.DataFrame) -> str:
-    """Some of the test images, the same ones for the same images: what `judged_on` recognises them by."""
+def sample_images(answers: pd.DataFrame) -> str:
+    """The shortened hashes of a few test images, by which `count_comparisons` recognises the test set."""
     return " ".join(sorted({content[:8] for content in answers.sha256})[:SAMPLE])
 
 
-def judged_on(versions: Iterable[ModelVersion], sample: str) -> int:
-    """How many of these versions were compared with a champion on test images of which most are the same."""
+def count_comparisons(versions: Iterable[ModelVersion], sample: str) -> int:
+    """Number of these versions that were compared with a champion on mostly the same test images."""
     mine = set(sample.split())
-    theirs = [set(each.tags.get(TEST_SAMPLE, "").split()) for each in versions if JUDGED in each.tags]
+    theirs = [set(each.tags.get(TEST_SAMPLE, "").split()) for each in versions if P_VALUE in each.tags]
     return sum(2 * len(mine & each) > len(mine) for each in theirs)
 
 
 def judge(
     champion: ModelVersion | None,
     worth: Worth,
-    judged: int,
+    comparisons: int,
     answers: pd.DataFrame,
     data: Any,
     manifest: pd.DataFrame,
@@ -96,16 +100,18 @@ def judge(
     evaluation: Evaluation,
     config: Registration,
 ) -> Decision:
-    """Whether the model with these answers and tags takes the place of the champion.
+    """Decides whether a challenger becomes the champion.
 
     Args:
-        worth: Of that model by itself.
-        judged: How many challengers these test images have judged before.
-        answers: To the test images, as `unlabeled.evaluation.protocol.predict` makes them.
-        data: What an encoder embeds: images or texts, row by row of the manifest.
+        champion: The present champion; None: there is none.
+        worth: The challenger's comparison with its baselines.
+        comparisons: Number of earlier challengers that were compared with a champion on these test images.
+        answers: The challenger's predictions for the test images, by `unlabeled.evaluation.protocol.predict`.
+        data: The inputs of the encoder, such as images or texts, one for each row of the manifest.
+        tags: The challenger's tags.
     """
     if not worth.alive:
-        return Decision(False, "a champion has to tell inputs apart")
+        return Decision(False, "a champion has to distinguish its inputs")
     if config.must_beat_baselines and not worth.better:
         return Decision(False, "a champion has to be better than every baseline (registration.must_beat_baselines)")
     if champion is None:
@@ -114,7 +120,7 @@ def judge(
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
     try:
-        registry.check_files(champion)  # answers on record are of no use without a model that can be loaded
+        registry.check_files(champion)  # recorded predictions do not count if the model cannot be loaded
         incumbent = registry.recorded(champion, ANSWERS) if all(same) else None
         if incumbent is None:
             from unlabeled.encoders import load_encoder  # imports torch
@@ -130,17 +136,17 @@ def judge(
             incumbent, answers = (each[unseen[each.row]] for each in (incumbent, answers))
             if len(answers) < before:
                 measured += f", without the {before - len(answers)} of {before} test images that it was trained on"
-                if _too_few(answers, level_left(config.level, judged)):
+                if _too_few(answers, level_left(config.level, comparisons)):
                     reason = f"it cannot be compared with {name}{measured}: the {len(answers)} left are too few"
-                    return Decision(False, f"{reason}; kedro promote crowns it by hand", drift=drift)
+                    return Decision(False, f"{reason}; kedro promote makes it the champion", drift=drift)
     except registry.GoneError as error:
         return Decision(True, str(error))
-    except UnlabeledError as error:  # damage and outages crown nobody
+    except UnlabeledError as error:  # damage and outages change no champion
         return Decision(False, f"{name} stays, for it could not be measured: {error}")
     if answers.empty:
         reason = f"without labels it cannot be compared with {name}"
-        return Decision(False, f"{reason}: kedro promote crowns it by hand", drift=drift)
-    decision = _weigh(answers, incumbent, classes, name, measured, judged, config)
+        return Decision(False, f"{reason}: kedro promote makes it the champion", drift=drift)
+    decision = _compare(answers, incumbent, classes, name, measured, comparisons, config)
     return decision._replace(drift=drift)
 
 
@@ -148,32 +154,32 @@ def _number(version: ModelVersion | None) -> str | None:
     return None if version is None else str(version.version)
 
 
-def _weigh(
+def _compare(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     classes: list[str],
     name: str,
     measured: str,
-    judged: int,
+    comparisons: int,
     config: Registration,
 ) -> Decision:
-    """By the linear probes' answers to the same test images.
+    """Compares the predictions of two linear probes for the same test images.
 
     Args:
-        name: Of the champion, in words.
-        measured: How the champion was measured, to follow its name.
+        name: The champion in words, such as "version 3".
+        measured: Words that follow the name and say how the champion was measured.
     """
     from unlabeled.evaluation.protocol import in_order  # imports torch
 
     challenger = in_order(challenger)
     new, old, groups = challenger.right.to_numpy(), in_order(champion).right.to_numpy(), challenger.group.to_numpy()
-    gain, level = paired_difference(new, old, groups), level_left(config.level, judged)
+    gain, level = paired_difference(new, old, groups), level_left(config.level, comparisons)
     fewest = fewest_wins(level)
     numbers: dict[str, float | str] = {
         "gate.difference": gain.mean,
         "gate.low": gain.low,
         "gate.high": gain.high,
-        JUDGED: gain.p_value,
+        P_VALUE: gain.p_value,
         "gate.level": level,
         "gate.smallest_gain": fewest / len(new),
     }
@@ -182,8 +188,8 @@ def _weigh(
     compared = f"linear probe {new.mean():.4f} against {old.mean():.4f} of {name}{measured}: {gain}"
     if gain.mean <= 0 or gain.p_value >= level:
         asked = f"+{100 * fewest / len(new):.1f} points; registration.level={config.level:g}"
-        if judged:
-            asked += f", of which {level:.2g} is left for challenger {judged + 1} on these test images"
+        if comparisons:
+            asked += f", of which {level:.2g} is left for challenger {comparisons + 1} on these test images"
         there, wrong = len(np.unique(groups)), len(np.unique(groups[~old]))
         images, apart, errors = counted(len(new), "test images"), "", f"about {wrong} of them"
         if there < len(new):
@@ -203,7 +209,7 @@ def _weigh(
 
 
 class _Drop(NamedTuple):
-    """By how much a class is told worse, as a share of its test images, and how likely that is by chance."""
+    """The loss of accuracy on a class, as a share of its test images, and its p-value."""
 
     name: str
     share: float
@@ -219,7 +225,7 @@ def _drops(
     classes: list[str],
     config: Registration,
 ) -> list[_Drop]:
-    """Those of all classes, the largest first."""
+    """The loss of accuracy on each class, the largest first."""
     drops, there = [], np.unique(targets)
     for target in there:
         of_class = targets == target
@@ -239,7 +245,7 @@ def _drift(champion: ModelVersion, manifest: pd.DataFrame, features: np.ndarray,
 
 
 def _unseen(champion: ModelVersion, manifest: pd.DataFrame) -> np.ndarray:
-    """Which rows the champion was trained on neither themselves, nor on a copy or others of their group, bool (N,)."""
+    """Rows, bool (N,), of which the champion's train split holds neither the row, nor a copy, nor its group."""
     before = registry.recorded(champion, MANIFEST)
     if before is None:
         return np.ones(len(manifest), bool)
@@ -249,14 +255,14 @@ def _unseen(champion: ModelVersion, manifest: pd.DataFrame) -> np.ndarray:
 
 
 def _too_few(answers: pd.DataFrame, level: float) -> bool:
-    """Whether no challenger could be surely better by answers to so few groups."""
+    """Whether the test images have too few groups for any challenger to be significantly better."""
     from unlabeled.evaluation.protocol import in_order  # imports torch
 
     return in_order(answers).group.nunique() < fewest_wins(level)
 
 
 def _answers(features: np.ndarray, manifest: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
-    """Of a probe of today's data on an encoder's features; none where there are too few labels."""
+    """Predictions for the test images by a new probe on these features; empty where there are too few labels."""
     from unlabeled.evaluation.probe import Labels, fit_linear_probe
     from unlabeled.evaluation.protocol import predict
 

@@ -1,4 +1,4 @@
-"""What has to be known of a run to make it again: data, parameters, code, libraries, hardware."""
+"""The provenance of a run, from which it can be reproduced: data, parameters, code, libraries, hardware."""
 
 import hashlib
 import json
@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipelines.clients.git import COMMIT, LACKS, changed_files, is_dirty, named, patch
-from pipelines.registry.scan import lines_of_command, lines_of_parameters, lines_of_patch, marked_lines, stop_if_secret
+from pipelines.registry.scan import (
+    check_no_secrets,
+    lines_of_command,
+    lines_of_parameters,
+    lines_of_patch,
+    marked_lines,
+)
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.masking import masked
@@ -21,20 +27,20 @@ logger = logging.getLogger(__name__)
 
 LIBRARIES = ("av", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
 LIBRARIES += ("torch", "torchvision")
-"""Those whose version may change a number."""
+"""Libraries whose version may change results."""
 PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"
-"""Of a record: all parameters as they were resolved, the data that DVC tracks, and what turns the commit into the work
-tree (where there is a difference)."""
+"""Files of a record: all resolved parameters; the revisions of data that DVC tracks; the patch from the commit to the
+work tree, where they differ."""
 METRICS, ANSWERS, MANIFEST = "metrics.json", "predictions.parquet", "manifest.parquet"
-"""Of a version's record, beside these: what it is worth, its answers to the test images, and the list of all images."""
+"""Further files of a version's record: its metrics, its predictions for the test images, and the manifest."""
 TRAINED_BY = "parameters"
-"""Of a training's record: its own blocks of parameters."""
+"""Key in run.json of the blocks of parameters that trained the encoder."""
 CODE, TRAINED_WITH = "code", "trained_with"
-"""Tags: the code of a run, as `Provenance.code` names it; and that of the weights, where it was another."""
+"""Tags: the code of a run, by `code_of`; the code that trained the weights, where it differs."""
 
 
 class Provenance(NamedTuple):
-    """Of a run: its tags, and the files of its record by name (none for a run that neither trains nor registers)."""
+    """The tags of a run, and the files of its record by name. A run that neither trains nor registers has no files."""
 
     tags: dict[str, str]
     files: dict[str, bytes]
@@ -43,17 +49,18 @@ class Provenance(NamedTuple):
 def provenance(
     project: Path, git: dict[str, str], command: str, parameters: dict[str, Any], recorded: bool
 ) -> Provenance:
-    """What a run of today's work tree is made from.
+    """The provenance of a run from the present work tree.
 
     Args:
-        git: As `git_state` has it.
-        parameters: As they were resolved.
-        recorded: Whether there is a record beside the tags: something is made that anybody may want to make again.
+        git: The tags of `git_state`.
+        command: The command line of the run.
+        parameters: All resolved parameters.
+        recorded: Whether the run keeps a record, as it makes results that can be reproduced.
 
     Raises:
-        UnlabeledError: There is a secret in what MLflow would get, or a file of DVC's cannot be read.
+        UnlabeledError: MLflow would receive a secret, or a `.dvc` file cannot be read.
     """
-    stop_if_secret([*lines_of_command(command), *lines_of_parameters(parameters, marked_lines(project))])
+    check_no_secrets([*lines_of_command(command), *lines_of_parameters(parameters, marked_lines(project))])
     lock = project / "requirements.lock"
     tags = {
         "command": masked(command),
@@ -68,7 +75,7 @@ def provenance(
     files = {PARAMETERS: _json(parameters), DATA: _json(tracked_data(project))}
     if is_dirty(git):
         kept, tags[LACKS] = _changes(project)
-        stop_if_secret(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
+        check_no_secrets(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
         files |= kept
     if git:
         tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"") if is_dirty(git) else None)
@@ -76,12 +83,12 @@ def provenance(
 
 
 def code_of(commit: str, diff: bytes | None) -> str:
-    """The tag that names the code of a run: its commit, and a digest of the recorded changes where there are any."""
+    """The value of the tag CODE: the commit, and the digest of the recorded changes if there are any."""
     return commit if diff is None else f"{commit}+{_digest(diff)}"
 
 
 def _changes(project: Path) -> tuple[dict[str, bytes], str]:
-    """What differs from the commit, as a file of the record, and the names of what that file does not hold."""
+    """The patch from the commit as a file of the record, and the names of the changed files that it does not hold."""
     recorded, left_out = changed_files(project)
     try:
         kept = {DIFF: patch(project, recorded)}
@@ -98,19 +105,19 @@ def _changes(project: Path) -> tuple[dict[str, bytes], str]:
 
 
 def with_parameters(files: dict[str, bytes], method: str, blocks: dict[str, Any]) -> dict[str, bytes]:
-    """A record in which a method has the blocks of parameters that trained it: today's may be others.
+    """A record in which the method's blocks of parameters are those of its training, not those of the present run.
 
-    Those of ingestion are today's: a version made again has other data then, and that is told by their digest.
+    Ingestion keeps the present parameters: if they change the data, the data digest of a reproduction differs.
     """
     parameters = json.loads(files[PARAMETERS])
     parameters[method] = parameters.get(method, {}) | blocks
-    if method in IMAGE_METHODS and "augmentation" in blocks:  # whose crops are cut by the block that they share
+    if method in IMAGE_METHODS and "augmentation" in blocks:  # methods of images share the crops, and so this block
         parameters["augmentation"] = blocks["augmentation"]
     return {**files, PARAMETERS: _json(parameters)}
 
 
 def tracked_data(project: Path) -> dict[str, str]:
-    """The `.dvc` files of the project, and the digest of what each of them stands for: DVC's revision of the data."""
+    """The `.dvc` files of the project, and the digest of the data that each tracks: DVC's revision of the data."""
     found = {}
     for file in sorted(
         [*project.glob("*.dvc"), *(project / "data").glob("*.dvc"), *(project / "data").glob("01_raw/**/*.dvc")]
@@ -118,14 +125,14 @@ def tracked_data(project: Path) -> dict[str, str]:
         if file.is_file():
             try:
                 outs = yaml.safe_load(file.read_text()).get("outs", [])
-            except (yaml.YAMLError, AttributeError) as error:  # a merge that nobody has resolved
-                raise UnlabeledError(f"{file} is no file of DVC's ({' '.join(str(error).split())}): mend it") from error
+            except (yaml.YAMLError, AttributeError) as error:  # such as an unresolved merge
+                raise UnlabeledError(f"{file} is not valid ({' '.join(str(error).split())}): fix it") from error
             found[file.relative_to(project).as_posix()] = "+".join(str(out.get("md5")) for out in outs)
     return found
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Where weights are made: the same kind of machine makes the same bits."""
+    """The hardware, on which the exact weights depend; `device` is cpu or cuda."""
     import torch
 
     of_gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}

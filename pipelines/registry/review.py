@@ -1,4 +1,4 @@
-"""The registry as people read it: a table of its versions, what tells two of them apart, and who is the champion."""
+"""The model registry for people: a table of versions, the differences between two, promotion by hand and rollback."""
 
 import getpass
 import json
@@ -15,19 +15,19 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, git, is_dirty
 from pipelines.parameters import flatten
 from pipelines.registry import versions as registry
-from pipelines.registry.promotion import TEST_SAMPLE, judged_on
+from pipelines.registry.promotion import TEST_SAMPLE, count_comparisons
 from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
 from unlabeled.evaluation.verdict import selection
 from unlabeled.runtime.masking import masked
 
 COLUMNS = ("version", "method", "linear probe, %", "kNN, %", "data", "commit", "age", "aliases")
-MOST_COMMITS = 20
-"""Listed between two versions."""
+MAX_LISTED_COMMITS = 20
+"""Largest number of commits that are listed between two versions."""
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """All of a model, the latest first, with their aliases. Raises UnlabeledError where there are none."""
+    """All versions of a model, the latest first, with their aliases. Raises UnlabeledError where there are none."""
     found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda each: -int(each.version))
     if not found:
         raise UnlabeledError(
@@ -41,7 +41,7 @@ def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 
 def row_of(version: ModelVersion) -> dict[str, str]:
-    """What the table tells of a version, by the names of COLUMNS."""
+    """The cells of a version in the table, by COLUMNS."""
     tags = version.tags
     dirty = "+" if is_dirty(tags) else ""
     return {
@@ -57,49 +57,56 @@ def row_of(version: ModelVersion) -> dict[str, str]:
 
 
 def selection_of(found: list[ModelVersion]) -> str:
-    """What it does to the champion's accuracy that its test images have judged others; empty where they have not."""
+    """The sentence on how selection among versions biases the champion's accuracy; empty without selection."""
     champions = [each for each in found if "champion" in each.aliases]
-    return selection(judged_on(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
+    return selection(count_comparisons(found, champions[0].tags.get(TEST_SAMPLE, ""))) if champions else ""
 
 
 def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
-    """Makes a version the champion by hand; what it was told of it. Raises UnlabeledError where its files are gone."""
+    """Makes a version the champion by hand, and returns its decision tag.
+
+    Raises:
+        UnlabeledError: The version is the champion already, or its files no longer exist.
+    """
     who, version = _who(), registry.find(client, name, number)
     before = registry.champion(client, name)
     if before is not None and str(before.version) == str(version.version):
         raise UnlabeledError(f"{name} version {version.version} is the champion already")
     registry.check_files(version)
-    registry.crown(client, name, str(version.version))
-    return _note(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
+    registry.set_champion(client, name, str(version.version))
+    return _append_decision(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
-    """Gives the crown back to the champion before this one that still has its files; the numbers of old and new.
+    """Makes the latest previous champion that still has its files the champion again.
+
+    Returns:
+        The version numbers of the old and the new champion.
 
     Raises:
-        UnlabeledError: There is none, or it cannot be known now whether it still has them.
+        UnlabeledError: There is no such version, or the artifact store does not answer.
     """
     versions(client, name)  # raises where there are none
     who, present = _who(), registry.champion(client, name)
     current = str(present.version) if present else ""
-    reigns = registry.reigns(client, name)
-    while reigns:
-        number = reigns.pop()
+    history = registry.champion_history(client, name)
+    while history:
+        number = history.pop()
         try:
             if number == current:
                 continue
             registry.check_files(registry.find(client, name, number))
         except registry.GoneError:
             continue
-        registry.crown(client, name, number, reigns)
+        registry.set_champion(client, name, number, history)
         if present:
-            _note(client, present, "rolled back", who)
+            _append_decision(client, present, "rolled back", who)
         return current or "none", number
     raise UnlabeledError(f"{name} has had no other champion that is still there: kedro promote VERSION names one")
 
 
 def differences(project: Path, first: ModelVersion, second: ModelVersion) -> dict[str, list[str]]:
-    """What is not the same of two versions: lines about their accuracy, parameters, data, code and libraries."""
+    """The differences between two versions, as lines about accuracy, parameters, data, code and libraries."""
     return {
         "accuracy": _accuracies(first, second),
         "parameters": _parameters(first, second),
@@ -131,15 +138,15 @@ def _age(since: float) -> str:
 
 
 def _who() -> str:
-    """The user's name; the number where the system has none for it, as in a container."""
+    """The user's name, or the user id where the system has no name, as in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"
 
 
-def _note(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
-    """Adds to the decision on a version what somebody did, and when."""
+def _append_decision(client: MlflowClient, version: ModelVersion, what: str, who: str) -> str:
+    """Appends an action, its user and its time to the decision tag of a version, and returns the tag."""
     now = datetime.now().astimezone().isoformat(timespec="minutes")
     told = "; ".join(filter(None, [version.tags.get("decision"), f"{masked(what)} ({who}, {now})"]))
     client.set_model_version_tag(version.name, version.version, "decision", told)
@@ -171,7 +178,7 @@ def _parameters(first: ModelVersion, second: ModelVersion) -> list[str]:
 
 
 def _of_method(parameters: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
-    """What a version was made with, without the blocks of other methods; those of its own under the stages' names."""
+    """A version's parameters by dotted names, without other methods; its own blocks override the shared ones."""
     from unlabeled.catalogue import METHODS
 
     own = parameters.get(version.tags.get("method", ""), {})
@@ -201,8 +208,8 @@ def _code(project: Path, first: ModelVersion, second: ModelVersion) -> list[str]
     if old == new or not (old and new):
         return changed
     try:
-        log = git(project, "log", "--oneline", f"-{MOST_COMMITS}", f"{old}..{new}").decode().splitlines()
-    except UnlabeledError:  # of another clone
+        log = git(project, "log", "--oneline", f"-{MAX_LISTED_COMMITS}", f"{old}..{new}").decode().splitlines()
+    except UnlabeledError:  # the commits are of another clone
         log = []
     return [f"commit: {old[:8]} → {new[:8]}", *log, *changed]
 

@@ -1,7 +1,7 @@
-"""Whose version it is: a tag that only this user, on this machine, can have written.
+"""Signs versions, so that a user recognises the versions that they made on this machine.
 
-Whoever writes to the tracking server writes any tag, `mlflow.user` too, and whoever writes to the artifact store writes
-any file. A version is signed with a key that never leaves the user's folder of settings, by the digests of its files.
+A client of the tracking server can write any tag, including `mlflow.user`, and a client of the artifact store any file.
+The signature is over the digests of a version's files, by a key that never leaves the user's configuration folder.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.registry.versions import DIGESTS, WEIGHTS
 
 SIGNATURE = "signature"
-"""The tag of a version."""
+"""The tag with the signature of a version."""
 SIGNED = (DIGESTS, WEIGHTS, COMMIT, DIRTY, "method")
-"""The tags that a signature is of: what a reproduction runs, and what it is compared with."""
+"""The signed tags: they decide what a reproduction runs, and what its result is compared with."""
 
 
 def signature(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tag that says that this user has made a version of these tags; none where no key can be kept."""
+    """The tag that signs a version with these tags; empty where the key cannot be stored."""
     try:
         return {SIGNATURE: _sign(tags, _key())}
-    except OSError:  # a home that cannot be written to: the version counts as somebody else's
+    except OSError:  # the home folder is read-only: the version counts as another user's
         return {}
 
 
 def is_mine(tags: Mapping[str, str]) -> bool:
-    """Whether this user has signed a version of these tags, on this machine."""
+    """Whether this user has signed these tags on this machine."""
     with suppress(OSError):
         return hmac.compare_digest(tags.get(SIGNATURE, "").encode(), _sign(tags, _key()).encode())
     return False
@@ -44,14 +44,14 @@ def _sign(tags: Mapping[str, str], key: bytes) -> str:
 
 
 def _key() -> bytes:
-    """The user's key, made where there is none."""
+    """The user's key, created at first use."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "unlabeled"
     file = folder / "signing.key"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder) as aside:  # nobody else may read it, from its first byte on
+        with tempfile.NamedTemporaryFile(dir=folder) as aside:  # readable by the user alone from its first byte on
             aside.write(secrets.token_bytes(32))
             aside.flush()
-            with suppress(FileExistsError):  # another run was faster
+            with suppress(FileExistsError):  # another run has created it meanwhile
                 os.link(aside.name, file)
     return file.read_bytes()

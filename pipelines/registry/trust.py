@@ -1,4 +1,4 @@
-"""Whether a recorded version may be run here: its files are those that were registered, and its user is known."""
+"""Checks that a recorded version may run here: its files are unchanged, and its user is known or the user agrees."""
 
 import json
 import re
@@ -25,10 +25,10 @@ COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def checked_tags(version: ModelVersion) -> dict[str, str]:
-    """The tags of a version that can be made again. Raises UnlabeledError where one is missing or none of ours."""
+    """The tags of a version. Raises UnlabeledError where one that a reproduction needs is missing or invalid."""
     tags, who = version.tags, f"{version.name} version {version.version}"
     if missing := {COMMIT, DIRTY, "method"} - tags.keys():
-        raise UnlabeledError(f"{who} cannot be made again: it has no tag {', '.join(sorted(missing))}")
+        raise UnlabeledError(f"{who} cannot be reproduced: it has no tag {', '.join(sorted(missing))}")
     if not COMMIT_ID.fullmatch(tags[COMMIT]):
         raise UnlabeledError(f"{who}: its tag {COMMIT} is {tags[COMMIT]!r}, expected 40 or 64 hexadecimal digits")
     if tags["method"] not in METHODS:
@@ -39,15 +39,15 @@ def checked_tags(version: ModelVersion) -> dict[str, str]:
 
 
 def object_of(version: ModelVersion, key: str) -> dict[str, Any]:
-    """A tag that holds a JSON object; empty where there is none."""
+    """The content of a tag that holds a JSON object; empty where the tag is missing."""
     return _object_of(version.tags, key, f"{version.name} version {version.version}")
 
 
 def verified(version: ModelVersion, file: str) -> Any:
-    """A file of a version's record, as `registry.recorded` gives it; None where it has none.
+    """The content of a file in a version's record, by `registry.recorded`; None where the record lacks the file.
 
     Raises:
-        UnlabeledError: It is not what was registered, or nobody has registered it.
+        UnlabeledError: The file has changed since registration, or was added later.
     """
     content, digests = registry.recorded(version, file), object_of(version, DIGESTS)
     if content is not None and digests and f"{RECORD}/{file}" not in digests:
@@ -67,13 +67,15 @@ def check_patch(version: ModelVersion, diff: bytes) -> None:
         )
 
 
-def stop_unless_trusted(
-    project: Path, version: ModelVersion, diff: bytes, parameters: dict[str, Any], yes: bool
-) -> None:
-    """Shows what a version of somebody else would run, and asks; `yes` goes ahead.
+def check_trusted(project: Path, version: ModelVersion, diff: bytes, parameters: dict[str, Any], yes: bool) -> None:
+    """Asks the user before the code of another user's version runs, and shows that code.
+
+    Args:
+        diff: The recorded patch of uncommitted changes.
+        yes: Whether to proceed without asking.
 
     Raises:
-        UnlabeledError: The answer is no, or there is nobody to ask.
+        UnlabeledError: The answer is no, or there is no terminal to ask on.
     """
     if yes or is_mine(version.tags):
         return

@@ -1,4 +1,4 @@
-"""Versions in the MLflow registry: found, loaded, crowned."""
+"""Finds and downloads versions in the MLflow registry, and sets the champion."""
 
 import json
 import tempfile
@@ -19,29 +19,27 @@ from unlabeled.errors import UnlabeledError
 from unlabeled.storage import intact
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""How backends say that a model, an alias or a run is not there; everything else is an outage."""
-REIGNS = "champions"
-"""The tag of a registered model that lists its champions so far, the present one last."""
-
-
+"""Error codes of a missing model, alias or run; all other errors are outages."""
+CHAMPION_HISTORY = "champions"
+"""The tag of a registered model that lists the numbers of its champions, the present one last."""
 MODEL, RECORD = "model", "record"
-"""The folders of a version: what it needs to answer, and what it was made from and is worth."""
+"""Folders of a version: the files of the model, and the record from which it can be reproduced."""
 DIGESTS, WEIGHTS = "digests", "weights"
-"""Tags of a version: the SHA-256 of each file in these folders by its path, as JSON; the digest of its weights."""
+"""Tags of a version: the SHA-256 of each file in these folders by its path, as JSON; the digest of all weights."""
 REMEDY = "restore the artifact, or register the model again (kedro run) and promote that version"
 
 
 class GoneError(UnlabeledError):
-    """A version, or its files, are known to be no more. Every other failure may be an outage."""
+    """A version or its files no longer exist. Every other failure may be an outage."""
 
 
 def model_name(registration: Registration, source: str) -> str:
-    """Under which name the encoders of a source are registered."""
+    """The name under which the encoders of a source are registered."""
     return registration.model_name or f"unlabeled-{source}"
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The version that has the alias; None where nobody has it."""
+    """The version with the alias `champion`; None where there is none."""
     try:
         return client.get_model_version_by_alias(name, "champion")
     except MlflowException as error:
@@ -50,37 +48,37 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         return None
 
 
-def reigns(client: MlflowClient, name: str) -> list[str]:
-    """The numbers of the champions so far, the present one last.
+def champion_history(client: MlflowClient, name: str) -> list[str]:
+    """The numbers of all champions so far, the present one last.
 
-    The alias decides who that is: a run that was killed may have left the tag one reign behind it, or ahead.
+    The alias decides which is the present one: after a killed run, the tag may be one champion behind or ahead.
     """
-    return _reigns_of(client.get_registered_model(name))
+    return _history_of(client.get_registered_model(name))
 
 
-def _reigns_of(model: RegisteredModel) -> list[str]:
-    listed, present = model.tags.get(REIGNS, "").split(), model.aliases.get("champion")
+def _history_of(model: RegisteredModel) -> list[str]:
+    listed, present = model.tags.get(CHAMPION_HISTORY, "").split(), model.aliases.get("champion")
     if present is None:
         return listed
     before = listed[::-1].index(str(present)) + 1 if str(present) in listed else 0
     return [*listed[: len(listed) - before], str(present)]
 
 
-def crown(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
-    """Makes a version the champion, and notes down that it is the latest to have become so.
+def set_champion(client: MlflowClient, name: str, number: str, before: list[str] | None = None) -> None:
+    """Gives a version the alias `champion`, and appends it to the history of champions.
 
-    Where two processes do so at once, the one that has the alias in the end has read what the other noted before.
+    Of two processes that do so at once, the one that sets the alias last also reads the history of the other.
 
     Args:
-        before: The numbers of the champions before it; None: all so far.
+        before: The numbers of the champions before it; None: the whole history.
     """
     model = client.get_registered_model(name)
     client.set_registered_model_alias(name, "champion", number)
     if before is None:
-        noted = client.get_registered_model(name).tags.get(REIGNS, "")
-        before = _reigns_of(model) if noted == model.tags.get(REIGNS, "") else noted.split()
+        noted = client.get_registered_model(name).tags.get(CHAMPION_HISTORY, "")
+        before = _history_of(model) if noted == model.tags.get(CHAMPION_HISTORY, "") else noted.split()
     listed = before if before[-1:] == [number] else [*before, number]
-    client.set_registered_model_tag(name, REIGNS, " ".join(listed))
+    client.set_registered_model_tag(name, CHAMPION_HISTORY, " ".join(listed))
 
 
 def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
@@ -99,17 +97,17 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
 
 def check_files(version: ModelVersion) -> None:
-    """Raises GoneError where a version has no files any more, and UnlabeledError where that cannot be known now."""
+    """Raises GoneError where a version's files no longer exist, and UnlabeledError where the store does not answer."""
     with _outage_as_sentence(version):
         if not _listed(version, MODEL):
-            raise GoneError(f"the files of {version.name} version {version.version} cannot be had: they are gone")
+            raise GoneError(f"the files of {version.name} version {version.version} no longer exist")
 
 
 def download(version: ModelVersion) -> Path:
-    """The folder of a version's model, fetched if need be.
+    """The local folder of a version's model, downloaded if needed.
 
     Raises:
-        UnlabeledError: What `check_files` raises; or its files are not those that were registered.
+        UnlabeledError: The files no longer exist, cannot be downloaded now, or have changed since registration.
     """
     check_files(version)
     with _outage_as_sentence(version):
@@ -120,16 +118,19 @@ def download(version: ModelVersion) -> Path:
 
 
 def _digests(version: ModelVersion, folder: str) -> dict[str, str]:
-    """SHA-256 of each file in a folder of a version, by its name; none of one that an earlier release registered."""
+    """SHA-256 of each file in a folder of a version, by its name; empty for a version of an earlier release."""
     digests = json.loads(version.tags.get(DIGESTS, "{}"))
     return {path.removeprefix(f"{folder}/"): each for path, each in digests.items() if path.startswith(f"{folder}/")}
 
 
 def recorded(version: ModelVersion, name: str) -> Any:
-    """A file of a version's record: a table, what a JSON file holds, or bytes, by its ending; None: it has none.
+    """The content of a file in a version's record; None where the record lacks it.
+
+    Returns:
+        A DataFrame for Parquet, the parsed content for JSON, bytes for other files.
 
     Raises:
-        UnlabeledError: It cannot be had now, or is not what was registered.
+        UnlabeledError: The file cannot be downloaded now, or has changed since registration.
     """
     with _outage_as_sentence(version), tempfile.TemporaryDirectory() as folder:
         if name not in _listed(version, RECORD):
@@ -153,12 +154,12 @@ def _uri(version: ModelVersion, *path: str) -> str:
 
 @contextmanager
 def _outage_as_sentence(version: ModelVersion) -> Generator[None]:
-    """Each kind of store, a folder or S3 or a server, raises errors of its own, and all but one mean: not now."""
+    """Reports the errors of any artifact store as UnlabeledError. They are outages, apart from GoneError."""
     try:
         yield
     except UnlabeledError:
         raise
     except Exception as error:
         raise UnlabeledError(
-            f"the files of {version.name} version {version.version} cannot be had now ({error})"
+            f"the files of {version.name} version {version.version} cannot be read now ({error})"
         ) from error

@@ -1,1 +1,1 @@
-"""Parts of the six stages that every kind of data shares."""
+"""Parts of the six stages that all kinds of data share."""

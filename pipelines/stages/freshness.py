@@ -1,4 +1,4 @@
-"""Whether what earlier runs have left fits what is asked of it today: stages can be run one by one."""
+"""Checks that the outputs of earlier runs fit the present data and parameters, as stages can run one by one."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,53 +13,53 @@ from unlabeled.storage.intact import check_array, check_rows, check_weights
 from unlabeled.storage.reuse import checksum
 
 TRAINED_ON, WEIGHTS = "trained_on", "weights"
-"""In a training's record: the digest of its train split, and that of the weights that it left."""
+"""Keys in run.json: the digest of the train split, and the digest of all weights."""
 CHECKSUMS = "checksums"
-"""In a stage's record: the checksum of each array that it left."""
+"""Key in the record of a stage: the checksum of each array that it wrote."""
 OTHER_IMAGES = {"data_digest": "other images", "order": "images in another order"}
 OTHER_METRICS = {
     WEIGHTS: "another encoder than is here",
     "data_digest": "other data than today's",
     "protocol": "another evaluation than the parameters ask for",
 }
-"""What crops and metrics are of, by the part in which they differ from what is asked for."""
+"""The origin of outdated crops and metrics in words, by the part in which they differ from the present run."""
 
 
-class Bond(NamedTuple):
-    """The dataset whose record vouches for another, and the stage that writes both."""
+class Recorder(NamedTuple):
+    """The dataset that holds the checksums of another dataset, and the stage that writes both."""
 
     record: str
     stage: str
 
 
-BONDS = {
-    "encoder": Bond("run", "pretraining"),
-    "images": Bond("manifest", "ingestion"),
-    "frames": Bond("manifest", "ingestion"),
-    "sounds": Bond("summary", "ingestion"),
-    "views": Bond("views", "augmentation"),
-    "sequences": Bond("sequences_of", "augmentation"),
-    "caption_tokens": Bond("views_of", "augmentation"),
-    "caption_starts": Bond("views_of", "augmentation"),
-    "spectrograms": Bond("spectrograms_of", "augmentation"),
-    "features": Bond("metrics", "evaluation"),
+RECORDERS = {
+    "encoder": Recorder("run", "pretraining"),
+    "images": Recorder("manifest", "ingestion"),
+    "frames": Recorder("manifest", "ingestion"),
+    "sounds": Recorder("summary", "ingestion"),
+    "views": Recorder("views", "augmentation"),
+    "sequences": Recorder("sequences_of", "augmentation"),
+    "caption_tokens": Recorder("views_of", "augmentation"),
+    "caption_starts": Recorder("views_of", "augmentation"),
+    "spectrograms": Recorder("spectrograms_of", "augmentation"),
+    "features": Recorder("metrics", "evaluation"),
 }
-"""Arrays and weights that a stage leaves for others, by the names of their datasets."""
+"""The recorder of each dataset of arrays or weights that later stages read."""
 
 
-def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], Any]) -> None:
-    """Raises DataError where a dataset that a run starts from is not what its record says.
+def check_intact(name: str, data: Any, dataset: Any, load: Callable[[str], Any]) -> None:
+    """Raises DataError where a dataset that a run starts from does not match the checksums in its record.
 
     Args:
-        name: Of the dataset, with its method before it where it has one.
-        data: What was loaded.
-        dataset: Kedro's, that has loaded it.
-        load: Gives the content of a dataset by its name, as the records are.
+        name: Name of the dataset, with the method as prefix where it has one.
+        data: The loaded content.
+        dataset: The Kedro dataset.
+        load: Loads a dataset by its name.
     """
     method, dot, kind = name.rpartition(".")
-    if kind not in BONDS:
+    if kind not in RECORDERS:
         return
-    bond, file = BONDS[kind], dataset._filepath
+    bond, file = RECORDERS[kind], dataset._filepath
     remedy = f"run the stage {bond.stage} again, or restore it (dvc checkout)"
     if kind == "views":
         check_rows(data, dataset.checksums(), file, remedy)
@@ -74,12 +74,12 @@ def stop_if_damaged(name: str, data: Any, dataset: Any, load: Callable[[str], An
 
 
 def with_checksums(record: dict[str, Any], **arrays: np.ndarray) -> dict[str, Any]:
-    """A stage's record, with the checksums of arrays by the names of their datasets."""
+    """The record of a stage with the checksums of its arrays, by the names of their datasets."""
     return {**record, CHECKSUMS: {name: checksum(array) for name, array in arrays.items()}}
 
 
-def stop_if_stale(cached: Parts, asked: Parts) -> None:
-    """Crops of other images, or cut by another recipe than the training's: it has to be the same for all methods."""
+def check_crops_current(cached: Parts, asked: Parts) -> None:
+    """Raises ConfigError where the cached crops are of other images or another recipe; all methods share one recipe."""
     other = None if asked["views"] == "fresh" else difference(asked, cached)
     if other is None:
         return
@@ -91,16 +91,16 @@ def stop_if_stale(cached: Parts, asked: Parts) -> None:
     )
 
 
-def stop_if_trained_on_others(run: Parts, manifest: pd.DataFrame) -> None:
-    """Today's test split may be what the encoder was trained on: raises ConfigError."""
+def check_train_split_current(run: Parts, manifest: pd.DataFrame) -> None:
+    """Raises ConfigError where the train split has changed since training, as test images may have been trained on."""
     if is_other(contents_of(manifest, "train"), run.get(TRAINED_ON)):
         raise ConfigError(
             "the encoder was trained on other data than today's train split: run the stage pretraining again"
         )
 
 
-def stop_if_of_others(metrics: Parts, summary: Parts, config: Evaluation, run: Parts) -> None:
-    """Raises ConfigError where metrics are not of these data by this protocol, or not of this training's weights."""
+def check_metrics_current(metrics: Parts, summary: Parts, config: Evaluation, run: Parts) -> None:
+    """Raises ConfigError where the metrics are of other data, another protocol or other weights than the present."""
     asked = {WEIGHTS: run.get(WEIGHTS), "data_digest": summary["data_digest"], "protocol": config.digest()}
     if other := difference(asked, metrics):
         raise ConfigError(f"the metrics are of {OTHER_METRICS[other.part]}: run the stage evaluation again")

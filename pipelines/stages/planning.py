@@ -1,4 +1,4 @@
-"""Says what a training on images will take, once it is known how many there are, and before anything long begins."""
+"""Logs the plan of a training on images: steps, time, disk and memory, before the first long stage."""
 
 import logging
 from typing import Any
@@ -10,13 +10,13 @@ logger = logging.getLogger(__name__)
 
 
 def method_to_train(pipeline: Any) -> str | None:
-    """The method of images that a run trains; None: none."""
+    """The method of images that a run trains; None: it trains none."""
     nodes = pipeline.only_nodes_with_tags("pretraining").nodes
     return next((node.namespace for node in nodes if node.namespace in IMAGE_METHODS), None)
 
 
-def say_plan(method: str, catalog: Any) -> None:
-    """Says the plan; nothing where there is little to do."""
+def log_plan(method: str, catalog: Any) -> None:
+    """Logs the plan of a training; nothing for a short one."""
     from unlabeled.images.plan import plan_training  # imports torch
 
     data = [catalog.load(name) for name in ("images", "manifest", "summary")]

@@ -1,4 +1,4 @@
-"""The training stage as every kind of data shares it: live metrics, and the record of a training."""
+"""The pretraining stage, as far as all kinds of data share it: live metrics, and the record of the training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,10 @@ from unlabeled.records import RunRecord, Summary
 from unlabeled.storage.freshness import contents_of
 
 CHECKPOINT = "resume.safetensors"
-"""In a method's folder until a run has ended well: what fails after a training does not cost it."""
+"""The checkpoint in a method's folder. It is kept until the run succeeds, so that no later failure repeats training."""
 
 
-def tracked(
+def track(
     train: Callable[..., tuple],
     method: str,
     manifest: pd.DataFrame,
@@ -27,10 +27,10 @@ def tracked(
     recipe: Block,
     fingerprint: str,
 ) -> dict[str, Any]:
-    """The outputs of a training, of any kind of data, whose metrics are live in MLflow.
+    """Trains with live metrics in MLflow, and returns the outputs of the stage.
 
     Args:
-        train: Takes `report`, and returns the encoder, its history and, of images, `examples`.
+        train: Takes `report`, and returns the encoder, its history and, for images, `examples`.
     """
     from unlabeled.encoders import weights_digest  # imports torch
 
@@ -43,7 +43,7 @@ def tracked(
 
 
 def _log_data(summary: Summary) -> None:
-    """Tells the active run what data it is of."""
+    """Logs the data set as an input of the active run."""
     source = CodeDatasetSource({"source": summary["source"]})
     data = MetaDataset(source, summary["source"], summary["data_digest"])  # ty: ignore[abstract-class-instantiation]
     mlflow.log_input(data, context="pretraining")
@@ -52,11 +52,11 @@ def _log_data(summary: Summary) -> None:
 def _record(
     method: str, manifest: pd.DataFrame, config: Pretraining, recipe: Block, fingerprint: str, weights: str
 ) -> RunRecord:
-    """What is kept beside an encoder of the training that made it."""
+    """The record of a training, kept beside its encoder as run.json."""
     from unlabeled.training.devices import choose_device  # imports torch
 
     run_id = active_run_id()
-    code = mlflow.get_run(run_id).data.tags.get(CODE)  # which the active run has not been told
+    code = mlflow.get_run(run_id).data.tags.get(CODE)  # mlflow.active_run() does not hold tags that were set later
     blocks = {block.block: block.model_dump(mode="json", exclude_unset=True) for block in (config, recipe)}
     return {
         "run_id": run_id,

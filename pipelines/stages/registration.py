@@ -1,4 +1,4 @@
-"""The registration stage as every kind of data shares it: a version, and the gate."""
+"""The registration stage, as far as all kinds of data share it: registers a version, and asks the gate."""
 
 import json
 import logging
@@ -21,7 +21,15 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 import unlabeled
 from pipelines.clients.git import other_than_code
 from pipelines.registry.card import Kind, model_card
-from pipelines.registry.promotion import JUDGED, TEST_SAMPLE, Decision, contest, judge, judged_on, sample_of
+from pipelines.registry.promotion import (
+    P_VALUE,
+    TEST_SAMPLE,
+    Decision,
+    count_comparisons,
+    judge,
+    run_gate,
+    sample_images,
+)
 from pipelines.registry.provenance import (
     ANSWERS,
     CODE,
@@ -34,7 +42,7 @@ from pipelines.registry.provenance import (
 )
 from pipelines.registry.signature import signature
 from pipelines.registry.versions import DIGESTS, MODEL, RECORD, model_name
-from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.evaluation.drift import sentence_of
 from unlabeled.evaluation.significance import EFFECTIVE, KNN_EFFECTIVE
@@ -44,26 +52,23 @@ from unlabeled.storage.intact import digest_of_file
 
 logger = logging.getLogger(__name__)
 
-SAME = ("weights", "data_digest", "protocol", CODE)
-"""Tags of which two versions of one training never have the same."""
-
-
+IDENTITY = ("weights", "data_digest", "protocol", CODE)
+"""Tags that together identify a version of a training."""
 EXAMPLES = 2
-
-
-LONGEST_CARD = 5000
-"""Characters of a description that MLflow's tables hold: PostgreSQL refuses more, SQLite does not."""
+"""Number of rows in the example input of a registered model."""
+MAX_CARD_LENGTH = 5000
+"""Largest number of characters in a description: MLflow's tables in PostgreSQL hold no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is registered, of any kind of data.
+    """The inputs of registration, for any kind of data.
 
     Attributes:
-        encoder: As `encoders.Saved` has it.
+        encoder: An `encoders.Saved`.
         probe: A linear probe; None without labels.
-        predictions: Answers of the probe, as `evaluation.protocol.predict` returns them.
-        provenance: Of the run that registers.
+        predictions: The probe's predictions, by `evaluation.protocol.predict`.
+        provenance: The provenance of the present run.
     """
 
     encoder: Any
@@ -83,9 +88,9 @@ class Served(NamedTuple):
     """How MLflow serves a kind of data.
 
     Attributes:
-        code: The file that MLflow runs to load a model.
-        signature: Inputs, outputs and parameters.
-        example: An input.
+        code: The Python file that MLflow runs to load the model.
+        signature: The model's inputs, outputs and parameters.
+        example: An example input.
         requirements: The packages that the model needs, without versions.
     """
 
@@ -96,13 +101,13 @@ class Served(NamedTuple):
 
 
 def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any) -> Version:
-    """Makes an encoder of any kind of data a version, and asks the gate.
+    """Registers an encoder as a version, and asks the gate whether it becomes the champion.
 
     Args:
-        data: What the encoder embeds: images or texts, row by row of the manifest.
+        data: The inputs of the encoder, such as images or texts, one for each row of the manifest.
     """
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
-    stop_if_of_others(metrics, candidate.summary, candidate.evaluation, run)
+    check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
     client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
     tags = _tags(candidate)
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
@@ -113,10 +118,10 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         number = create_version(client, name, model_id, tags)
 
     others = [each for each in client.search_model_versions(f"name='{name}'") if str(each.version) != number]
-    before = judged_on(others, tags[TEST_SAMPLE])
+    before = count_comparisons(others, tags[TEST_SAMPLE])
 
     def decide(champion: ModelVersion | None) -> Decision:
-        if champion is not None and str(champion.version) == number:  # by a run that was killed after that
+        if champion is not None and str(champion.version) == number:  # set by a run that was killed afterwards
             return Decision(True, champion.tags.get("decision", "").removeprefix(f"{alone.words}; "))
         compared = candidate.predictions, data, candidate.manifest, candidate.summary["classes"], tags
         return judge(champion, alone, before, *compared, candidate.evaluation, registration)
@@ -126,12 +131,12 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         told = f"{alone.words}; {decision.reason}"
         for key, value in {"decision": told, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
-        looks = selection(before + (JUDGED in decision.numbers))
+        looks = selection(before + (P_VALUE in decision.numbers))
         card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
-        client.update_model_version(name, number, card[:LONGEST_CARD])
+        client.update_model_version(name, number, card[:MAX_CARD_LENGTH])
         client.set_registered_model_alias(name, "challenger", number)
 
-    promoted, reason, numbers, drift = contest(client, name, number, decide, record_decision)
+    promoted, reason, numbers, drift = run_gate(client, name, number, decide, record_decision)
     standing = "is the new champion" if promoted else "is a challenger"
     logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
     if drift:
@@ -142,7 +147,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         "champion": promoted,
         "verdict": alone.words,
         "reason": reason,
-        "selection": selection(before + (JUDGED in numbers)),
+        "selection": selection(before + (P_VALUE in numbers)),
         "drift": drift,
     }
 
@@ -163,7 +168,7 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
         "unlabeled": unlabeled.__version__,
         "images": len(candidate.manifest),
         "test_images": len(candidate.predictions),
-        TEST_SAMPLE: sample_of(candidate.predictions),
+        TEST_SAMPLE: sample_images(candidate.predictions),
         **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
         **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **candidate.provenance.tags,
@@ -174,20 +179,20 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
 
 
 def _record(candidate: Candidate) -> dict[str, Any]:
-    """What is kept beside a version's model, by the names of the files."""
+    """The record of a version, by the names of the files."""
     run = candidate.run
     files = with_parameters(candidate.provenance.files, run["method"], run.get(TRAINED_BY, {}))
     return {ANSWERS: candidate.predictions, MANIFEST: candidate.manifest, METRICS: candidate.metrics, **files}
 
 
 def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> str | None:
-    """The number of a version that has these tags, of this training or of a run that was killed; None: there is none.
+    """The number of a version with these tags, from this training or from a killed run; None: there is none.
 
-    A version is registered before it is judged, and judged before its number is written down: whoever is killed in
-    between leaves one that the next run completes. Judged against itself, the same again would never be better.
+    A run that is killed between registration and the end of the stage leaves a version that the next run completes.
+    A second, equal version would be compared with the first, and could never be better.
     """
     for version in client.search_model_versions(f"name='{name}'"):
-        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in SAME)
+        same = all(version.tags.get(key) == (None if tags.get(key) is None else str(tags[key])) for key in IDENTITY)
         if same and (version.tags.get("training_run") == tags["training_run"] or _was_killed(client, version)):
             return str(version.version)
     return None
@@ -196,12 +201,12 @@ def find_interrupted(client: MlflowClient, name: str, tags: dict[str, Any]) -> s
 def _was_killed(client: MlflowClient, version: ModelVersion) -> bool:
     try:
         return client.get_run(version.run_id or "").info.status in ("KILLED", "FAILED")
-    except MlflowException:  # nobody knows that run any more
+    except MlflowException:  # the run was deleted
         return False
 
 
 def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[str, Any]) -> str:
-    """Registers a logged model with its tags, all at once, and returns the number of its version."""
+    """Registers a logged model with its tags in one call, and returns the number of the version."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -217,7 +222,7 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 
 def outputs_of(encoder: Any, probe: Any) -> Schema:
-    """Embeddings and, where there is a probe, probabilities."""
+    """The output schema: embeddings and, where there is a probe, class probabilities."""
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
@@ -225,16 +230,16 @@ def outputs_of(encoder: Any, probe: Any) -> Schema:
 
 
 def embeddings(encoder: Any, *kinds: str) -> list[ColSpec | TensorSpec]:
-    """The outputs of an encoder with two towers: an embedding of each kind of data."""
+    """The output schema of an encoder with two towers: an embedding of each kind of data."""
     return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
 
 
 def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, Any], served: Served) -> str:
-    """Logs a model that loads without this project, and returns its id.
+    """Logs a model that can be loaded without this project, and returns its id.
 
     Args:
-        classes: Names of all classes; those of the probe are kept.
-        record: Tables, dicts and bytes by the names of their files.
+        classes: The names of all classes; only those of the probe are stored.
+        record: Tables, dicts and bytes, by the names of their files.
     """
     with tempfile.TemporaryDirectory() as folder:
         model, code = Path(folder, MODEL), Path(folder, "code", "unlabeled")
@@ -258,13 +263,13 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
 
 
 def _digests(folder: Path, *parts: str) -> dict[str, str]:
-    """SHA-256 of each file in these parts of a folder, by its path."""
+    """SHA-256 of each file in these subfolders, by its path relative to the folder."""
     files = sorted(file for part in parts for file in (folder / part).iterdir())
     return {file.relative_to(folder).as_posix(): digest_of_file(file) for file in files}
 
 
 def _written(record: dict[str, Any], folder: Path) -> Path:
-    """The folder, with a file of each."""
+    """Writes each entry of the record to a file in a new folder, and returns the folder."""
     folder.mkdir()
     for name, content in record.items():
         if isinstance(content, pd.DataFrame):

@@ -1,4 +1,4 @@
-"""The reporting stage as every kind of data shares it."""
+"""The reporting stage, as far as all kinds of data share it."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.clients.store import database_uri
 from pipelines.clients.tracking import active_run_id
-from pipelines.stages.freshness import stop_if_of_others
+from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import in_words
 from unlabeled.records import Metrics, RunRecord, Version
 from unlabeled.reports.evidence import Evidence
@@ -27,27 +27,27 @@ TAGS = {
     "data digest": "data_digest",
     "made on": "hostname",
 }
-"""What a page tells of its MLflow run, and the tag that holds it."""
+"""Lines of a page about its MLflow run, and the tag that holds each."""
 
 
-def page_of(evidence: Evidence, build: Callable[[Any], str], folder: Path) -> str:
-    """The page of a run of any kind of data; says on the terminal what the encoder is worth, and where the page is."""
-    stop_if_of_others(evidence.metrics, evidence.summary, evidence.evaluation, evidence.run)
+def build_page(evidence: Evidence, build: Callable[[Any], str], folder: Path) -> str:
+    """Builds the page of a run, and logs the encoder's verdict and the path of the page."""
+    check_metrics_current(evidence.metrics, evidence.summary, evidence.evaluation, evidence.run)
     page = build(replace(evidence, provenance=_provenance(evidence.run, evidence.version)))
-    _tell(evidence, folder)
+    _log_result(evidence, folder)
     return page
 
 
 def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
-    """What is needed to repeat a run, by name."""
+    """Lines of the page about the origin of a run, by name."""
     tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
     return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
 
 
-def _tell(evidence: Evidence, folder: Path) -> None:
-    """What the encoder is worth, the numbers that matter, and where to read on."""
+def _log_result(evidence: Evidence, folder: Path) -> None:
+    """Logs the verdict, the main numbers, and the addresses of the page and of MLflow."""
     method, version = evidence.run["method"], evidence.version
     standing = "the champion" if version["champion"] else "a challenger"
     start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
@@ -57,7 +57,7 @@ def _tell(evidence: Evidence, folder: Path) -> None:
 
 
 def _numbers(metrics: Metrics) -> str:
-    """The three numbers that matter."""
+    """The main numbers in words: accuracies, or embedding std and RankMe where there are no labels."""
     if metrics["linear_probe_accuracy"] is None:
         return f"embedding std {metrics['embedding_std']:.2f}, RankMe {metrics['rankme']:.2f}"
     few = [f"{in_words(setting)} {each['mean']:.1%}" for setting, each in metrics["few_label"].items()][:1]
@@ -66,7 +66,7 @@ def _numbers(metrics: Metrics) -> str:
 
 
 def _where_runs_are() -> str:
-    """The server's address, or the command that serves a database, relative to the project where it is its own."""
+    """The server's address, or the command that serves the database; the project's own has a relative path."""
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return uri

@@ -1,4 +1,4 @@
-"""A stage of the chain: one node of Kedro, under the stage's name, wired by the names and types of its arguments."""
+"""Makes a stage: one Kedro node with the stage's name, wired by the names and types of its function's arguments."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -16,15 +16,15 @@ from unlabeled.runtime.progress import waiting
 def stage(
     name: str, function: Callable, outputs: str | Iterable[str], *, spinner: bool = True, **others: str
 ) -> Pipeline:
-    """The pipeline of one node, which has the stage's name for a tag as well.
+    """A pipeline of one node, whose name and tag are the stage's name.
 
-    An argument is given the data set of its name, or the parameters of its type, which is a `Block`. A dataclass stands
-    for its fields that have no default: each is given in the same way.
+    An argument receives the dataset of its name or, if its type is a `Block`, the parameters of that block. An argument
+    whose type is a dataclass receives an instance; its fields without a default are wired like arguments.
 
     Args:
-        outputs: The data set that the function returns; or those that it returns in a dict, saved in this order.
-        spinner: Whether one turns while the node runs; not where other processes write to the terminal.
-        others: The data sets of arguments that have another name.
+        outputs: The dataset that the function returns, or the datasets that it returns in a dict, saved in this order.
+        spinner: Whether the terminal shows a spinner; false where other processes write to the terminal.
+        others: The datasets of arguments with another name than their dataset.
     """
     hints = get_type_hints(function)
     arguments = {each: hints.get(each, Any) for each in signature(function).parameters}
@@ -35,7 +35,7 @@ def stage(
 
 
 def _flat(function: Callable, arguments: dict[str, Any], waited_for: str | None) -> Callable:
-    """The function with the fields of its records as arguments, as Kedro sees it."""
+    """The function with the fields of its dataclasses as arguments, which is what Kedro calls."""
 
     @wraps(function)
     def run(**given: Any) -> Any:
@@ -50,7 +50,7 @@ def _flat(function: Callable, arguments: dict[str, Any], waited_for: str | None)
 
 
 def _leaves(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Names and types, with the fields of a dataclass in its place."""
+    """Names and types of arguments, where a dataclass is replaced by its fields."""
     leaves = {}
     for name, kind in arguments.items():
         leaves |= _leaves(_fields(kind)) if is_dataclass(kind) else {name: kind}
@@ -58,7 +58,7 @@ def _leaves(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """Names and types of the fields that have no default."""
+    """Names and types of a dataclass's fields without a default."""
     hints = get_type_hints(record)
     wanted = (each for each in fields(record) if each.default is MISSING and each.default_factory is MISSING)
     return {each.name: hints[each.name] for each in wanted}

@@ -1,1 +1,1 @@
-"""The stages of a method of text, where they are not those of images; each method has its data under its own name."""
+"""The stages of methods of text. Each method has its data under its own name."""

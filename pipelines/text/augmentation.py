@@ -1,4 +1,4 @@
-"""Stage 2 of text: the training documents as packed sequences of tokens."""
+"""Stage 2 of text: packs the training documents into sequences of tokens."""
 
 import json
 import logging

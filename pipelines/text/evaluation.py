@@ -1,12 +1,12 @@
-"""Stage 4 of text: what the encoder is worth, and what it makes of unseen text, beside honest baselines."""
+"""Stage 4 of text: measures the encoder and its baselines by the same protocol, and its predictions of unseen text."""
 
 from typing import Any
 
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.evaluation import completed
-from pipelines.stages.freshness import stop_if_trained_on_others
+from pipelines.stages.evaluation import complete
+from pipelines.stages.freshness import check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
 from unlabeled.records import RunRecord, Summary
@@ -22,9 +22,9 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.text.evaluate import evaluate  # imports torch
 
-    stop_if_trained_on_others(run, manifest)
+    check_train_split_current(run, manifest)
     metrics, features, probe, shown = evaluate(encoder, run["method"], manifest, config)
-    return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
+    return {**complete(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 
 
 def create_pipeline() -> Pipeline:

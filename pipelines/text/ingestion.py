@@ -1,4 +1,4 @@
-"""Stage 1 of text: documents to passages in a manifest, and a tokenizer."""
+"""Stage 1 of text: splits documents into passages in a manifest, and trains a tokenizer."""
 
 import json
 from typing import Any

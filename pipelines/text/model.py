@@ -1,4 +1,4 @@
-"""The registered model of text: strings in, embeddings and, where there was a probe, class probabilities out.
+"""The registered model of text: returns embeddings and, where there is a probe, class probabilities.
 
 MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class TextEncoderModel(PythonModel):
-    """`predict` takes strings, a list or one column, and gives float32 `embedding` (N, D) and `probability`."""
+    """`predict` takes strings, as a list or one column, and returns float32 `embedding` (N, D) and `probability`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         from unlabeled.downstream.model import load_model

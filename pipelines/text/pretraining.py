@@ -1,4 +1,4 @@
-"""Stage 3 of text: an encoder without labels, by the loop that images have."""
+"""Stage 3 of text: trains an encoder without labels, by the same loop as images."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
@@ -19,7 +19,7 @@ from unlabeled.text.config import Packing, TextPretraining
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         sequences: np.ndarray,
@@ -42,13 +42,13 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return tracked(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
+        return track(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
 
     return pretrain
 
 
 def check(method: str, config: TextPretraining, recipe: Packing) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are documents."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any document is read."""
     from unlabeled.text.pretrain import check  # imports torch
 
     check(method, config, recipe)

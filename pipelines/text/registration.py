@@ -1,4 +1,4 @@
-"""Stage 5 of text: a version that takes strings, before the same gate."""
+"""Stage 5 of text: registers a version that takes strings, and asks the gate."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from unlabeled.runtime.counts import counted
 from unlabeled.text.config import TextPretraining
 
 REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "threadpoolctl", "tokenizers", "torch")
-"""What the registered model needs, and no more; pinned to what it was made with."""
+"""Packages that the registered model needs, pinned to the installed versions."""
 
 
 @dataclass(frozen=True, kw_only=True)

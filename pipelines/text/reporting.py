@@ -1,4 +1,4 @@
-"""Stage 6 of text: one page of a run, and the numbers that matter on the terminal."""
+"""Stage 6 of text: writes the page of a run, and logs its main numbers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.reporting import page_of
+from pipelines.stages.reporting import build_page
 from pipelines.stages.stage import stage
 from unlabeled.text.evidence import TextEvidence
 
@@ -15,7 +15,7 @@ def report(evidence: TextEvidence, sequences_of: dict[str, Any], folder: Path) -
     from unlabeled.text.report import build_report  # imports torch and matplotlib
 
     summary = {**evidence.summary, "padding": sequences_of["padding"]}
-    return page_of(replace(evidence, summary=summary), build_report, folder)
+    return build_page(replace(evidence, summary=summary), build_report, folder)
 
 
 def create_pipeline() -> Pipeline:

@@ -1,4 +1,4 @@
-"""Stage 2 of clips: the spectrogram of every sound."""
+"""Stage 2 of video: caches the spectrogram of every sound."""
 
 import logging
 from pathlib import Path

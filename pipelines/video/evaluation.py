@@ -1,4 +1,4 @@
-"""Stage 4 of clips: what the towers are worth, and whether they tell what belongs together."""
+"""Stage 4 of video: measures the towers, and whether they match sounds to videos."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.evaluation import completed
-from pipelines.stages.freshness import stop_if_trained_on_others
+from pipelines.stages.evaluation import complete
+from pipelines.stages.freshness import check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
 from unlabeled.records import RunRecord, Summary
@@ -25,9 +25,9 @@ def evaluate(
 ) -> dict[str, Any]:
     from unlabeled.video.evaluate import evaluate  # imports torch
 
-    stop_if_trained_on_others(run, manifest)
+    check_train_split_current(run, manifest)
     metrics, features, probe, shown = evaluate(encoder, frames, sounds, manifest, config)
-    return {**completed(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
+    return {**complete(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 
 
 def create_pipeline() -> Pipeline:

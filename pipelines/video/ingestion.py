@@ -1,4 +1,4 @@
-"""Stage 1 of clips: an array of frames, one of sounds, and a manifest."""
+"""Stage 1 of video: makes an array of frames, an array of sounds, and a manifest."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The registered model of clips: videos in; their frames' and sounds' places in one space out.
+"""The registered model of video: embeds the frames and the sound of videos in one space.
 
 MLflow stores this file itself, as it does `pipelines/images/model.py`.
 """
@@ -16,8 +16,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 class VideoEncoderModel(PythonModel):
     """`predict` takes rows with a `video`, the bytes of a video with its sound.
 
-    It gives unit vectors, float32 (N, P): `frames_embedding` and `sound_embedding`; `similarity`, float32 (N,) in
-    [−1, 1], of the one to the other; and, where there was a probe, `probability` (N, classes) of the frames.
+    It returns unit vectors, float32 (N, P), as `frames_embedding` and `sound_embedding`; their `similarity`, float32
+    (N,) in [−1, 1]; and, where there is a probe, `probability` (N, classes) of the frames.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -41,7 +41,7 @@ class VideoEncoderModel(PythonModel):
         return {"frames_embedding": first, "sound_embedding": second, "similarity": similarity, **features}
 
     def _read(self, videos: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Frames and sounds, as the two towers embed them."""
+        """The frames and sounds of videos, in the form that the two towers take."""
         from unlabeled.downstream.serve import check_request, read_each
         from unlabeled.errors import DataError
         from unlabeled.video.clips import Clip, read_clip

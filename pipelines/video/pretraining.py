@@ -1,4 +1,4 @@
-"""Stage 3 of clips: two towers without labels, by the loop that images have."""
+"""Stage 3 of video: trains two towers without labels, by the same loop as images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, tracked
+from pipelines.stages.pretraining import CHECKPOINT, track
 from pipelines.stages.stage import stage
 from unlabeled.errors import ConfigError
 from unlabeled.records import Summary
@@ -20,7 +20,7 @@ from unlabeled.video.config import Spectrograms, VideoPretraining
 
 @dataclass(frozen=True)
 class Clips:
-    """Frames and sounds, and the sounds' spectrograms."""
+    """Frames, sounds, and the spectrograms of the sounds."""
 
     frames: np.ndarray
     sounds: np.ndarray
@@ -29,7 +29,7 @@ class Clips:
 
 
 def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function of a method."""
+    """The node function that trains a method."""
 
     def pretrain(
         clips: Clips,
@@ -51,13 +51,13 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         data = clips.frames, clips.sounds, clips.spectrograms, clips.manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, clips.manifest, summary, config, recipe)
-        return tracked(train, method, clips.manifest, summary, config, recipe, decides)
+        return track(train, method, clips.manifest, summary, config, recipe, decides)
 
     return pretrain
 
 
 def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
-    """Raises ConfigError or TrainingError for what is known to be wrong before there are clips."""
+    """Raises ConfigError or TrainingError for invalid parameters, before any video is read."""
     from unlabeled.video.pretrain import check  # imports torch
 
     check(method, config, recipe)

@@ -1,4 +1,4 @@
-"""Stage 5 of clips: a version that takes videos, before the same gate."""
+"""Stage 5 of video: registers a version that takes videos, and asks the gate."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def register(candidate: VideoCandidate, frames: np.ndarray, sounds: np.ndarray) 
 
 
 def _stored(summary: Summary) -> str:
-    """What there is of clips, in words."""
+    """Number, source, frames and sound of the clips, in words."""
     stored = f"{counted(summary['frames'], 'frames')} of {summary['image_size']}²"
     sound = f"{summary['seconds']:g} s of sound at {summary['rate']:,} Hz"
     return f"{counted(summary['clips'], 'clips')} of {summary['source']} ({stored}, {sound})"

@@ -8,7 +8,7 @@ import pytest
 from pipelines.datasets.crops import CropsDataset
 from pipelines.datasets.encoder import EncoderDataset
 from pipelines.datasets.files import ArrayDataset
-from pipelines.stages.freshness import BONDS, stop_if_damaged, with_checksums
+from pipelines.stages.freshness import RECORDERS, check_intact, with_checksums
 from unlabeled.errors import DataError
 
 ENCODER, IMAGES = "data/06_models/byol/encoder.safetensors", "data/02_intermediate/images.npy"
@@ -90,14 +90,15 @@ def test_damaged_files_of_a_champion_are_used_by_nobody(registered, photos, tmp_
     assert "predictions.parquet is damaged" in client.get_model_version("exchanged", "2").tags["decision"]
 
 
-@pytest.mark.parametrize("name", sorted(BONDS.keys() - {"encoder", "images", "frames", "views"}))
+@pytest.mark.parametrize("name", sorted(RECORDERS.keys() - {"encoder", "images", "frames", "views"}))
 def test_an_array_of_any_kind_of_data_is_compared_with_its_record(name, tmp_path):
     array = np.arange(12, dtype=np.int64)
-    records = {f"gpt.{BONDS[name].record}": with_checksums({}, **{name: array})}
+    records = {f"gpt.{RECORDERS[name].record}": with_checksums({}, **{name: array})}
     dataset = ArrayDataset(str(tmp_path / "array.npy"))
-    stop_if_damaged(f"gpt.{name}", array, dataset, records.get)
-    with pytest.raises(DataError, match=rf"array.npy is damaged or of another run: run the stage {BONDS[name].stage}"):
-        stop_if_damaged(f"gpt.{name}", array[::-1], dataset, records.get)
+    check_intact(f"gpt.{name}", array, dataset, records.get)
+    stage = RECORDERS[name].stage
+    with pytest.raises(DataError, match=rf"array.npy is damaged or of another run: run the stage {stage}"):
+        check_intact(f"gpt.{name}", array[::-1], dataset, records.get)
 
 
 def test_every_array_and_encoder_that_a_stage_starts_from_has_a_record():
@@ -118,4 +119,4 @@ def test_every_array_and_encoder_that_a_stage_starts_from_has_a_record():
             if not name.startswith("params:")
             and isinstance(catalog.get(name), ArrayDataset | CropsDataset | EncoderDataset)
         }
-    assert kinds == BONDS.keys()
+    assert kinds == RECORDERS.keys()

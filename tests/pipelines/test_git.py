@@ -185,7 +185,7 @@ def test_a_copy_of_code_is_of_code_alone(tmp_path):
 
 
 def test_changes_that_are_too_many_to_keep_are_refused(repository, monkeypatch):
-    monkeypatch.setattr("pipelines.clients.git.LARGEST_DIFF", 3)
+    monkeypatch.setattr("pipelines.clients.git.MAX_DIFF_BYTES", 3)
     write(repository / "src/code.py", "changed\n")
     with pytest.raises(UnlabeledError, match="they are of more than 3 bytes"):
         changes(repository)

@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines.commands.retrain import retrain
-from pipelines.masking import masked_traceback, stop_with_masked_traceback
+from pipelines.masking import exit_with_masked_traceback, masked_traceback
 
 ADDRESS = "postgresql://mlflow:hunter2@127.0.0.1:9/mlflow"
 SHOWN = "postgresql://mlflow:***@127.0.0.1:9/mlflow"
@@ -30,7 +30,7 @@ def test_a_log_record_without_a_password_keeps_its_arguments():
 
 def test_a_traceback_that_nobody_has_foreseen_is_masked(capsys):
     with pytest.raises(SystemExit) as ended:
-        stop_with_masked_traceback(RuntimeError(f"cannot reach {ADDRESS}"))
+        exit_with_masked_traceback(RuntimeError(f"cannot reach {ADDRESS}"))
     assert ended.value.code == 1 and capsys.readouterr().err == f"RuntimeError: cannot reach {SHOWN}\n"
     assert masked_traceback(RuntimeError("cannot reach it")) == ""
 
@@ -41,7 +41,7 @@ def test_a_retraining_leaves_no_password_wherever_it_reports(tmp_path, monkeypat
 
     (tmp_path / "data/08_reporting").mkdir(parents=True)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    monkeypatch.setattr("pipelines.commands.retrain._touched", fail)
+    monkeypatch.setattr("pipelines.commands.retrain._uncommitted", fail)
     with pytest.raises(MlflowException):
         retrain(tmp_path, None, "byol")
     left = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

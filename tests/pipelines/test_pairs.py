@@ -89,7 +89,7 @@ def test_the_tower_of_images_embeds_a_folder(trained_pairs, photos):
     "given, message",
     [
         ({"image": [b"no image"]}, "the image of row 0: "),
-        ({"text": ["a seven", None]}, "row 1 has no text, and others have"),
+        ({"text": ["a seven", None]}, "row 1 has no text, but other rows have one"),
         ({"text": [None]}, "received no rows, expected the columns image, text or both"),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.parameters import PER_METHOD, MethodConfigLoader, refuse_misspelt, warn_of_unread
+from pipelines.parameters import PER_METHOD, MethodConfigLoader, check_spelling, warn_unread
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.catalogue import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
@@ -104,17 +104,17 @@ def test_a_method_is_a_block(parameters):
 
 def test_blocks_of_others_in_the_files_are_theirs():
     read = ["byol.pretraining", "finetune"]
-    refuse_misspelt({"plug": {"pretraining": {"epochs": 3}}, "mine": 3, "finetune": {"steps": 1}}, read)
+    check_spelling({"plug": {"pretraining": {"epochs": 3}}, "mine": 3, "finetune": {"steps": 1}}, read)
     for name in ("bjol", "byol"):
         with pytest.raises(
             ConfigError, match=rf"{name}.pretrainig is not a parameter: did you mean byol.pretraining\?"
         ):
-            refuse_misspelt({name: {"pretrainig": 3}}, read)
+            check_spelling({name: {"pretrainig": 3}}, read)
 
 
 def test_what_no_stage_of_a_run_reads_is_told(caplog):
     given = {"pretraining": {"epochs": 3}, "simclr": {"pretraining": {"epochs": 3}}, "finetune": {"steps": 1}}
-    warn_of_unread(given, ["byol.pretraining", "ingestion"])
+    warn_unread(given, ["byol.pretraining", "ingestion"])
     assert caplog.messages == [
         "simclr.pretraining.epochs: no stage of this run reads it",
         "finetune.steps: no stage of this run reads it",

@@ -13,7 +13,16 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from pipelines.registry import versions as registry
-from pipelines.registry.promotion import ATTEMPTS, Decision, _drops, _weigh, contest, judge, judged_on, sample_of
+from pipelines.registry.promotion import (
+    ATTEMPTS,
+    Decision,
+    _compare,
+    _drops,
+    count_comparisons,
+    judge,
+    run_gate,
+    sample_images,
+)
 from pipelines.registry.provenance import MANIFEST
 from unlabeled.config import Evaluation, Registration
 from unlabeled.evaluation.significance import chance_of_gain, fewest_wins, level_left
@@ -102,7 +111,7 @@ def test_the_more_challengers_the_test_images_have_judged_the_surer_one_has_to_b
 
 def test_where_the_test_images_cannot_tell_the_reason_says_so():
     champion = answers_of(np.arange(370) >= 2)
-    promoted, reason, *_ = _weigh(answers_of(np.ones(370, bool)), champion, ["a"], "version 1", "", 0, Registration())
+    promoted, reason, *_ = _compare(answers_of(np.ones(370, bool)), champion, ["a"], "version 1", "", 0, Registration())
     assert not promoted and reason.endswith(
         "p = 0.5; these 370 test images cannot tell, for version 1 is wrong about 2 of them, and to be sure takes at "
         "least 6 more right answers (+1.6 points; registration.level=0.05)"
@@ -127,14 +136,14 @@ def worse_on_a_class(lost):
 
 
 def test_who_is_better_but_surely_worse_on_a_class_does_not():
-    promoted, reason, numbers = _weigh(*worse_on_a_class(12), Registration())[:3]
+    promoted, reason, numbers = _compare(*worse_on_a_class(12), Registration())[:3]
     assert numbers["gate.difference"] > 0 and numbers["gate.worst_class"] == "a" and not promoted
     assert reason.endswith("; but a is told 30.0 points worse (p = 0.00024; registration.max_class_drop=0.05)")
-    assert _weigh(*worse_on_a_class(12), Registration(max_class_drop=0.3)).promoted
+    assert _compare(*worse_on_a_class(12), Registration(max_class_drop=0.3)).promoted
 
 
 def test_a_drop_that_may_be_chance_blocks_nobody():
-    promoted, _, numbers, _ = _weigh(*worse_on_a_class(4), Registration())
+    promoted, _, numbers, _ = _compare(*worse_on_a_class(4), Registration())
     assert promoted and numbers["gate.worst_drop"] == 0.1
 
 
@@ -155,7 +164,7 @@ def test_of_many_classes_one_that_is_truly_better_is_promoted():
     targets, classes, promoted = np.arange(10_000) % 100, [*map(str, range(100))], 0
     for old, new in right_about(np.random.default_rng(0), 10_000, (0.7, 0.75), trials=20):
         compared = answers_of(new, targets), answers_of(old, targets)
-        promoted += _weigh(*compared, classes, "version 1", "", 0, Registration()).promoted
+        promoted += _compare(*compared, classes, "version 1", "", 0, Registration()).promoted
     assert promoted >= 18
 
 
@@ -197,12 +206,13 @@ class Version(NamedTuple):
 def test_versions_that_the_same_test_images_have_judged_are_counted():
     def version(first, **tags):
         contents = pd.DataFrame({"sha256": [hashlib.sha256(b"%d" % i).hexdigest() for i in range(first, 500)]})
-        return Version({"test_sample": sample_of(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
+        return Version({"test_sample": sample_images(contents)} | {key.replace("_", ".", 1): tags[key] for key in tags})
 
     judged = {"gate_p_value": "0.3"}
     mine = version(0).tags["test_sample"]
-    assert judged_on([version(0, **judged), version(0), version(5, **judged), version(450, **judged)], mine) == 2
-    assert judged_on([Version({})], mine) == judged_on([version(0, **judged)], "") == 0
+    earlier = [version(0, **judged), version(0), version(5, **judged), version(450, **judged)]
+    assert count_comparisons(earlier, mine) == 2
+    assert count_comparisons([Version({})], mine) == count_comparisons([version(0, **judged)], "") == 0
 
 
 @pytest.mark.parametrize("name", [NAME, "unlabeled-nothing-yet"])
@@ -257,7 +267,7 @@ def test_a_champion_whose_store_is_away_stays(gate, other_champion):
     away = client.create_model_version(name, "http://127.0.0.1:9/files", tags={"data_digest": "another"})
     client.set_registered_model_alias(name, "champion", away.version)
     promoted, reason, *_ = gate(mended(gate.answers), name=name)
-    assert not promoted and "version 2 stays" in reason and "cannot be had now" in reason
+    assert not promoted and "version 2 stays" in reason and "cannot be read now" in reason
 
 
 @pytest.mark.parametrize("on_record", [False, True])
@@ -268,7 +278,7 @@ def test_a_champion_whose_files_are_gone_does_not(gate, other_champion, on_recor
             mlflow.MlflowClient().set_model_version_tag(name, "1", key, value)
     shutil.rmtree(folder)
     promoted, reason, *_ = gate(gate.answers, name=name)
-    assert promoted and reason == f"the files of {name} version 1 cannot be had: they are gone"
+    assert promoted and reason == f"the files of {name} version 1 no longer exist"
 
 
 def test_a_champion_of_images_with_other_channels_does_not(gate, other_champion):
@@ -316,15 +326,16 @@ def test_answers_of_a_group_are_one_observation():
     old[:20] = False
     alone, together = (answers_of(new).assign(group=np.arange(100) // size) for size in (1, 10))
     compared = answers_of(old), ["a"], "version 1", "", 0, Registration()
-    assert _weigh(alone, *compared).promoted and _weigh(answers_of(new), *compared)[:2] == _weigh(alone, *compared)[:2]
-    promoted, reason, *_ = _weigh(together, *compared)
+    assert _compare(alone, *compared).promoted
+    assert _compare(answers_of(new), *compared)[:2] == _compare(alone, *compared)[:2]
+    promoted, reason, *_ = _compare(together, *compared)
     assert (
         not promoted and "these 100 test images in 10 groups cannot tell, for version 1 is wrong in 2 of them" in reason
     )
 
 
-def contested(name, meanwhile):
-    """The decisions on version 3 of a new model, as they were noted; `meanwhile` runs after the n-th judgement."""
+def gate_of(name, meanwhile):
+    """The decisions on version 3 of a new model, as they were recorded; `meanwhile` runs after the n-th decision."""
     client, noted, against = mlflow.MlflowClient(), [], []
     client.create_registered_model(name)
     for _ in range(6):
@@ -335,26 +346,26 @@ def contested(name, meanwhile):
         meanwhile(client, len(against))
         return Decision(True, f"better than {against[-1]}")
 
-    contest(client, name, "3", judged, noted.append)
+    run_gate(client, name, "3", judged, noted.append)
     return against, noted, str(registry.champion(client, name).version)
 
 
-def test_a_champion_that_another_machine_crowned_meanwhile_is_judged_against_as_well(gate):
-    name = "crowned-meanwhile"
-    against, noted, champion = contested(name, lambda client, n: n == 1 and registry.crown(client, name, "2"))
+def test_a_champion_that_another_machine_sets_meanwhile_is_compared_with_as_well(gate):
+    name = "set-meanwhile"
+    against, noted, champion = gate_of(name, lambda client, n: n == 1 and registry.set_champion(client, name, "2"))
     assert against == [None, "2"] and champion == "3" and noted[-1].reason == "better than 2"
-    assert registry.reigns(mlflow.MlflowClient(), name) == ["2", "3"]
+    assert registry.champion_history(mlflow.MlflowClient(), name) == ["2", "3"]
 
 
 def test_where_the_champion_never_stays_the_same_the_challenger_gives_up(gate):
-    name = "crowned-all-the-time"
-    against, noted, champion = contested(name, lambda client, n: registry.crown(client, name, str(3 + n)))
+    name = "set-all-the-time"
+    against, noted, champion = gate_of(name, lambda client, n: registry.set_champion(client, name, str(3 + n)))
     assert len(against) == ATTEMPTS and champion == str(3 + ATTEMPTS)
     assert not noted[-1].promoted and "others became champion each time" in noted[-1].reason
 
 
 class Meanwhile(mlflow.MlflowClient):
-    """A client before or after whose first crown another machine gives its own."""
+    """A client before or after whose first champion another machine sets its own."""
 
     def __init__(self, other, before):
         super().__init__()
@@ -363,7 +374,7 @@ class Meanwhile(mlflow.MlflowClient):
     def set_registered_model_alias(self, name, alias, version):
         other, self._other = self._other, None
         if other and self._before:
-            registry.crown(mlflow.MlflowClient(), name, other)
+            registry.set_champion(mlflow.MlflowClient(), name, other)
         super().set_registered_model_alias(name, alias, version)
         if other and not self._before:
             mlflow.MlflowClient().set_registered_model_alias(name, alias, other)
@@ -371,22 +382,22 @@ class Meanwhile(mlflow.MlflowClient):
 
 @pytest.mark.parametrize("before", [True, False], ids=["overlooked", "overtaken"])
 @pytest.mark.parametrize("better", [True, False])
-def test_of_two_that_are_crowned_at_once_one_is_judged_anew_and_every_reign_is_kept(gate, before, better):
+def test_of_two_champions_set_at_once_one_is_compared_again_and_the_history_has_both(gate, before, better):
     client, name, against = mlflow.MlflowClient(), f"at-once-{before}-{better}", []
     client.create_registered_model(name)
     for _ in range(3):
         client.create_model_version(name, "nowhere")
-    registry.crown(client, name, "1")
+    registry.set_champion(client, name, "1")
 
     def judged(champion):
         against.append(str(champion.version))
         return Decision(against[-1] == "1" or better, f"against {against[-1]}")
 
-    decision = contest(Meanwhile("2", before), name, "3", judged, lambda decision: None)
+    decision = run_gate(Meanwhile("2", before), name, "3", judged, lambda decision: None)
     assert against == ["1", "2"] and decision == Decision(better, "against 2")
     assert str(registry.champion(client, name).version) == ("3" if better else "2")
-    reigned = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
-    assert registry.reigns(client, name) == ([*reigned, "3"] if better else reigned)
+    history = ["1", "2"] if before else ["1", "3", "2"]  # for a moment, where it was overtaken
+    assert registry.champion_history(client, name) == ([*history, "3"] if better else history)
 
 
 def test_the_protocol_is_the_same_only_where_all_of_it_is():

@@ -162,13 +162,13 @@ def test_a_registration_that_was_killed_before_its_end_is_completed_under_the_sa
     file, client = project.path / "data/06_models/pca/version.json", project.client()
     whole = file.read_text()
     file.unlink()  # killed just before it was written
-    client.set_registered_model_tag(NAME, "champions", "")  # and before the reign was
+    client.set_registered_model_tag(NAME, "champions", "")  # and before the history was
     assert project.kedro("--pipeline=pca", "--tags=registration").exit_code == 0
     assert file.read_text() == whole and json.loads(whole)["champion"]
     assert client.get_registered_model(NAME).tags["champions"] == "1"
     (run,) = project.runs()
     client.set_terminated(run.info.run_id, "KILLED")
-    client.delete_registered_model_alias(NAME, "champion")  # killed before it was crowned, and all of it run again
+    client.delete_registered_model_alias(NAME, "champion")  # killed before the gate, and all of it run again
     assert project.kedro("--pipeline=pca").exit_code == 0
     assert file.read_text() == whole and client.get_model_version_by_alias(NAME, "champion").version == 1
     assert len(client.search_model_versions(f"name='{NAME}'")) == 1

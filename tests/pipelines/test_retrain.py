@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.commands.retrain import _fetch, _note, _take_in, _touched
+from pipelines.commands.retrain import _fetch, _track_new, _uncommitted, _write_revisions
 from pipelines.registry.provenance import tracked_data
 from unlabeled.errors import UnlabeledError
 from unlabeled.images.crops import open_views
@@ -39,12 +39,12 @@ def retrain(project, *options, **variables):
 
 
 def fetch(project):
-    _fetch(project.path, "byol", _touched(project.path))
+    _fetch(project.path, "byol", _uncommitted(project.path))
 
 
 def taken_in(project):
     """What is new in the raw data, once DVC tracks it."""
-    return _take_in(project.path, _touched(project.path))
+    return _track_new(project.path, _uncommitted(project.path))
 
 
 def stored(data):
@@ -311,7 +311,7 @@ def reverted(project):
         (folder / name).write_bytes(name.encode())
         assert taken_in(project) == ["data/01_raw/photos"]
         project.commit(name)
-    _note(project.path, tracked_data(project.path))
+    _write_revisions(project.path, tracked_data(project.path))
     subprocess.run(["git", "checkout", "-q", "HEAD~1", "--", "data/01_raw/photos.dvc"], cwd=project.path, check=True)
     return project
 

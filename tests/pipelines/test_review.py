@@ -88,20 +88,20 @@ def test_a_rollback_goes_past_champions_that_are_gone(registry):
 
 
 @pytest.mark.parametrize("listed", ["1", "1 3 2"])
-def test_a_reign_that_a_kill_left_half_written_counts_by_its_alias(registry, listed):
+def test_a_champion_that_a_killed_run_left_half_recorded_counts_by_its_alias(registry, listed):
     client = registry.client()
-    client.set_registered_model_alias(NAME, "champion", "3")  # the tag is behind it, or names who never reigned
+    client.set_registered_model_alias(NAME, "champion", "3")  # the tag lacks it, or names a version that never was
     client.set_registered_model_tag(NAME, "champions", listed)
     assert "version 1 is the champion again, instead of version 3" in said(registry, "rollback")
     assert client.get_registered_model(NAME).tags["champions"] == "1"
 
 
-def test_a_champion_that_cannot_be_had_now_is_not_passed_over_by_a_rollback(registry):
+def test_a_champion_that_cannot_be_read_now_is_not_passed_over_by_a_rollback(registry):
     client = registry.client()
     away = client.create_model_version(NAME, "http://127.0.0.1:9/files")
     said(registry, "promote", "2")
     client.set_registered_model_tag(NAME, "champions", f"1 {away.version} 2")
-    assert f"version {away.version} cannot be had now" in said(registry, "rollback", fails=True)
+    assert f"version {away.version} cannot be read now" in said(registry, "rollback", fails=True)
     assert champion_of(registry) == 2
     assert client.get_registered_model(NAME).tags["champions"] == f"1 {away.version} 2"
     client.delete_model_version(NAME, away.version)
@@ -128,7 +128,7 @@ def test_a_version_whose_files_are_gone_is_not_promoted(registry):
     source = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/2"))  # a folder: nothing is copied
     shutil.move(source, source.with_name("elsewhere"))
     try:
-        assert "the files of unlabeled-digits version 2 cannot be had" in said(registry, "promote", "2", fails=True)
+        assert "the files of unlabeled-digits version 2 no longer exist" in said(registry, "promote", "2", fails=True)
     finally:
         shutil.move(source.with_name("elsewhere"), source)
     assert champion_of(registry) == 1

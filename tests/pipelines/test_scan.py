@@ -7,13 +7,13 @@ import pytest
 from pipelines.registry.scan import (
     CONFIGURATION,
     Line,
+    check_no_secrets,
     find_secrets,
     lines_of_command,
     lines_of_file,
     lines_of_parameters,
     lines_of_patch,
     marked_lines,
-    stop_if_secret,
 )
 from unlabeled.errors import UnlabeledError
 
@@ -53,7 +53,7 @@ def test_a_secret_is_found_and_named_without_being_shown(kind):
     (found,) = find_secrets(lines_of_file("conf/base/parameters.yml", f"pretraining:\n  {TOKENS[kind]}\n"))
     assert found.where == "conf/base/parameters.yml, line 2" and found.kind
     with pytest.raises(UnlabeledError, match="parameters.yml, line 2: .*conf/local/credentials.yml.*pragma") as refused:
-        stop_if_secret(lines_of_file("conf/base/parameters.yml", f"pretraining:\n  {TOKENS[kind]}\n"))
+        check_no_secrets(lines_of_file("conf/base/parameters.yml", f"pretraining:\n  {TOKENS[kind]}\n"))
     assert TOKENS[kind].rpartition(" ")[2] not in str(refused.value)
 
 

@@ -4,7 +4,7 @@ import time
 import mlflow
 import pytest
 
-from pipelines.clients.store import anchored_uri, database_uri, stop_if_out_of_reach
+from pipelines.clients.store import anchored_uri, check_reachable, database_uri
 from unlabeled.errors import UnlabeledError
 
 
@@ -14,7 +14,7 @@ def test_a_database_lies_in_its_project_whatever_the_projects_name(tmp_path, nam
     project.mkdir()
     (project / "mlflow.db").write_bytes(database.read_bytes())
     uri = anchored_uri("sqlite:///mlflow.db", project)
-    stop_if_out_of_reach(uri)
+    check_reachable(uri)
     mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).create_experiment(name)
     with sqlite3.connect(project / "mlflow.db") as connection:
         assert (name,) in connection.execute("select name from experiments").fetchall()
@@ -36,5 +36,5 @@ def test_a_uri_that_leads_nowhere_is_told_at_once(tmp_path):
     (tmp_path / "feature%2Fbyol").mkdir()
     began = time.monotonic()
     with pytest.raises(UnlabeledError, match="feature/byol, which does not exist: in a URI write % as %25"):
-        stop_if_out_of_reach(f"sqlite:///{tmp_path}/feature%2Fbyol/mlflow.db")
+        check_reachable(f"sqlite:///{tmp_path}/feature%2Fbyol/mlflow.db")
     assert time.monotonic() - began < 1

@@ -10,7 +10,7 @@ from pipelines.commands.reproduce import _apply
 from pipelines.registry import signature
 from pipelines.registry.provenance import CODE, code_of
 from pipelines.registry.signature import SIGNED, is_mine
-from pipelines.registry.trust import check_patch, stop_unless_trusted
+from pipelines.registry.trust import check_patch, check_trusted
 from unlabeled.errors import UnlabeledError
 
 AUTHOR = ("-c", "user.name=Mallory\x1b[2J", "-c", "user.email=m@localhost", "-c", "commit.gpgsign=false")
@@ -91,14 +91,14 @@ def test_a_home_that_cannot_be_written_to_signs_nothing(tmp_path, monkeypatch):
 
 def test_a_version_of_somebody_else_is_not_run_where_nobody_can_be_asked(tree):
     with pytest.raises(UnlabeledError, match="was not made by you .*--yes"):
-        stop_unless_trusted(tree, version(tree), b"", {}, yes=False)
-    stop_unless_trusted(tree, version(tree), b"", {}, yes=True)
+        check_trusted(tree, version(tree), b"", {}, yes=False)
+    check_trusted(tree, version(tree), b"", {}, yes=True)
 
 
 def test_a_version_of_ones_own_is_run_without_asking(tree):
     made = version(tree)
     made.tags |= signature.signature(made.tags)
-    stop_unless_trusted(tree, made, b"", {}, yes=False)
+    check_trusted(tree, made, b"", {}, yes=False)
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -108,10 +108,10 @@ def test_in_a_terminal_the_changes_are_shown_and_the_user_is_asked(tree, monkeyp
     monkeypatch.setattr("click.confirm", lambda question: answer)
     asked = (tree, version(tree), new("src/new.py", "\x1b]0;x\x07evil()"), {"embed": {"path": "/home/me/.ssh"}}, False)
     if answer:
-        stop_unless_trusted(*asked)
+        check_trusted(*asked)
     else:
         with pytest.raises(UnlabeledError, match="was not run"):
-            stop_unless_trusted(*asked)
+            check_trusted(*asked)
     shown = capsys.readouterr().out
     assert r"+\x1b]0;x\x07evil()" in shown and "\x1b" not in shown and r"Mallory\x1b[2J" in shown
     assert "the parameter embed.path names a path outside the project: /home/me/.ssh" in shown

@@ -22,15 +22,15 @@ def test_each_recording_becomes_a_film_and_the_first_five_are_the_test_split(scr
     for name in ("3_ann_0", "3_ann_4", "3_ann_5", "7_bob_49"):
         with wave.open(str(tmp_path / "recordings" / f"{name}.wav"), "wb") as file:
             file.setparams((1, 2, 8000, 0, "NONE", "")), file.writeframes(tone(seconds=0.5).tobytes())
-    script["make_films"](tmp_path / "recordings", tmp_path / "films")
-    rows = pd.read_csv(tmp_path / "films" / "metadata.csv").itertuples(index=False, name=None)
+    script["make_videos"](tmp_path / "recordings", tmp_path / "videos")
+    rows = pd.read_csv(tmp_path / "videos" / "metadata.csv").itertuples(index=False, name=None)
     assert list(rows) == [
         ("3_ann_0.mp4", 3, "test"),
         ("3_ann_4.mp4", 3, "test"),
         ("3_ann_5.mp4", 3, "train"),
         ("7_bob_49.mp4", 7, "train"),
     ]
-    clip = read_clip(tmp_path / "films" / "7_bob_49.mp4", VideoIngestion(channels=1))
+    clip = read_clip(tmp_path / "videos" / "7_bob_49.mp4", VideoIngestion(channels=1))
     assert np.corrcoef(clip.wave[:4000], tone(seconds=0.5))[0, 1] > 0.99
 
 
