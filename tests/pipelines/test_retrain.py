@@ -39,12 +39,14 @@ def retrain(project, *options, **variables):
 
 
 def fetch(project):
-    _fetch(project.path, "byol", _touched(project.path))
+    with project.served():
+        _fetch(project.path, "byol", _touched(project.path))
 
 
 def taken_in(project):
     """What is new in the raw data, once DVC tracks it."""
-    return _take_in(project.path, _touched(project.path))
+    with project.served():
+        return _take_in(project.path, _touched(project.path))
 
 
 def stored(data):
