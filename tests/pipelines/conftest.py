@@ -87,18 +87,27 @@ class Project:
 
     def command(self, *arguments: str):
         """The result of another of the project's commands."""
-        before, python = Path.cwd(), sys.executable
+        before = Path.cwd()
         os.chdir(self.path)
-        if self.server:
-            sys.executable = str(self.server.bin / "python")  # by which commands start dvc, and methods to compare
         try:
             bootstrap_project(self.path)
-            return CliRunner().invoke(cli, arguments)
+            with self.served():
+                return CliRunner().invoke(cli, arguments)
         finally:
             os.chdir(before)
-            sys.executable = python
             while mlflow.active_run():
                 mlflow.end_run()
+
+    @contextmanager
+    def served(self):
+        """While its context lasts, what this process starts by `sys.executable` is started by the server."""
+        python = sys.executable
+        if self.server:
+            sys.executable = str(self.server.bin / "python")
+        try:
+            yield
+        finally:
+            sys.executable = python
 
     def shell(self, *command: str, **variables: str) -> subprocess.CompletedProcess:
         return subprocess.run(command, cwd=self.path, env=self.environment(**variables), capture_output=True, text=True)
@@ -152,7 +161,7 @@ class Project:
 
     def track_data(self) -> None:
         """Sets DVC up, with the remote of this repository: a folder in the project."""
-        subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=self.path, check=True)
+        subprocess.run(["dvc", "init", "-q"], cwd=self.path, env=self.environment(), check=True)
         shutil.copy(ROOT / ".dvc/config", self.path / ".dvc/config")
 
     def copy(self, path: Path) -> "Project":

@@ -39,12 +39,14 @@ def retrain(project, *options, **variables):
 
 
 def fetch(project):
-    _fetch(project.path, "byol", _uncommitted(project.path))
+    with project.served():
+        _fetch(project.path, "byol", _uncommitted(project.path))
 
 
 def taken_in(project):
     """What is new in the raw data, once DVC tracks it."""
-    return _track_new(project.path, _uncommitted(project.path))
+    with project.served():
+        return _track_new(project.path, _uncommitted(project.path))
 
 
 def stored(data):
