@@ -361,7 +361,7 @@ def test_a_tracking_server_that_is_down(project):
     assert time.monotonic() - began < 60 and not project.files()
 
 
-def wait_for(condition, process, seconds=90):
+def wait_for(condition, process, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.stdout and process.stdout.read()
