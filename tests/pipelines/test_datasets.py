@@ -108,7 +108,7 @@ def test_kedro_viz_shows_a_figure(tmp_path):
 def test_a_probe_or_none(tmp_path):
     dataset = ProbeDataset(str(tmp_path / "probe.safetensors"))
     dataset.save([])
-    assert dataset.load() == []
+    assert dataset.load() is None
     weight = np.ones((2, 3), np.float32)
     dataset.save(LinearProbe(weight, weight[:, 0], np.array([0, 4]), 0.1))
     assert dataset.load().classes.tolist() == [0, 4] and dataset.load().regularisation == 0.1
