@@ -193,7 +193,7 @@ def settings_of_the_user(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server():
+def forks():
     """The server of preloaded libraries, on Linux and with one thread: a fork has no others."""
     if not hasattr(os, "pidfd_open") or os.environ.get("OMP_NUM_THREADS") != "1":
         yield None
@@ -219,7 +219,7 @@ def empty_database(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_project(database, server):
+def make_project(database, forks):
     """A function that makes a project of quick parameters, in which nothing has run."""
     return lambda path: new_project(path, database)
 

@@ -30,8 +30,8 @@ time.sleep(600)
 
 
 @pytest.fixture(autouse=True)
-def served(server):
-    if server is None:
+def served(forks):
+    if forks is None:
         pytest.skip("commands are served on Linux, with OMP_NUM_THREADS=1")
 
 
@@ -78,14 +78,14 @@ def ends(pids):
 
 
 @pytest.mark.parametrize("code", [0, 11])
-def test_a_fork_has_the_streams_the_environment_and_the_exit_code_of_its_command(start, tmp_path, server, code):
+def test_a_fork_has_the_streams_the_environment_and_the_exit_code_of_its_command(start, tmp_path, forks, code):
     process = start(PROGRAM, CODE=str(code), OTHER="ü\n")
     output, errors = process.communicate("from outside")
     first, *rest = output.splitlines()
     arguments, executable, folder, environment, path, preloaded = json.loads(first)
     assert process.returncode == code and errors == "from outside\n" and rest == ["late"]
     assert arguments[0].endswith("one_method.py") and arguments[1:] == ["an argument", "--option"]
-    assert executable == str(server.bin / "python") and folder == str(tmp_path) and preloaded
+    assert executable == str(forks.bin / "python") and folder == str(tmp_path) and preloaded
     assert environment["OTHER"] == "ü\n" and environment["CODE"] == str(code)
     assert path[:2] == [str(tmp_path), str(tmp_path / "site")]
 
