@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from pipelines.stages.freshness import stop_if_of_others, stop_if_stale, stop_if_trained_on_others
+from pipelines.stages.freshness import check_crops_current, check_metrics_current, check_train_split_current
 from unlabeled.config import Augmentation, Evaluation
 from unlabeled.errors import ConfigError
 from unlabeled.storage.freshness import contents_of
@@ -25,17 +25,17 @@ METRICS = {"data_digest": "data", "protocol": Evaluation().digest(), "weights": 
     ],
 )
 def test_crops_of_other_images_or_another_recipe_are_refused(other, message):
-    stop_if_stale(CROPS, CROPS)
-    stop_if_stale({}, Augmentation(views="fresh").crops_of("data", "order"))
+    check_crops_current(CROPS, CROPS)
+    check_crops_current({}, Augmentation(views="fresh").crops_of("data", "order"))
     with pytest.raises(ConfigError, match=message):
-        stop_if_stale(CROPS | other, CROPS)
+        check_crops_current(CROPS | other, CROPS)
 
 
 def test_an_encoder_of_another_train_split_is_refused():
-    stop_if_trained_on_others({"trained_on": contents_of(MANIFEST, "train")}, MANIFEST)
-    stop_if_trained_on_others({}, MANIFEST)  # by an earlier release
+    check_train_split_current({"trained_on": contents_of(MANIFEST, "train")}, MANIFEST)
+    check_train_split_current({}, MANIFEST)  # by an earlier release
     with pytest.raises(ConfigError, match="trained on other data than today's train split"):
-        stop_if_trained_on_others({"trained_on": "x"}, MANIFEST)
+        check_train_split_current({"trained_on": "x"}, MANIFEST)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_an_encoder_of_another_train_split_is_refused():
     ],
 )
 def test_metrics_of_anything_else_are_refused(other, what):
-    stop_if_of_others(METRICS, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
+    check_metrics_current(METRICS, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
     with pytest.raises(ConfigError, match=f"^the metrics are of {what}: run the stage evaluation again$"):
-        stop_if_of_others(METRICS | other, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
+        check_metrics_current(METRICS | other, {"data_digest": "data"}, Evaluation(), {"weights": "w"})

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.commands.package import make_package
+from tests.pipelines.conftest import without_leaks
 from unlabeled.errors import UnlabeledError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,10 @@ def test_a_secret_in_the_configuration_is_not_packed(sources):
 
 def test_the_wheel_runs_in_a_folder_that_has_the_configuration_alone(installed, tmp_path):
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    command, environment = [sys.executable, "-m", "pipelines"], {**os.environ, "PYTHONPATH": str(installed)}
+    command, environment = (
+        [sys.executable, "-m", "pipelines"],
+        {**without_leaks(os.environ), "PYTHONPATH": str(installed)},
+    )
     process = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
     result = process([*command, "run", "--pipeline=byol", "--tags=ingestion"])
     assert result.returncode == 0, result.stdout + result.stderr
