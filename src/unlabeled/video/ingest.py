@@ -117,14 +117,14 @@ def _channels(sample: Iterable[Item], config: VideoIngestion) -> int:
 
 
 class Outcome(NamedTuple):
-    """What became of an item: a clip, or a reason why there is none."""
+    """The result of decoding an item: a clip, or the reason why there is none."""
 
     item: Item
     sha256: str
-    """Of its content; empty where that could not be read."""
+    """The sha256 of its content; empty where it could not be read."""
     clip: Clip | None = None
     reason: str | None = None
-    """Why it cannot be used."""
+    """The reason why it cannot be used; None where it can."""
 
 
 class _Batch(NamedTuple):
