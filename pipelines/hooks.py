@@ -220,10 +220,11 @@ def _check_methods(pipeline: Any, catalog: Any) -> None:
     """Checks the parameters of pretraining before any work, so that an invalid value is not found after ingestion."""
     ingests = bool(pipeline.only_nodes_with_tags("ingestion").nodes)
     for node in pipeline.only_nodes_with_tags("pretraining").nodes:
-        blocks = [f"{node.namespace}.pretraining", f"{node.namespace}.augmentation"]
-        if node.namespace in IMAGE_METHODS and ingests:
-            blocks.append("ingestion")
-        import_module(node.func.__module__).check(node.namespace, *(catalog.load(f"params:{name}") for name in blocks))
+        method, room = node.namespace, node.func.__module__.split(".")[1]
+        config, of_views = (catalog.load(f"params:{method}.{block}") for block in ("pretraining", "augmentation"))
+        if method in IMAGE_METHODS:
+            of_views = of_views.crop_size or (catalog.load("params:ingestion").known_size if ingests else None)
+        import_module(f"unlabeled.{room}.pretrain").check(method, config, of_views)  # imports torch
 
 
 def _lock(project: Path) -> FileLock:

@@ -1,57 +1,35 @@
 """Stage 3: trains an encoder without labels. The monitor uses labels; the training never does."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.stages.freshness import check_crops_current
-from pipelines.stages.pretraining import CHECKPOINT, track
+from pipelines.stages.pretraining import Training, track
 from pipelines.stages.stage import stage
-from unlabeled.config import Augmentation, Ingestion, Pretraining
-from unlabeled.records import Summary
+from unlabeled.config import Augmentation
 from unlabeled.storage.freshness import order_of
 
 
-def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function that trains a method."""
-
-    def pretrain(
-        images: np.ndarray,
-        views: np.ndarray,
-        manifest: pd.DataFrame,
-        summary: Summary,
-        views_of: dict[str, Any],
-        config: Pretraining,
-        recipe: Augmentation,
-        folder: Path,
-    ) -> dict[str, Any]:
-        from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
-
-        check_crops_current(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
-        data = images, views, manifest, summary
-        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        decides = fingerprint(method, manifest, summary, config, recipe)
-        return track(train, method, manifest, summary, config, recipe, decides)
-
-    return pretrain
+@dataclass(frozen=True, kw_only=True)
+class ImageTraining(Training):
+    recipe: Augmentation
 
 
-def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingestion | None = None) -> None:
-    """Raises ConfigError or TrainingError for invalid parameters, before any image is read.
+def pretrain(
+    training: ImageTraining, images: np.ndarray, views: np.ndarray, views_of: dict[str, Any]
+) -> dict[str, Any]:
+    from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
 
-    Args:
-        source: The parameters of ingestion; None: the images are already ingested.
-    """
-    from unlabeled.images.pretrain import check  # imports torch
-
-    check(method, config, recipe.crop_size or (source.known_size if source else None))
+    recipe, manifest, summary = training.recipe, training.manifest, training.summary
+    check_crops_current(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
+    decides = fingerprint(training.method, manifest, summary, training.config, recipe)
+    return track(training, partial(pretrain_encoder, images=images, views=views), decides)
 
 
 def create_pipeline(method: str) -> Pipeline:
     outputs = ("encoder", "run", "history", "examples")
-    return stage("pretraining", pretrain_with(method), outputs, folder="model_folder")
+    return stage("pretraining", pretrain, outputs, known={"method": method}, folder="model_folder")

@@ -16,13 +16,13 @@ TRAINED_ON, WEIGHTS = "trained_on", "weights"
 """Keys in run.json: the digest of the train split, and the digest of all weights."""
 CHECKSUMS = "checksums"
 """Key in the record of a stage: the checksum of each array that it wrote."""
-OTHER_IMAGES = {"data_digest": "other images", "order": "images in another order"}
+OTHER_DATA = {"data_digest": "other data", "order": "data in another order"}
 OTHER_METRICS = {
     WEIGHTS: "another encoder than is here",
     "data_digest": "other data than today's",
     "protocol": "another evaluation than the parameters ask for",
 }
-"""The origin of outdated crops and metrics in words, by the part in which they differ from the present run."""
+"""The origin of outdated arrays and metrics in words, by the part in which they differ from the present run."""
 
 
 class Recorder(NamedTuple):
@@ -80,14 +80,28 @@ def with_checksums(record: dict[str, Any], **arrays: np.ndarray) -> dict[str, An
 
 def check_crops_current(cached: Parts, asked: Parts) -> None:
     """Raises ConfigError where the cached crops are of other images or another recipe; all methods share one recipe."""
-    other = None if asked["views"] == "fresh" else difference(asked, cached)
+    if asked["views"] != "fresh":
+        check_cache_current(
+            "crops", cached, asked, " with it for all methods, or set augmentation.views=fresh for this one"
+        )
+
+
+def check_cache_current(arrays: str, cached: Parts, asked: Parts, remedy: str = "") -> None:
+    """Raises ConfigError where arrays that augmentation cached are of other data or other parameters.
+
+    Args:
+        arrays: The arrays in words.
+        remedy: Words that follow the advice to run augmentation again.
+    """
+    other = difference(asked, cached)
     if other is None:
         return
-    if other.part in OTHER_IMAGES:
-        raise ConfigError(f"the crops were cut from {OTHER_IMAGES[other.part]}: run the stage augmentation again")
+    again = "run the stage augmentation again"
+    if other.part in OTHER_DATA:
+        raise ConfigError(f"the cached {arrays} are of {OTHER_DATA[other.part]}: {again}")
     raise ConfigError(
-        f"augmentation.{other.part}: received {other.asked!r}, but the crops were cached with {other.found!r}: run the "
-        f"stage augmentation again with it for all methods, or set augmentation.views=fresh for this one"
+        f"augmentation.{other.part}: received {other.asked!r}, but the {arrays} were cached with {other.found!r}: "
+        f"{again}{remedy}"
     )
 
 

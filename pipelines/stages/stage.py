@@ -14,7 +14,13 @@ from unlabeled.runtime.progress import waiting
 
 
 def stage(
-    name: str, function: Callable, outputs: str | Iterable[str], *, spinner: bool = True, **others: str
+    name: str,
+    function: Callable,
+    outputs: str | Iterable[str],
+    *,
+    spinner: bool = True,
+    known: dict[str, Any] | None = None,
+    **others: str,
 ) -> Pipeline:
     """A pipeline of one node, whose name and tag are the stage's name.
 
@@ -24,27 +30,34 @@ def stage(
     Args:
         outputs: The dataset that the function returns, or the datasets that it returns in a dict, saved in this order.
         spinner: Whether the terminal shows a spinner; false where other processes write to the terminal.
+        known: Arguments and fields that are no datasets, such as the name of the method.
         others: The datasets of arguments with another name than their dataset.
     """
     hints = get_type_hints(function)
     arguments = {each: hints.get(each, Any) for each in signature(function).parameters}
-    given = {each: others.get(each) or _source(each, kind) for each, kind in _leaves(arguments).items()}
+    wired = {each: kind for each, kind in _leaves(arguments).items() if each not in (known or {})}
+    given = {each: others.get(each) or _source(each, kind) for each, kind in wired.items()}
     made = outputs if isinstance(outputs, str) else {each: each for each in outputs}
-    run = _flat(function, arguments, name if spinner else None)
+    run = _flat(function, arguments, wired, known or {}, name if spinner else None)
     return Pipeline([node(run, inputs=given, outputs=made, name=name, tags=name)])
 
 
-def _flat(function: Callable, arguments: dict[str, Any], waited_for: str | None) -> Callable:
-    """The function with the fields of its dataclasses as arguments, which is what Kedro calls."""
+def _flat(
+    function: Callable,
+    arguments: dict[str, Any],
+    wired: dict[str, Any],
+    known: dict[str, Any],
+    waited_for: str | None,
+) -> Callable:
+    """The function with the wired arguments and fields alone, which is what Kedro calls."""
 
     @wraps(function)
     def run(**given: Any) -> Any:
         with waiting(waited_for) if waited_for else nullcontext():
-            return function(**{name: _built(name, kind, given) for name, kind in arguments.items()})
+            return function(**{name: _built(name, kind, known | given) for name, kind in arguments.items()})
 
-    leaves = _leaves(arguments)
-    run.__annotations__ = leaves
-    parameters = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in leaves.items()]
+    run.__annotations__ = wired
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in wired.items()]
     run.__signature__ = Signature(parameters)  # ty: ignore[missing-attribute]
     return run
 

@@ -1,58 +1,39 @@
 """Stage 3 of text: trains an encoder without labels, by the same loop as images."""
 
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, track
+from pipelines.stages.freshness import check_cache_current
+from pipelines.stages.pretraining import Training, track
 from pipelines.stages.stage import stage
-from unlabeled.errors import ConfigError
-from unlabeled.records import Summary
-from unlabeled.storage.freshness import difference
 from unlabeled.text.config import Packing, TextPretraining
 
 
-def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function that trains a method."""
-
-    def pretrain(
-        sequences: np.ndarray,
-        manifest: pd.DataFrame,
-        tokenizer: dict[str, Any],
-        summary: Summary,
-        sequences_of: dict[str, Any],
-        config: TextPretraining,
-        recipe: Packing,
-        folder: Path,
-    ) -> dict[str, Any]:
-        from tokenizers import Tokenizer
-
-        from unlabeled.text.pretrain import fingerprint, pretrain_encoder  # imports torch
-
-        if difference(recipe.sequences_of(summary["data_digest"]), sequences_of):
-            raise ConfigError(
-                "the packed sequences are of other documents, or of another augmentation.sequence_length than "
-                f"{recipe.sequence_length}: run the stage augmentation again"
-            )
-        data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
-        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return track(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
-
-    return pretrain
+@dataclass(frozen=True, kw_only=True)
+class TextTraining(Training):
+    config: TextPretraining
+    recipe: Packing
 
 
-def check(method: str, config: TextPretraining, recipe: Packing) -> None:
-    """Raises ConfigError or TrainingError for invalid parameters, before any document is read."""
-    from unlabeled.text.pretrain import check  # imports torch
+def pretrain(
+    training: TextTraining, sequences: np.ndarray, tokenizer: dict[str, Any], sequences_of: dict[str, Any]
+) -> dict[str, Any]:
+    from tokenizers import Tokenizer
 
-    check(method, config, recipe)
+    from unlabeled.text.pretrain import fingerprint, pretrain_encoder  # imports torch
+
+    summary, recipe = training.summary, training.recipe
+    check_cache_current("sequences", sequences_of, recipe.sequences_of(summary["data_digest"]))
+    decides = fingerprint(training.method, summary, training.config, recipe)
+    tokens = Tokenizer.from_str(json.dumps(tokenizer))
+    return track(training, partial(pretrain_encoder, sequences=sequences, tokenizer=tokens), decides)
 
 
 def create_pipeline(method: str) -> Pipeline:
-    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")
+    outputs = ("encoder", "run", "history")
+    return stage("pretraining", pretrain, outputs, known={"method": method}, folder="model_folder")

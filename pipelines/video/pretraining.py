@@ -1,67 +1,42 @@
 """Stage 3 of video: trains two towers without labels, by the same loop as images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from kedro.pipeline import Pipeline
 
-from pipelines.stages.pretraining import CHECKPOINT, track
+from pipelines.stages.freshness import check_cache_current
+from pipelines.stages.pretraining import Training, track
 from pipelines.stages.stage import stage
-from unlabeled.errors import ConfigError
-from unlabeled.records import Summary
-from unlabeled.storage.freshness import difference, order_of
+from unlabeled.storage.freshness import order_of
 from unlabeled.video.config import Spectrograms, VideoPretraining
 
 
-@dataclass(frozen=True)
-class Clips:
-    """Frames, sounds, and the spectrograms of the sounds."""
-
-    frames: np.ndarray
-    sounds: np.ndarray
-    spectrograms: np.ndarray
-    manifest: pd.DataFrame
+@dataclass(frozen=True, kw_only=True)
+class VideoTraining(Training):
+    config: VideoPretraining
+    recipe: Spectrograms
 
 
-def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
-    """The node function that trains a method."""
+def pretrain(
+    training: VideoTraining,
+    frames: np.ndarray,
+    sounds: np.ndarray,
+    spectrograms: np.ndarray,
+    spectrograms_of: dict[str, Any],
+) -> dict[str, Any]:
+    from unlabeled.images.pretrain import fingerprint
+    from unlabeled.video.pretrain import pretrain_encoder  # imports torch
 
-    def pretrain(
-        clips: Clips,
-        summary: Summary,
-        spectrograms_of: dict[str, Any],
-        config: VideoPretraining,
-        recipe: Spectrograms,
-        folder: Path,
-    ) -> dict[str, Any]:
-        from unlabeled.images.pretrain import fingerprint
-        from unlabeled.video.pretrain import pretrain_encoder  # imports torch
-
-        asked = recipe.spectrograms_of(summary["data_digest"], order_of(clips.manifest))
-        if difference(asked, spectrograms_of):
-            raise ConfigError(
-                "the cached spectrograms are of other clips, or of other parameters of augmentation: run the stage "
-                "augmentation again"
-            )
-        data = clips.frames, clips.sounds, clips.spectrograms, clips.manifest, summary
-        train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        decides = fingerprint(method, clips.manifest, summary, config, recipe)
-        return track(train, method, clips.manifest, summary, config, recipe, decides)
-
-    return pretrain
-
-
-def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
-    """Raises ConfigError or TrainingError for invalid parameters, before any video is read."""
-    from unlabeled.video.pretrain import check  # imports torch
-
-    check(method, config, recipe)
+    recipe, manifest, summary = training.recipe, training.manifest, training.summary
+    asked = recipe.spectrograms_of(summary["data_digest"], order_of(manifest))
+    check_cache_current("spectrograms", spectrograms_of, asked)
+    train = partial(pretrain_encoder, frames=frames, sounds=sounds, spectrograms=spectrograms)
+    return track(training, train, fingerprint(training.method, manifest, summary, training.config, recipe))
 
 
 def create_pipeline(method: str) -> Pipeline:
-    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")
+    outputs = ("encoder", "run", "history")
+    return stage("pretraining", pretrain, outputs, known={"method": method}, folder="model_folder")

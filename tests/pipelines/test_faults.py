@@ -276,7 +276,7 @@ def test_crops_of_other_images_are_not_trained_on(project):
     assert project.kedro("--to-nodes=augmentation").exit_code == 0
     assert project.kedro("--tags=ingestion", params(ingestion__fraction=0.9)).exit_code == 0
     message = sentence(project.kedro("--tags=pretraining"))
-    assert "the crops were cut from other images: run the stage augmentation again" in message
+    assert "the cached crops are of other data: run the stage augmentation again" in message
 
 
 def test_a_corrupted_checkpoint(trained, project):

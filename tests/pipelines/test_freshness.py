@@ -16,8 +16,8 @@ METRICS = {"data_digest": "data", "protocol": Evaluation().digest(), "weights": 
 @pytest.mark.parametrize(
     "other, message",
     [
-        ({"data_digest": "x"}, "the crops were cut from other images: run the stage augmentation again"),
-        ({"order": "x"}, "the crops were cut from images in another order: run the stage augmentation again"),
+        ({"data_digest": "x"}, "the cached crops are of other data: run the stage augmentation again"),
+        ({"order": "x"}, "the cached crops are of data in another order: run the stage augmentation again"),
         (
             {"views": 3},
             r"augmentation.views: received 16, but the crops were cached with 3: .*views=fresh",

@@ -26,7 +26,7 @@ from unlabeled.training.setup import as_config_error, constants_of, fingerprint_
 
 def pretrain_encoder(
     method: str,
-    rows: np.ndarray,
+    sequences: np.ndarray,
     manifest: pd.DataFrame,
     tokenizer: Tokenizer,
     summary: Summary,
@@ -39,7 +39,7 @@ def pretrain_encoder(
     """Trains the named method on the packed train split. Returns the encoder, and one row of metrics for each epoch.
 
     Args:
-        rows: Packed rows, as `packing.pack` returns them.
+        sequences: Packed rows, as `packing.pack` returns them.
         manifest: Its `target` serves only the kNN monitor.
         resume: See `train.pretrain`.
 
@@ -54,12 +54,17 @@ def pretrain_encoder(
             encoder = TextEncoder(config.encoder, tokenizer, kind.context(recipe.sequence_length), kind.causal)
             model = kind(encoder.network, **constants_of(method, config))
     supply = Sequences(
-        rows, recipe.sequence_length, pairs=kind.pairs, batch_size=config.batch_size, seed=config.seed, device=device
+        sequences,
+        recipe.sequence_length,
+        pairs=kind.pairs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
     )
     if not supply.steps_per_epoch:
         raise TrainingError(
             f"pretraining.batch_size: received {config.batch_size}, but the documents make fewer sequences of "
-            f"{recipe.sequence_length} tokens ({rows.size:,} tokens in all): lower it or "
+            f"{recipe.sequence_length} tokens ({sequences.size:,} tokens in all): lower it or "
             f"augmentation.sequence_length, or add documents"
         )
     history = pretrain(
