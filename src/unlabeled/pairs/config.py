@@ -1,10 +1,23 @@
 """The blocks of parameters for captioned images whose keys differ from those for images."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Augmentation, Count, Evaluation, Expression, Ingestion, Location, Name, Pretraining
+from unlabeled.config import (
+    Augmentation,
+    Count,
+    Evaluation,
+    Expression,
+    Ingestion,
+    Location,
+    Name,
+    PerView,
+    Positive,
+    Pretraining,
+    Probability,
+)
 
 
 class PairsIngestion(Ingestion):
@@ -42,8 +55,28 @@ class PairsIngestion(Ingestion):
 
 
 class PairAugmentation(Augmentation):
-    """The recipe of an image's view, and the length to which captions are cut."""
+    """The recipe of an image's view, and the length to which captions are cut.
 
+    The defaults of this class are for photographs: captions name sides, colours and parts, so that views are not
+    mirrored, keep their colours, and show most of the image. Those of conf/base are for digits.
+    """
+
+    digits: ClassVar[Mapping[str, Any]] = {
+        "crop_scale": (1.0, 1.0),
+        "crop_ratio": (1.0, 1.0),
+        "degrees": 5.0,
+        "shear": 5.0,
+        "translate": 0.1,
+        "jitter": 0.0,
+    }
+    crop_scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.6, 1.0)
+    flip: Probability = 0.0
+    jitter: Probability = 0.5
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    gray: Probability = 0.0
+    solarize: PerView = (0.0,)
     caption_length: Annotated[int, Field(ge=4, le=512)] = 32
     """Largest number of tokens of a caption; the rest is cut off."""
 
