@@ -39,6 +39,7 @@ class Kind:
 
 IMAGES = Kind("images", endings.WORDS | endings.PACKED | endings.VIDEOS | endings.SOUNDS, endings.PICTURES)
 TEXTS = Kind("texts", endings.PICTURES | endings.PACKED | endings.VIDEOS | endings.SOUNDS, endings.WORDS, ())
+TABLES = Kind("texts", TEXTS.other - {"parquet"}, endings.WORDS | {"parquet"}, ())
 CLIPS = Kind("clips", endings.WORDS | endings.PACKED, endings.VIDEOS | endings.PICTURES | endings.SOUNDS)
 
 
@@ -174,7 +175,7 @@ def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
     ending = lower.rpartition(".")[2] if "." in lower else ""
     if ending in kind.other:
         return True
-    return lower in endings.NOTES and (at_top if kind is TEXTS else ending not in kind.holds)
+    return lower in endings.NOTES and (at_top if kind in (TEXTS, TABLES) else ending not in kind.holds)
 
 
 def open_file(path: Path) -> BufferedReader:
