@@ -124,10 +124,14 @@ def find_splits(tables: Sequence[Table]) -> Splits:
     return Splits()
 
 
-def find_text(tables: Sequence[Table], wanted: str | None, key: str = "ingestion.text") -> str:
+def find_text(
+    tables: Sequence[Table], others: Collection[str] = (), *, wanted: str | None, key: str = "ingestion.text"
+) -> str:
     """The column of texts: the one that the user names, one with a usual name, or the only one that holds prose.
 
     Args:
+        others: Columns of other things.
+        wanted: The column that the user names; None: none is named.
         key: The parameter that names it.
 
     Raises:
@@ -136,6 +140,7 @@ def find_text(tables: Sequence[Table], wanted: str | None, key: str = "ingestion
     columns = _columns(tables)
     if wanted:
         return _named(columns, wanted, tables, key)
+    columns = [column for column in columns if column not in others]
     for names in USUAL_TEXTS:
         if found := [column for column in columns if plain(column) in names]:
             return found[0]
@@ -144,7 +149,7 @@ def find_text(tables: Sequence[Table], wanted: str | None, key: str = "ingestion
     if len(likely) == 1:
         return likely[0]
     raise DataError(
-        f"{where(tables)} has the columns {', '.join(columns)}: set {key} to the column of "
+        f"{where(tables)} has the columns {', '.join(_columns(tables))}: set {key} to the column of "
         f"{'captions' if key == 'ingestion.caption' else 'texts'}"
     )
 

@@ -51,6 +51,19 @@ def holds_parquet(files: ParquetFiles) -> bool:
     return any(map(_is_parquet, files.names))
 
 
+def holds_images(files: ParquetFiles) -> bool:
+    """Whether there are Parquet files, one of which has a column of images."""
+    import pyarrow.parquet as pq
+
+    if not holds_parquet(files):
+        return False
+    for name in files.names:
+        with readable(files.root / name):
+            if any(_holds_images(field.type) for field in pq.read_schema(files.root / name)):
+                return True
+    return False
+
+
 def _is_parquet(name: str) -> bool:
     return name.lower().endswith(".parquet")
 

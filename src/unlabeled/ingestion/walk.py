@@ -14,6 +14,8 @@ from unlabeled.runtime.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Files that describe those beside and below them, as in Hugging Face's ImageFolder; .tsv is ours."""
+CAPTIONS = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
+"""Files of captions, which may stand beside those."""
 MAX_FILE_BYTES = 2**29
 """Bytes of the largest file that is read at once; no image that can be decoded is larger."""
 MAX_LISTED_NAMES = 5

@@ -28,8 +28,10 @@ class PairsIngestion(Ingestion):
     """Source of the pairs. `captioned_digits`: scikit-learn's digits, each described in a few words, always available;
     `pairs`: images with texts."""
     path: Location = None
-    """Location of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of
-    them."""
+    """Location of the source `pairs`: a folder of images with a table of their names and captions, such a table, a
+    Parquet file of images and captions, or a folder of these."""
+    caption: Name | None = None
+    """The column of captions; None: the one with a usual name, or the only one that holds sentences."""
     together: Expression = None
     """A regular expression for the source `pairs`. Captions that are equal once its matches are removed form a group,
     and stay on one side of the split. None: `group` makes the groups."""
@@ -46,7 +48,7 @@ class PairsIngestion(Ingestion):
     def _is_complete(self) -> "PairsIngestion":
         if self.source == "pairs" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source pairs")
-        for name in ("path", "together"):
+        for name in ("path", "together", "caption"):
             if self.source != "pairs" and (given := getattr(self, name)):
                 raise ValueError(f"{name}={given!r}, expected none for the source {self.source}: it is of source=pairs")
         if self.together and self.group:

@@ -129,7 +129,7 @@ def _rows(root: Path, found: Found, config: TextIngestion) -> Documents:
             raise DataError(f"{folder / name} has {size:,} bytes, expected {MAX_CORPUS_BYTES:,} at most: divide it")
     known = {plain(config.text)} if config.text else set().union(*USUAL_TEXTS)
     tables = [open_table(folder / name, sorted(known)) for name in found.names]
-    text = find_text(tables, config.text)
+    text = find_text(tables, wanted=config.text)
     labels, splits = find_labels(tables, config.label, text), find_splits(tables)
     logger.info("%s: the column %s has the texts", where(tables), text)
     warnings = tell_columns(tables, labels, splits) + ([labels.question] if labels.question else [])
