@@ -31,6 +31,7 @@ from pipelines.commands.compare import PARENT_RUN
 from pipelines.parameters import check_blocks_known, check_no_image_parameters, check_spelling, flatten, warn_unread
 from pipelines.registry.killed import HOST, PROJECT, RERUN, delete_unregistered_models, mark_killed_runs
 from pipelines.registry.provenance import Provenance, provenance
+from pipelines.stages.defaults import Defaults
 from pipelines.stages.freshness import check_intact
 from pipelines.stages.planning import log_plan, method_to_train
 from pipelines.stages.pretraining import CHECKPOINT
@@ -78,6 +79,7 @@ class ProjectHook(MlflowHook):
         context.config_loader["mlflow"] = config
         super().after_context_created(context=context)
         self._project, self._parameters = Path(context.project_path), context.config_loader["parameters"]
+        self._defaults = Defaults(context.config_loader)
 
     @hook_impl
     def after_catalog_created(self, catalog: Any) -> None:  # ty: ignore[incompatible-method-override]  # pluggy allows it
@@ -129,17 +131,22 @@ class ProjectHook(MlflowHook):
 
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:  # ty: ignore[incompatible-method-override]
-        """Logs a node's parameters as they were written, and passes them to the node with absolute paths."""
+        """Adapts a node's parameters to the data, logs them, and passes them to the node with absolute paths."""
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
-            log_plan(self._to_plan, catalog)
+            log_plan(self._to_plan, catalog, self._defaults)
             self._to_plan = None
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
+        blocks = {name: value for name, value in given.items() if isinstance(value, Block)}
+        given |= {name: self._defaults.fit(name, block, catalog) for name, block in blocks.items()}
         flat = dict(pair for name, value in given.items() for pair in _flat(name, value))
         try:
             mlflow.log_params(flat)
         except MlflowException:  # MLflow rejects changed values: this stage runs again in the run of its training
             mlflow.set_tags({f"rerun.{name}": value for name, value in flat.items()})
-        return {name: each.anchored(self._project) for name, each in inputs.items() if isinstance(each, Block)}
+        fitted = {f"params:{name}": given[name].anchored(self._project) for name in blocks}
+        if "parameters" in inputs:  # `compare` reads those of all methods
+            fitted["parameters"] = self._defaults.fit_methods(inputs["parameters"], catalog)
+        return fitted
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Any) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ IMAGE_BLOCKS = ("ingestion", "augmentation")
 """Blocks that only methods of images share. Methods of other data have them under their own name alone."""
 ENCODER_KEY = "encoder"
 """The key of `pretraining` that only methods of images share."""
+
+SIZES = {"batch_size", "learning_rate", "vocabulary"}
+"""Keys that fit the size of the data."""
 
 
 class MethodConfigLoader(OmegaConfigLoader):
@@ -46,6 +50,31 @@ class MethodConfigLoader(OmegaConfigLoader):
             merged = {block: _merge(block, *(layer.get(block) for layer in layers)) for block in blocks}
             config = {**config, method: {**own, **merged}}
         return config
+
+    def chosen(self, name: str) -> set[str]:
+        """The keys of a block, by its dotted name, that `--params` or the environment sets.
+
+        Sizes for the data of another environment than conf/local are defaults too.
+        """
+        env = self.env or self.default_run_env
+        method, _, block = name.rpartition(".")
+
+        def keys(layer: dict[str, Any]) -> set[str]:
+            shared = layer if method in {"", *IMAGE_METHODS} else _without_image_parameters(layer)
+            return {*_block(block, shared.get(block)), *_block(name, _block(method, layer.get(method)).get(block))}
+
+        given = keys(self.runtime_params or {})
+        configured = keys(self._environment)
+        return given | (configured if env == self.default_run_env else configured - SIZES)
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """The parameters of the environment alone, and those that `--params` gives."""
+        env = self.env or self.default_run_env
+        if env == self.base_env:
+            return {}
+        patterns = self.config_patterns["parameters"]
+        return self.load_and_merge_dir_config(str(Path(self.conf_source, env)), patterns, "parameters", set())
 
 
 def _block(name: str, values: Any) -> dict[str, Any]:

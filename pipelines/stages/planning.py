@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from pipelines.stages.defaults import Defaults
 from pipelines.stages.pretraining import CHECKPOINT
 from unlabeled.catalogue import IMAGE_METHODS
 
@@ -15,12 +16,13 @@ def method_to_train(pipeline: Any) -> str | None:
     return next((node.namespace for node in nodes if node.namespace in IMAGE_METHODS), None)
 
 
-def log_plan(method: str, catalog: Any) -> None:
+def log_plan(method: str, catalog: Any, defaults: Defaults) -> None:
     """Logs the plan of a training; nothing for a short one."""
     from unlabeled.images.plan import plan_training  # imports torch
 
     data = [catalog.load(name) for name in ("images", "manifest", "summary")]
-    blocks = [catalog.load(f"params:{method}.{block}") for block in ("pretraining", "augmentation")]
+    names = [f"{method}.pretraining", f"{method}.augmentation"]
+    blocks = [defaults.fit(name, catalog.load(f"params:{name}"), catalog) for name in names]
     checkpoint = catalog.load(f"{method}.model_folder") / CHECKPOINT
     plan = plan_training(method, *data, *blocks, catalog.load("augmentation_folder"), resume=checkpoint)
     if plan is None:

@@ -6,6 +6,7 @@ They live together, and apart from the functions that use them, so that a comman
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -250,9 +251,25 @@ class EarlierIngestion(Ingestion):
 
 
 class Augmentation(Block):
-    """The recipe of a view. Its geometry (crop and affine) is cached; everything else is drawn afresh at each use."""
+    """The recipe of a view. Its geometry (crop and affine) is cached; everything else is drawn afresh at each use.
+
+    The defaults of this class are for photographs (BYOL's, arXiv:2006.07733); those of conf/base are for digits.
+    """
 
     block: ClassVar[str] = "augmentation"
+    digits: ClassVar[Mapping[str, Any]] = {
+        "views": 64,
+        "crop_scale": (1.0, 1.0),
+        "crop_ratio": (1.0, 1.0),
+        "degrees": 10.0,
+        "translate": 0.1,
+        "zoom": (0.87, 1.15),
+        "shear": 10.0,
+        "flip": 0.0,
+        "gray": 0.0,
+        "solarize": (0.0,),
+    }
+    """Values of conf/base that suit digits, and no photographs."""
     views: Annotated[int, Field(ge=2, le=1024)] | Literal["fresh"] = 16
     """Crops cached for each image (K), or `fresh`: crop anew at each use. Two views a step need K ≥ 2."""
     crop_size: Annotated[int, Field(ge=4)] | None = None

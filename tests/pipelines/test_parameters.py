@@ -128,3 +128,24 @@ def test_what_is_given_of_images_is_not_of_text_and_the_reverse(parameters):
     merged = parameters(files, **given, gpt={"ingestion": {"path": "/texts"}})
     assert merged["gpt"]["ingestion"] == {"path": "/texts"} and merged["gpt"]["pretraining"] == {"epochs": 3}
     assert merged["ingestion"]["path"] == "/photos"
+
+
+def test_what_a_user_has_set_is_told_from_defaults(tmp_path):
+    def chosen(name, env=None, **given):
+        loader = MethodConfigLoader(str(tmp_path), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)
+        return loader.chosen(name)
+
+    sizes = {"pretraining": {"batch_size": 256, "epochs": 9}, "gpt": {"ingestion": {"vocabulary": 4096}}}
+    files = {
+        "base": {"pretraining": {"batch_size": 32}},
+        "local": {"byol": {"pretraining": {"seed": 3}}},
+        "mine": sizes,
+    }
+    for env, content in files.items():
+        (tmp_path / env).mkdir()
+        (tmp_path / env / "parameters.yml").write_text(yaml.safe_dump(content))
+    assert chosen("byol.pretraining") == {"seed"} and chosen("simclr.pretraining") == set()
+    assert chosen("byol.pretraining", pretraining={"batch_size": 8}) == {"seed", "batch_size"}
+    assert chosen("byol.pretraining", "mine") == {"epochs"} and chosen("gpt.ingestion", "mine") == set()
+    assert chosen("gpt.ingestion", gpt={"ingestion": {"vocabulary": 300}}) == {"vocabulary"}
+    assert chosen("gpt.ingestion", ingestion={"path": "/photos"}) == set()

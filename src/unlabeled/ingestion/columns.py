@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from unlabeled.config import NO_LABELS
@@ -21,6 +22,17 @@ PREFERRED = ("label", "fine_label")
 """Columns of classes that take precedence over all others; the second is CIFAR-100's."""
 USUAL = {"labels", "label_name", "class", "classes", "class_name", "class_label", "category", "category_name", "target"}
 USUAL_NUMBERS = {"label_id", "class_id", "category_id", "target_id"}
+USUAL_TEXTS = (
+    {"text"},
+    {"caption", "captions", "description", "content", "body", "document", "sentence", "review", "comment", "message"},
+    {"texts", "documents", "sentences", "reviews", "comments", "messages", "article", "abstract", "prompt", "alt_text"},
+    {"beschreibung", "bildunterschrift", "texte", "inhalt", "legende", "descripcion", "texto", "testo", "descrizione"},
+)
+"""Usual names of columns of texts and captions, the likeliest first."""
+MIN_PROSE = 20
+"""Least mean length, in characters, of the values of a column that may be texts without a usual name."""
+SAMPLED_ROWS = 100
+"""Rows of each table whose values are measured for that."""
 SPLIT = "split"
 USUAL_SPLITS = {"set", "subset", "partition"}
 """Columns of splits, if all of their values are names of splits."""
@@ -69,12 +81,12 @@ class Splits(NamedTuple):
     found: Collection[str] = ()
 
 
-def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None = None) -> Labels:
+def find_labels(tables: Sequence[Table], wanted: str | None, *others: str | None) -> Labels:
     """Finds the labels of tables that belong together.
 
     Args:
         wanted: The column of the classes; `none`: there are no labels; None: the usual column, if there is one.
-        groups: The column of groups, which is never suggested as classes.
+        others: Columns of groups or texts, which are never suggested as classes.
 
     Raises:
         DataError: There is no such column, or its values cannot be classes.
@@ -84,7 +96,7 @@ def find_labels(tables: Sequence[Table], wanted: str | None, groups: str | None 
     columns = _columns(tables)
     if wanted:
         return _classes_of(tables, _named(columns, wanted, tables, "ingestion.label", f", or {NO_LABELS}"))
-    columns = [each for each in columns if each != groups and _may_name_classes(each, tables)]
+    columns = [each for each in columns if each not in others and _may_name_classes(each, tables)]
     values = {column: each for column, each in _values(tables, columns, MAX_CLASSES).items() if each.rows}
     rivals = _usual(values, tables) or [column for column, each in values.items() if each.repeat_as_classes()]
     if not rivals:
@@ -110,6 +122,47 @@ def find_splits(tables: Sequence[Table]) -> Splits:
         if each.rows and not wrong:
             return Splits(column, {split for _, value in each.places if (split := split_of(value))})
     return Splits()
+
+
+def find_text(
+    tables: Sequence[Table], others: Collection[str] = (), *, wanted: str | None, key: str = "ingestion.text"
+) -> str:
+    """The column of texts: the one that the user names, one with a usual name, or the only one that holds prose.
+
+    Args:
+        others: Columns of other things.
+        wanted: The column that the user names; None: none is named.
+        key: The parameter that names it.
+
+    Raises:
+        DataError: There is no such column, or several may be meant.
+    """
+    columns = _columns(tables)
+    if wanted:
+        return _named(columns, wanted, tables, key)
+    columns = [column for column in columns if column not in others]
+    for names in USUAL_TEXTS:
+        if found := [column for column in columns if plain(column) in names]:
+            return found[0]
+    named = [column for column in columns if plain(column).rpartition("_")[2] in set().union(*USUAL_TEXTS)]
+    likely = named or _prose(tables, [each for each in columns if not NO_CLASSES.fullmatch(plain(each))])
+    if len(likely) == 1:
+        return likely[0]
+    raise DataError(
+        f"{where(tables)} has the columns {', '.join(_columns(tables))}: set {key} to the column of "
+        f"{'captions' if key == 'ingestion.caption' else 'texts'}"
+    )
+
+
+def _prose(tables: Sequence[Table], columns: Sequence[str]) -> list[str]:
+    """The columns whose values are as long as sentences."""
+    lengths: dict[str, list[int]] = {column: [] for column in columns}
+    for table in tables:
+        for _, row in islice(table.read(columns), SAMPLED_ROWS):
+            for column, value in row.items():
+                if isinstance(value, str) and not _is_missing(value):
+                    lengths[column].append(len(value))
+    return [column for column, each in lengths.items() if each and sum(each) / len(each) >= MIN_PROSE]
 
 
 def find_groups(tables: Sequence[Table], wanted: str | None) -> str | None:

@@ -63,6 +63,15 @@ def split_in_name(name: str) -> str | None:
     return next((SPLITS[word] for word in reversed(re.split(r"[^a-z]+", name.lower())) if word in SPLITS), None)
 
 
+def splits_in_names(names: Iterable[str]) -> dict[str, str]:
+    """The splits that paths name, and where."""
+    official: dict[str, str] = {}
+    for name in names:
+        if split := split_in_name(name):
+            official[split] = f"{official[split]}, {name}" if split in official else name
+    return official
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 

@@ -6,7 +6,7 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -29,22 +29,27 @@ from unlabeled.ingestion.columns import (
 from unlabeled.ingestion.endings import NOTES
 from unlabeled.ingestion.items import Item
 from unlabeled.ingestion.tables import Table, open_table, plain
-from unlabeled.ingestion.walk import METADATA, Found
+from unlabeled.ingestion.walk import CAPTIONS, METADATA, Found
 
 logger = logging.getLogger(__name__)
 
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 LABEL_FILES = (*SPREADSHEETS, ".csv", ".tsv", ".json", ".jsonl", ".txt", ".mat", ".xml")
-FILE_NAME = ("file_name", "filename")
+FILE_NAME = ("file_name", "filename", "file", "image_name", "image_path", "file_path", "filepath", "path", "image")
+"""Names of the column of files, the likeliest first."""
+FindText = Callable[[Sequence[Table], Sequence[str]], str]
+"""A function from tables, and their columns of other things, to the column of texts."""
 
 
 class Row(NamedTuple):
-    """Metadata of a file: its class, its split as they name it, a text, its group, and the place in the metadata."""
+    """Metadata of a file: its class, its split as they name it, a text, its group, and the place in the metadata: the
+    number of the file, and the row."""
 
     label: str | None
     split: str | None
     text: str | None
     group: str | None
+    file: int
     place: str
 
 
@@ -71,28 +76,35 @@ class Metadata(NamedTuple):
 
 
 def _check_files(root: Path, found: Found) -> None:
-    """Raises DataError for two files of metadata in one folder, and for a spreadsheet without a metadata file beside
-    it."""
-    folders: dict[str, str] = {}
+    """Raises DataError for two files of metadata, or two of captions, in one folder, and for a spreadsheet without a
+    metadata file beside it."""
+    first: dict[tuple[str, bool], str] = {}
     for name in found.metadata:
-        if (other := folders.setdefault(posixpath.dirname(name), name)) != name:
+        if (other := first.setdefault((posixpath.dirname(name), _holds_captions(name)), name)) != name:
             raise DataError(f"ingestion.path: received {root / other} and {root / name}, expected one of both")
+    folders = {folder for folder, _ in first}
     for name in found.others:
         stem, ending = posixpath.splitext(_base(name))
         if stem == "metadata" and ending in SPREADSHEETS and posixpath.dirname(name) not in folders:
             raise DataError(f"ingestion.path: {root / name} is a spreadsheet: save it as {METADATA[0]} beside it")
 
 
+def _holds_captions(name: str) -> bool:
+    return _base(name) in CAPTIONS
+
+
 def _base(name: str) -> str:
     return posixpath.basename(name).lower()
 
 
-def read_metadata(root: Path, found: Found, label: str | None, text: str = "", group: str | None = None) -> Metadata:
+def read_metadata(
+    root: Path, found: Found, label: str | None, find_text: FindText | None = None, group: str | None = None
+) -> Metadata:
     """Reads the metadata in a folder, and finds the files that they name.
 
     Args:
         label: Value of `ingestion.label`.
-        text: Another column to keep; empty: none.
+        find_text: Finds the column of texts, which is kept too; None: there is none.
         group: The column of groups; None: there is none.
 
     Raises:
@@ -103,14 +115,15 @@ def read_metadata(root: Path, found: Found, label: str | None, text: str = "", g
         return _no_metadata(root, label, group)
     tables = [open_table(root / file, FILE_NAME) for file in found.metadata]
     for table in tables:
-        columns = ", ".join(table.columns) or "(none)"
         if not _column(table, *FILE_NAME):
+            columns = ", ".join(table.columns) or "(none)"
             raise DataError(f"{table.name} has the columns {columns}, expected file_name (and label)")
-        if text and not _column(table, text):
-            raise DataError(f"{table.name} has the columns {columns}, expected {text} among them")
     group = find_groups(tables, group)
-    labels, splits = find_labels(tables, label, group), find_splits(tables)
-    warnings = tell_columns(tables, labels, splits)
+    files = [column for table in tables if (column := _column(table, *FILE_NAME))]
+    text = find_text(tables, [*files, *([group] if group else [])]) if find_text else None
+    labels, splits = find_labels(tables, label, group, text), find_splits(tables)
+    described = [table for table in tables if not _holds_captions(table.name)] or tables
+    warnings = tell_columns(described, labels, splits)
     rows: dict[str, Row] = {}
     missing: dict[str, str] = {}
     index = _Names(root, (*found.names, *found.others))
@@ -121,7 +134,10 @@ def read_metadata(root: Path, found: Found, label: str | None, text: str = "", g
             if name is None:
                 name = posixpath.normpath(posixpath.join(folder, listed))
                 missing[name] = index.why_missing(folder, listed)
-            if (first := rows.setdefault(name, row))[:-1] != row[:-1]:
+            first = rows.setdefault(name, row)
+            if first.file != row.file and (joined := _joined(first, row)):
+                rows[name] = joined
+            elif first[:-2] != row[:-2]:
                 difference = _difference(first, row)
                 raise DataError(f"{row.place}: {name} is named a second time, expected once ({difference})")
     official = dict.fromkeys(splits.found, f"the column {splits.column} of {found.metadata[0]}")
@@ -183,21 +199,30 @@ def _without_labels(metadata: Metadata, names: Sequence[str]) -> list[str]:
 
 
 def _column(table: Table, *names: str) -> str | None:
-    """The column that has one of these names, in any case."""
-    return next((column for column in table.columns if plain(column) in names), None)
+    """The column that has the first of these names, in any case."""
+    return next((column for name in names for column in table.columns if plain(column) == name), None)
+
+
+def _joined(first: Row, second: Row) -> Row | None:
+    """What two tables, one of them of captions, say of a file; None: they contradict each other."""
+    pairs = list(zip(first[:-2], second[:-2], strict=True))
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        return None
+    return Row(*(one if one is not None else other for one, other in pairs), first.file, first.place)
 
 
 def _rows(
-    number: int, table: Table, labels: Labels, splits: Splits, text: str, group: str | None
+    number: int, table: Table, labels: Labels, splits: Splits, text: str | None, group: str | None
 ) -> Iterator[tuple[str, Row]]:
     """Yields the file names that a table lists, each with its row."""
-    name, caption = _column(table, *FILE_NAME), _column(table, text)
-    there = group if group in table.columns else None
+    name = _column(table, *FILE_NAME)
+    caption, there = (column if column in table.columns else None for column in (text, group))
     for place, row in table.read([each for each in (name, caption, labels.column, splits.column, there) if each]):
         if not (listed := str(row.get(name) or "").strip()):
             raise DataError(f"{place}: received a row without a file_name, expected one")
         words = str(row[caption] or "") if caption else None
-        yield listed, Row(labels.of(number, row), split_of(row.get(splits.column)), words, group_in(row, group), place)
+        split = split_of(row.get(splits.column))
+        yield listed, Row(labels.of(number, row), split, words, group_in(row, there), number, place)
 
 
 def _difference(first: Row, second: Row) -> str:

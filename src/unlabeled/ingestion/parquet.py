@@ -13,7 +13,7 @@ from unlabeled.config import column_of
 from unlabeled.errors import DataError
 from unlabeled.ingestion.columns import find_groups, find_labels, find_splits, group_in, is_none, split_of, tell_columns
 from unlabeled.ingestion.items import Item, Source, Understood, spread_over
-from unlabeled.ingestion.layout import split_in_name
+from unlabeled.ingestion.layout import split_in_name, splits_in_names
 from unlabeled.ingestion.tables import Table, declared_beside, parquet_table, readable, some_rows
 from unlabeled.ingestion.walk import MAX_FILE_BYTES, below, find_files
 
@@ -51,6 +51,19 @@ def holds_parquet(files: ParquetFiles) -> bool:
     return any(map(_is_parquet, files.names))
 
 
+def holds_images(files: ParquetFiles) -> bool:
+    """Whether there are Parquet files, one of which has a column of images."""
+    import pyarrow.parquet as pq
+
+    if not holds_parquet(files):
+        return False
+    for name in files.names:
+        with readable(files.root / name):
+            if any(_holds_images(field.type) for field in pq.read_schema(files.root / name)):
+                return True
+    return False
+
+
 def _is_parquet(name: str) -> bool:
     return name.lower().endswith(".parquet")
 
@@ -80,10 +93,7 @@ def read_parquet(
     labels, splits = find_labels(tables, label, groups), find_splits(tables)
     if labels.question:
         raise DataError(labels.question)
-    official: dict[str, str] = {}
-    for table in tables:
-        if split := split_in_name(table.name):
-            official[split] = f"{official[split]}, {table.name}" if split in official else table.name
+    official = splits_in_names(table.name for table in tables)
     official |= dict.fromkeys(splits.found, f"the column {splits.column}")
     wanted = [column for column in (labels.column, splits.column, groups) if column]
 

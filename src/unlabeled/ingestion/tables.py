@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+ENDINGS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
+"""Endings of the files that are read as tables."""
 DELIMITERS = (",", ";", "\t", "|")
 MAX_LINE_CHARACTERS = 2**24
-"""Largest number of characters of a row."""
+"""Largest number of characters of a line, and of a value."""
+csv.field_size_limit(MAX_LINE_CHARACTERS)  # by default 131,072, which a document may exceed
 PARQUET_ROWS = 4096
 """Rows of a Parquet file in memory at a time, where they are small; never columns of images."""
 PARQUET_BYTES = 2**28
@@ -57,12 +60,13 @@ def open_table(path: Path, known: Sequence[str] = ()) -> Table:
     """Opens a table by the ending of its file: .parquet, .jsonl, or else CSV.
 
     Args:
-        known: Names of columns; the table should have one of them, by which its delimiter is recognised.
+        known: Names of columns, in lower case. A CSV file's delimiter is the one that makes one of them a column; where
+            none does, the one that makes most columns.
 
     Raises:
         DataError: The file is not of the kind that its ending says; raised here, or while rows are read.
     """
-    kinds = {".parquet": parquet_table, ".jsonl": _json_lines}
+    kinds = {".parquet": parquet_table, ".jsonl": _json_lines, ".ndjson": _json_lines}
     kind = kinds.get(path.suffix.lower())
     return kind(path) if kind else _csv(path, known)
 
@@ -76,7 +80,8 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
     with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
         header, start, delimiters = _first_line(_lines(path, file))
         headers = {each: _header(header, each) for each in delimiters}
-    delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), delimiters[0])
+    most = max(delimiters, key=lambda each: len(headers[each]))
+    delimiter = next((each for each in delimiters if {*known} & {*map(plain, headers[each])}), most)
     columns = headers[delimiter]
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise DataError(f"{path} has two columns {twice[0]}, expected one")
@@ -178,7 +183,12 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"{path}, line {number}: received no JSON ({error}), expected an object in one line") from error
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number}: received {line.strip()[:50]}, expected an object in one line")
-    return {name.strip(): value.strip() if isinstance(value, str) else value for name, value in row.items()}
+    return {_whole(name): _whole(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _whole(text: str) -> str:
+    """A text of JSON without blanks around it; half a surrogate pair, which no file can hold, becomes a `?`."""
+    return text.strip().encode(errors="replace").decode()
 
 
 def parquet_table(

@@ -14,6 +14,8 @@ from unlabeled.runtime.legible import legible
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """Files that describe those beside and below them, as in Hugging Face's ImageFolder; .tsv is ours."""
+CAPTIONS = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.parquet")
+"""Files of captions, which may stand beside those."""
 MAX_FILE_BYTES = 2**29
 """Bytes of the largest file that is read at once; no image that can be decoded is larger."""
 MAX_LISTED_NAMES = 5
@@ -39,6 +41,7 @@ class Kind:
 
 IMAGES = Kind("images", endings.WORDS | endings.PACKED | endings.VIDEOS | endings.SOUNDS, endings.PICTURES)
 TEXTS = Kind("texts", endings.PICTURES | endings.PACKED | endings.VIDEOS | endings.SOUNDS, endings.WORDS, ())
+TABLES = Kind("texts", TEXTS.other - {"parquet"}, endings.WORDS | {"parquet"}, ())
 CLIPS = Kind("clips", endings.WORDS | endings.PACKED, endings.VIDEOS | endings.PICTURES | endings.SOUNDS)
 
 
@@ -174,7 +177,7 @@ def _is_other(lower: str, kind: Kind, at_top: bool) -> bool:
     ending = lower.rpartition(".")[2] if "." in lower else ""
     if ending in kind.other:
         return True
-    return lower in endings.NOTES and (at_top if kind is TEXTS else ending not in kind.holds)
+    return lower in endings.NOTES and (at_top if kind in (TEXTS, TABLES) else ending not in kind.holds)
 
 
 def open_file(path: Path) -> BufferedReader:

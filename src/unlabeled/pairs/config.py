@@ -1,10 +1,23 @@
 """The blocks of parameters for captioned images whose keys differ from those for images."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Augmentation, Count, Evaluation, Expression, Ingestion, Location, Name, Pretraining
+from unlabeled.config import (
+    Augmentation,
+    Count,
+    Evaluation,
+    Expression,
+    Ingestion,
+    Location,
+    Name,
+    PerView,
+    Positive,
+    Pretraining,
+    Probability,
+)
 
 
 class PairsIngestion(Ingestion):
@@ -15,8 +28,10 @@ class PairsIngestion(Ingestion):
     """Source of the pairs. `captioned_digits`: scikit-learn's digits, each described in a few words, always available;
     `pairs`: images with texts."""
     path: Location = None
-    """Location of the source `pairs`: a folder with a metadata.csv of `file_name,text`, a Parquet file or a folder of
-    them."""
+    """Location of the source `pairs`: a folder of images with a table of their names and captions, such a table, a
+    Parquet file of images and captions, or a folder of these."""
+    caption: Name | None = None
+    """The column of captions; None: the one with a usual name, or the only one that holds sentences."""
     together: Expression = None
     """A regular expression for the source `pairs`. Captions that are equal once its matches are removed form a group,
     and stay on one side of the split. None: `group` makes the groups."""
@@ -33,7 +48,7 @@ class PairsIngestion(Ingestion):
     def _is_complete(self) -> "PairsIngestion":
         if self.source == "pairs" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source pairs")
-        for name in ("path", "together"):
+        for name in ("path", "together", "caption"):
             if self.source != "pairs" and (given := getattr(self, name)):
                 raise ValueError(f"{name}={given!r}, expected none for the source {self.source}: it is of source=pairs")
         if self.together and self.group:
@@ -42,8 +57,28 @@ class PairsIngestion(Ingestion):
 
 
 class PairAugmentation(Augmentation):
-    """The recipe of an image's view, and the length to which captions are cut."""
+    """The recipe of an image's view, and the length to which captions are cut.
 
+    The defaults of this class are for photographs: captions name sides, colours and parts, so that views are not
+    mirrored, keep their colours, and show most of the image. Those of conf/base are for digits.
+    """
+
+    digits: ClassVar[Mapping[str, Any]] = {
+        "crop_scale": (1.0, 1.0),
+        "crop_ratio": (1.0, 1.0),
+        "degrees": 5.0,
+        "shear": 5.0,
+        "translate": 0.1,
+        "jitter": 0.0,
+    }
+    crop_scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.6, 1.0)
+    flip: Probability = 0.0
+    jitter: Probability = 0.5
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.2
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    gray: Probability = 0.0
+    solarize: PerView = (0.0,)
     caption_length: Annotated[int, Field(ge=4, le=512)] = 32
     """Largest number of tokens of a caption; the rest is cut off."""
 

@@ -1,8 +1,10 @@
 """Sources of captioned images: a stream of images as for images alone, and each image's caption by its path."""
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +13,18 @@ import numpy as np
 from unlabeled.config import NO_LABELS, column_of
 from unlabeled.errors import DataError
 from unlabeled.images.sources import described_items, digits, without_labels
-from unlabeled.ingestion.columns import find_groups, find_labels, is_none
+from unlabeled.ingestion.columns import find_groups, find_labels, find_text, is_none
 from unlabeled.ingestion.items import Item, Source
 from unlabeled.ingestion.metadata import read_metadata
-from unlabeled.ingestion.parquet import ParquetFiles, find_parquet, holds_parquet, open_parquet, read_parquet
-from unlabeled.ingestion.walk import IMAGES, METADATA, find_files, printable
+from unlabeled.ingestion.parquet import ParquetFiles, find_parquet, holds_images, open_parquet, read_parquet
+from unlabeled.ingestion.tables import ENDINGS
+from unlabeled.ingestion.walk import CAPTIONS, IMAGES, METADATA, Found, find_files, printable
 from unlabeled.pairs.config import PairsIngestion
 
-CAPTION = "text"
-"""Name of the column of captions."""
+CAPTION = "ingestion.caption"
+"""The parameter that names the column of captions."""
+DESCRIBED = replace(IMAGES, metadata=(*METADATA, *CAPTIONS))
+"""Images, with files that describe them."""
 MAX_CAPTION_CHARACTERS = 100_000
 """Largest number of characters of a caption."""
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -41,7 +46,7 @@ def open_pairs(config: PairsIngestion) -> Pairs:
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
     files = find_parquet(path)
-    images, captions = _parquet(files, config) if holds_parquet(files) else _folder(path, config)
+    images, captions = _parquet(files, config) if holds_images(files) else _folder(path, config)
     return Pairs(replace(images, items=_captioned(images.items, captions, config.together)), captions)
 
 
@@ -81,7 +86,7 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
     for item in items:
         caption = captions.get(item.path)
         if caption is None:
-            yield replace(item, reason="no row in metadata.csv names it")
+            yield replace(item, reason="no row of a table names it")
         elif not caption.strip():
             yield replace(item, reason="its caption is empty")
         elif len(caption) > MAX_CAPTION_CHARACTERS:
@@ -92,30 +97,49 @@ def _captioned(items: Iterator[Item], captions: Mapping[str, str], together: str
             yield replace(item, group=re.sub(together, "", caption).strip() if together else item.group)
 
 
-def _folder(root: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
-    """The images of a folder, and their captions in metadata."""
-    found = find_files(root, "ingestion.path")
-    if not found.metadata:
-        columns = f"file_name,{CAPTION}"
-        raise DataError(f"ingestion.path: {root} has no {METADATA[0]}, expected one with the columns {columns}")
-    metadata = read_metadata(root, found, config.label, CAPTION, column_of(config.group))
+def _folder(path: Path, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
+    """The images of a folder, and their captions in a table there; or a table, and the images that it names."""
+    root, found = _find_images(path)
+    finder = partial(find_text, wanted=config.caption, key=CAPTION)
+    metadata = read_metadata(root, found, config.label, finder, column_of(config.group))
     source = described_items(root, found, metadata, IMAGES.name, label=config.label)
     return source, {printable(name): row.text or "" for name, row in metadata.rows.items()}
+
+
+def _find_images(path: Path) -> tuple[Path, Found]:
+    """The folder of a path, and its images with the tables that describe them: those with a usual name, or a single
+    table of any name."""
+    if path.is_file():
+        return path.parent, _beside(path.parent, path.name)
+    found = find_files(path, "ingestion.path", DESCRIBED)
+    if found.metadata:
+        return path, found
+    tables = [name for name in found.others if name.lower().endswith(tuple(f".{ending}" for ending in ENDINGS))]
+    if len(tables) == 1:
+        return path, _beside(path, tables[0])
+    several = f"; of {', '.join(tables)}, name one as ingestion.path" if tables else ""
+    raise DataError(
+        f"ingestion.path: {path} has no {METADATA[0]}, expected one with the columns file_name,text{several}"
+    )
+
+
+def _beside(root: Path, table: str) -> Found:
+    return find_files(root, "ingestion.path", replace(IMAGES, metadata=(posixpath.basename(table).lower(),)))
 
 
 def _parquet(files: ParquetFiles, config: PairsIngestion) -> tuple[Source, dict[str, str]]:
     """The images of Parquet files, and the captions in the same rows."""
     tables = [part.table for part in open_parquet(files, config.image)]
     captions = {}
+    groups = find_groups(tables, column_of(config.group))
+    column = find_text(tables, [groups] if groups else [], wanted=config.caption, key=CAPTION)
     for table in tables:
-        if CAPTION not in table.columns:
-            raise DataError(f"{table.name} has the columns {', '.join(table.columns)}, expected {CAPTION} among them")
-        for place, row in table.read([CAPTION]):
-            if not isinstance(row[CAPTION] or "", str):
-                kind = table.types[CAPTION]
-                raise DataError(f"{place}: received a column {CAPTION} of type {kind}, expected one string an image")
-            captions[place] = row[CAPTION] or ""
-    question = find_labels(tables, config.label, find_groups(tables, column_of(config.group))).question
+        for place, row in table.read([column]):
+            if not isinstance(row[column] or "", str):
+                kind = table.types[column]
+                raise DataError(f"{place}: received a column {column} of type {kind}, expected one string an image")
+            captions[place] = row[column] or ""
+    question = find_labels(tables, config.label, groups, column).question
     source = read_parquet(files, NO_LABELS if question else config.label, config.image, config.group)
     said = source.understood
     warnings = said.warnings + ([question] if question else [])

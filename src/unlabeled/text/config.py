@@ -4,7 +4,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Expression, Fraction, Location, Pretraining, check_fractions
+from unlabeled.config import (
+    NO_LABELS,
+    Block,
+    Count,
+    Expression,
+    Fraction,
+    LabelColumn,
+    Location,
+    Name,
+    Pretraining,
+    check_fractions,
+)
 
 
 class TextIngestion(Block):
@@ -13,9 +24,13 @@ class TextIngestion(Block):
     block: ClassVar[str] = "ingestion"
     source: Literal["topics", "text"] = "topics"
     """Source of the documents. `topics`: CPython's own help topics, always available; `text`: a file or a folder of
-    UTF-8 text."""
+    UTF-8 text, or tables with a column of texts."""
     path: Location = None
-    """File or folder of the source `text`. The first folder below it that a file is in is the file's label."""
+    """File or folder of the source `text`. The first folder below it that a file is in is the file's label. In tables
+    (CSV, TSV, JSON lines, Parquet), each row is a document."""
+    text: Name | None = None
+    """The column of texts in tables; None: the one with a usual name, or the only one that holds sentences."""
+    label: LabelColumn = None
     documents: Literal["file", "heading"] = "file"
     """Unit of a document: a whole file, or the text under a heading line `= Title =` or `# Title`."""
     group: Expression = None
@@ -45,6 +60,10 @@ class TextIngestion(Block):
         check_fractions(self.validation_fraction, self.test_fraction, "documents")
         if self.source == "text" and not self.path:
             raise ValueError(f"path={self.path!r}, expected ingestion.path to be set for the source text")
+        if self.source == "topics" and self.text:
+            raise ValueError(f"text={self.text!r}, expected null for the source topics: it has no columns")
+        if self.source == "topics" and (self.label or NO_LABELS).lower() != NO_LABELS:
+            raise ValueError(f"label={self.label!r}, expected null or {NO_LABELS} for the source topics")
         return self
 
 

@@ -1,22 +1,39 @@
-"""Sources of documents: CPython's help topics, or files of UTF-8 text."""
+"""Sources of documents: CPython's help topics, files of UTF-8 text, or the rows of tables."""
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from unlabeled.errors import DataError
+from unlabeled.ingestion.columns import (
+    USUAL_TEXTS,
+    find_labels,
+    find_splits,
+    find_text,
+    is_none,
+    split_of,
+    tell_columns,
+    where,
+)
 from unlabeled.ingestion.items import Understood
-from unlabeled.ingestion.layout import Place, read_layout
-from unlabeled.ingestion.walk import TEXTS, find_files, printable, read_file
+from unlabeled.ingestion.layout import Place, read_layout, split_in_name, splits_in_names
+from unlabeled.ingestion.tables import ENDINGS, open_table, plain
+from unlabeled.ingestion.walk import TABLES, TEXTS, Found, find_files, printable, read_file
 from unlabeled.text.config import TextIngestion
+
+logger = logging.getLogger(__name__)
 
 HEADING = re.compile(r"(?:^(?: ?= [^=].* = ?| ?# .+)$\s*)+", re.MULTILINE)
 """A heading `= Title =`, as in WikiText, or `# Title`, not of a lower level; adjacent headings count as one."""
 MAX_CORPUS_BYTES = 2**31
 """Largest file that is read, in bytes; a file may be a whole corpus, where documents begin at headings."""
+BESIDE_TABLES = (".json", ".yaml", ".yml", ".py", ".toml")
+"""Endings of files that are left out beside tables, such as descriptions of a data set."""
 UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
 """Unicode's categories of control characters, of marks without a shape of their own (such as the byte order mark), and
 of blanks."""
@@ -57,8 +74,17 @@ class Documents(NamedTuple):
 def read_documents(config: TextIngestion) -> Documents:
     """All documents of a source. Raises DataError where there is none."""
     if config.source == "topics":
-        return Documents(_topics(), Understood())
-    documents = _files(Path(str(config.path)).expanduser(), config.documents)
+        documents = Documents(_topics(), Understood())
+    else:
+        root = Path(str(config.path)).expanduser()
+        if not root.exists():
+            raise DataError(
+                f"ingestion.path: received {str(root)!r}, which does not exist; expected a file or a folder"
+            )
+        tables = _find_tables(root, config.text)
+        documents = _rows(root, tables, config) if tables else _files(root, config)
+    if is_none(config.label):
+        documents = documents._replace(items=(each._replace(label=None) for each in documents.items))
     return documents._replace(items=_of_size(documents.items, config.max_characters))
 
 
@@ -78,9 +104,61 @@ def _topics() -> Iterator[Document]:
         yield Document(name, text, chapter.get(name))
 
 
-def _files(root: Path, unit: str) -> Documents:
-    if not root.exists():
-        raise DataError(f"ingestion.path: received {str(root)!r}, which does not exist; expected a file or a folder")
+def _find_tables(root: Path, wanted: str | None) -> Found | None:
+    """The tables at a path; None: there are none, or there are other texts beside them and no column is wanted."""
+    if root.is_file():
+        return Found([root.name]) if _is_table(root.name) else None
+    found = find_files(root, "ingestion.path", TABLES)
+    tables = [name for name in found.names if _is_table(name)]
+    others = [name for name in found.names if not _is_table(name)]
+    if not tables or (not wanted and not all(name.lower().endswith(BESIDE_TABLES) for name in others)):
+        return None
+    found.left_out.add("beside tables", others)
+    return replace(found, names=tables)
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().rpartition(".")[2] in ENDINGS
+
+
+def _rows(root: Path, found: Found, config: TextIngestion) -> Documents:
+    """The rows of tables as documents, with their labels and splits."""
+    folder = root.parent if root.is_file() else root
+    for name in found.names:
+        if (size := (folder / name).stat().st_size) > MAX_CORPUS_BYTES:
+            raise DataError(f"{folder / name} has {size:,} bytes, expected {MAX_CORPUS_BYTES:,} at most: divide it")
+    known = {plain(config.text)} if config.text else set().union(*USUAL_TEXTS)
+    tables = [open_table(folder / name, sorted(known)) for name in found.names]
+    text = find_text(tables, wanted=config.text)
+    labels, splits = find_labels(tables, config.label, text), find_splits(tables)
+    logger.info("%s: the column %s has the texts", where(tables), text)
+    warnings = tell_columns(tables, labels, splits) + ([labels.question] if labels.question else [])
+    official = splits_in_names(found.names) | dict.fromkeys(splits.found, f"the column {splits.column}")
+
+    def documents() -> Iterator[Document]:
+        wanted = [column for column in (text, labels.column, splits.column) if column]
+        for number, (name, table) in enumerate(zip(found.names, tables, strict=True)):
+            for place, row in table.read(wanted):
+                path = printable(place.removeprefix(f"{folder}/"))
+                split = split_of(row.get(splits.column)) or split_in_name(name)
+                if isinstance(row[text], list | dict | bytes):
+                    reason = f"received a text of type {table.types.get(text, type(row[text]).__name__)}"
+                    yield Document(path, "", labels.of(number, row), reason, split)
+                else:
+                    words = "" if row[text] is None else str(row[text])
+                    for document in _documents(path, words, labels.of(number, row), config.documents):
+                        yield document._replace(split=split)
+
+    return Documents(documents(), Understood(official, found.left_out, warnings))
+
+
+def _files(root: Path, config: TextIngestion) -> Documents:
+    unit = config.documents
+    for key in ("text", "label"):
+        if (given := getattr(config, key)) and not is_none(given):
+            raise DataError(
+                f"ingestion.{key}: received {given!r}, but {root} holds no tables with such a column: expected null"
+            )
     if root.is_file():
         return Documents(_read(root, root.name, Place(), unit), Understood())
     found = find_files(root, "ingestion.path", TEXTS)
@@ -93,7 +171,11 @@ def _files(root: Path, unit: str) -> Documents:
             f"{f'; {left_out}' if left_out.counts else ''}"
         )
     documents = (_read(root / name, printable(name), layout.place_of(name), unit) for name in names)
-    return Documents(chain.from_iterable(documents), layout.understood(left_out))
+    understood = layout.understood(left_out)
+    warnings = [
+        f"{name} is read as one text: ingestion.text names the column of its rows" for name in names if _is_table(name)
+    ]
+    return Documents(chain.from_iterable(documents), replace(understood, warnings=understood.warnings + warnings[:1]))
 
 
 def _read(file: Path, name: str, place: Place, unit: str) -> Iterator[Document]:

@@ -1,5 +1,6 @@
 """Tokenizers of the library `tokenizers`, trained on a corpus: WordPiece as in BERT, and byte-level BPE as in GPT-2."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 
 from unlabeled.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """The first tokens of every vocabulary, in this order: their numbers are 0 to 4."""
@@ -30,15 +33,26 @@ class Vocabulary(Protocol):
     @property
     def vocabulary(self) -> int | None: ...
 
+    @property
+    def model_fields_set(self) -> set[str]:
+        """Names of the parameters that were chosen: other values are defaults."""
+        ...
+
 
 def train_tokenizer(texts: Iterable[str], config: Vocabulary) -> Tokenizer:
     """The tokenizer learned from these texts; equal texts give equal tokenizers.
 
     Raises:
-        ConfigError: The vocabulary is larger than the texts allow, or smaller than their number of characters.
+        ConfigError: A vocabulary that was chosen is larger than the texts allow, or smaller than their number of
+            characters.
     """
     tokenizer = KINDS[config.tokenizer](list(texts), config.vocabulary or MAX_VOCABULARY)
     size = tokenizer.get_vocab_size()
+    if config.vocabulary and size != config.vocabulary and "vocabulary" not in config.model_fields_set:
+        logger.warning(
+            "ingestion.vocabulary is adapted to the training texts: %d in place of %d", size, config.vocabulary
+        )
+        return tokenizer
     if config.vocabulary and size > config.vocabulary:
         raise ConfigError(
             f"ingestion.vocabulary: received {config.vocabulary}, expected {size} or more: so many are needed for the "

@@ -412,7 +412,7 @@ def test_csv_that_is_damaged(tmp_path, lines, message):
         (["{"], "line 1: received no JSON (Expecting property name"),
         (['["a.png", "cat"]'], 'line 1: received ["a.png", "cat"], expected an object in one line'),
         (['{"file_name": "a.png"}', "", '{"label": "cat"}'], "line 3: received a row without a file_name"),
-        (['{"image": "a.png"}'], "has the columns image, expected file_name (and label)"),
+        (['{"picture": "a.png"}'], "has the columns picture, expected file_name (and label)"),
     ],
 )
 def test_lines_of_json_that_are_damaged(tmp_path, lines, message):

@@ -128,7 +128,7 @@ def test_what_lacks_its_other_half_is_quarantined(tmp_path):
     quarantine = ingested(tmp_path, folder_of(tmp_path / "fish", rows, drawn=names)).quarantine
     assert dict(zip(quarantine.path, quarantine.reason, strict=True)) == {
         "05.png": "its caption is empty",
-        "07.png": "no row in metadata.csv names it",
+        "07.png": "no row of a table names it",
         "gone.png": "listed, but the file is missing",
     }
 
@@ -138,9 +138,50 @@ def test_a_folder_without_captions_is_one_sentence(tmp_path):
     picture(0).save(tmp_path / "bare/0.png")
     with pytest.raises(DataError, match="has no metadata.csv, expected one with the columns file_name,text"):
         ingested(tmp_path, tmp_path / "bare")
-    rows = [["0.png", "a fish"], ["1.png", "a bird"]]
-    with pytest.raises(DataError, match="has the columns file_name, caption, expected text among them"):
-        ingested(tmp_path, folder_of(tmp_path / "other", rows, ("file_name", "caption")))
+    rows = [["0.png", "fish"], ["1.png", "bird"]]
+    said = "has the columns file_name, kind: set ingestion.caption to the column of captions"
+    with pytest.raises(DataError, match=said):
+        ingested(tmp_path, folder_of(tmp_path / "other", rows, ("file_name", "kind")))
+
+
+@pytest.mark.parametrize("column", ["text", "Beschreibung", "Caption", "image_description", "Was man sieht"])
+def test_captions_have_a_column_of_any_name(tmp_path, fish, column):
+    rows = list(csv.reader((fish / "metadata.csv").read_text().splitlines()))[1:]
+    for columns in (("file_name", column, "kind"), ("Image", column, "kind")):
+        made = ingested(tmp_path, folder_of(tmp_path / "named", rows, columns), label="kind")
+        assert made.manifest.text[3] == "a black fish number 3"
+
+
+def test_a_column_of_captions_that_is_named_is_read(tmp_path):
+    rows = [[f"{i}.png", f"a fish of which number {i} is", f"ein Fisch, die Nummer {i}"] for i in range(20)]
+    folder = folder_of(tmp_path / "two", rows, ("file_name", "english", "deutsch"))
+    with pytest.raises(DataError, match="set ingestion.caption to the column of captions"):
+        ingested(tmp_path, folder)
+    assert ingested(tmp_path, folder, caption="Deutsch").manifest.text.str.startswith("ein").all()
+
+
+def test_a_table_of_any_name_describes_the_images_beside_it(tmp_path, fish):
+    before = ingested(tmp_path, fish).manifest
+    (fish / "metadata.csv").rename(fish / "Bilder.csv")
+    for path in (fish, fish / "Bilder.csv"):
+        made = ingested(tmp_path, path)
+        assert made.manifest.equals(before) and made.summary["left_out"] == {}
+    (fish / "more.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match="of Bilder.csv, more.csv, name one as ingestion.path"):
+        ingested(tmp_path, fish)
+
+
+def test_captions_stand_beside_metadata(tmp_path, fish):
+    before = ingested(tmp_path, fish, label="kind").manifest
+    rows = list(csv.DictReader((fish / "metadata.csv").read_text().splitlines()))
+    for name, column in (("metadata.csv", "kind"), ("captions.csv", "text")):
+        with (fish / name).open("w", newline="") as file:
+            csv.writer(file).writerows([["file_name", column], *([row["file_name"], row[column]] for row in rows)])
+    made = ingested(tmp_path, fish, label="kind")
+    assert made.manifest.equals(before) and made.summary["warnings"] == []
+    (fish / "captions.tsv").write_text("file_name\ttext\n")
+    with pytest.raises(DataError, match="received .*captions.csv and .*captions.tsv, expected one of both"):
+        ingested(tmp_path, fish)
 
 
 def test_captions_that_are_no_utf8_are_one_sentence(tmp_path, fish):
@@ -185,6 +226,7 @@ def test_a_vocabulary_larger_than_the_captions_allow_is_refused(tmp_path, fish):
     [
         ({"source": "pairs"}, "path=None, expected ingestion.path to be set for the source pairs"),
         ({"together": ": [a-z]+"}, "together=': .a-z.*', expected none for the source captioned_digits"),
+        ({"caption": "text"}, "caption='text', expected none for the source captioned_digits: it is of source=pairs"),
         ({"path": "/my"}, "path='/my', expected none for the source captioned_digits: it is of source=pairs"),
         (
             {"source": "pairs", "path": "/my", "together": "["},
