@@ -26,7 +26,7 @@ def encoder_of():
 def test_more_labels_help_and_the_given_encoder_stays_as_it_was(data):
     encoder = encoder_of()
     before = {name: value.clone() for name, value in encoder.network.state_dict().items()}
-    results = finetune(encoder, *data, Finetuning(labels=(1, "all"), draws=2, steps=40), RECIPE)
+    results = finetune(encoder, *data, Finetuning(labels=(1, "all"), draws=2, steps=20), RECIPE)
     assert results.keys() == {"1", "all"}
     for start in ("finetuned", "from_scratch"):
         assert results["all"][start]["mean"] > results["1"][start]["mean"] + 0.1

@@ -357,7 +357,7 @@ rows = {"sha256": [str(i) for i in range(40)], "target": np.arange(40) % 4, "spl
 constants = {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9}
 
 def train(optimizer, name, resume):
-    config = Pretraining(method=constants, optimizer=optimizer, epochs=4, batch_size=8, warmup_epochs=1,
+    config = Pretraining(method=constants, optimizer=optimizer, epochs=3, batch_size=8, warmup_epochs=1,
                          monitor_every=2, min_embedding_std=0, checkpoint_seconds=0)
     encoder, history, _ = pretrain_encoder(
         "byol", images, np.zeros((40, 0, 1, 8, 8), np.uint8), pd.DataFrame(rows),

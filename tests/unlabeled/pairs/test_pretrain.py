@@ -20,7 +20,7 @@ BRIEF = CONFIG.model_copy(update={"epochs": 2})
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    made = ingest(PairsIngestion(fraction=0.3, vocabulary=55), tmp_path_factory.mktemp("digits"))
+    made = ingest(PairsIngestion(fraction=0.15, vocabulary=55), tmp_path_factory.mktemp("digits"))
     tokenizer = Tokenizer.from_str(made.tokenizer)
     captions = pack_captions(made.manifest.text, cutting(tokenizer, 12))
     return made.images, None, captions, made.manifest, tokenizer, made.summary
