@@ -135,6 +135,8 @@ class ProjectHook(MlflowHook):
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
             log_plan(self._to_plan, catalog, self._defaults)
             self._to_plan = None
+        if node.namespace in METHODS and "augmentation" in node.tags:
+            self._defaults.check_batch(node.namespace, catalog)
         given = {name.removeprefix("params:"): value for name, value in inputs.items() if name.startswith("params:")}
         blocks = {name: value for name, value in given.items() if isinstance(value, Block)}
         given |= {name: self._defaults.fit(name, block, catalog) for name, block in blocks.items()}

@@ -1,7 +1,7 @@
 """Adapts default parameters to the data, before the first stage that reads them."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from unlabeled.catalogue import IMAGE_METHODS, PAIR_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Block, Pretraining
@@ -40,6 +40,15 @@ class Defaults:
             self._told.add(line)
             logger.warning("%s", line)
         return block.model_copy(update=adapted.values)
+
+    def check_batch(self, method: str, catalog: Any) -> None:
+        """Raises TrainingError where a batch is larger than the data, before their crops are cut."""
+        from unlabeled.training.setup import check_batch  # imports torch
+
+        block, summary = catalog.load(f"params:{method}.pretraining"), f"{method}.summary"
+        if method not in TEXT_METHODS and catalog.exists(summary):  # those of text have their tokens counted later
+            fitted = self.fit(f"{method}.pretraining", block, catalog)
+            check_batch(cast(Pretraining, fitted), *_rows_to_train_on(method, catalog.load(summary), catalog))
 
     def fit_methods(self, parameters: dict[str, Any], catalog: Any) -> dict[str, Any]:
         """All parameters, in which those of methods of images are adapted."""

@@ -9,8 +9,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 QUICK = "pretraining.epochs=1,pretraining.warmup_epochs=0,evaluation.draws=2,evaluation.shots=[1],"
+QUICK_TRAINING = "pretraining.epochs=1,clip.augmentation.views=2"
 QUICK += "clip.augmentation.views=2,clip.ingestion.fraction=0.3,clip.ingestion.vocabulary=55"
 CLEAN = """
 import sys, mlflow, numpy, pandas
@@ -127,3 +129,29 @@ def test_pairs_without_labels_are_registered_all_the_same(project, photos, tmp_p
     assert result.exit_code == 0, result.output
     assert "no labels to test with" in " ".join(result.output.split())
     assert project.client().get_model_version_by_alias("unlabeled-pairs", "champion").aliases
+
+
+def test_a_batch_that_was_chosen_is_refused_before_crops_are_cut_and_a_default_one_adapts(project, tmp_path):
+    (tmp_path / "few").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(256, size=(40, 48, 48, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(tmp_path / f"few/{number}.png")
+    rows = [[f"{number}.png", f"das Bild mit der Nummer {number}"] for number in range(40)]
+    with (tmp_path / "few/bilder.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["Datei", "Beschreibung"], *rows])
+    source = f"clip.ingestion.source=pairs,clip.ingestion.path={tmp_path / 'few'},clip.augmentation.crop_size=16"
+    result = project.kedro("--pipeline=clip", f"--params={source},pretraining.batch_size=64")
+    assert result.exit_code == 1 and "received 64, but there are 24 pairs to train on" in " ".join(
+        result.output.split()
+    )
+    assert not [name for name in project.files() if "05_model_input" in name]
+    result = project.kedro("--pipeline=clip", "--tags=augmentation,pretraining", f"--params={source},{QUICK_TRAINING}")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0, result.output
+    assert (
+        "clip.pretraining is adapted, as there are 24 pairs to train on: batch_size=8, learning_rate=0.000354" in said
+    )
+    assert "clip.augmentation is adapted, as images of 48 pixels a side are no digits" in said
+    (run,) = [run for run in project.runs() if run.info.status == "FINISHED"]
+    assert run.data.params["pretraining.batch_size"] == "8" and run.data.params["augmentation.degrees"] == "0.0"
+    parameters = project.json("data/06_models/clip/run.json")["parameters"]
+    assert parameters["pretraining"]["batch_size"] == 8 and parameters["augmentation"]["crop_scale"] == [0.6, 1.0]

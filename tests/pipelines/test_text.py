@@ -77,3 +77,18 @@ def test_one_document_is_one_sentence(project, tmp_path):
     given = f"gpt.ingestion.source=text,gpt.ingestion.path={tmp_path / 'one.txt'}"
     result = project.kedro("--pipeline=gpt", f"--params={given}")
     assert result.exit_code == 1 and "found 1 document, and needs two at least" in result.output
+
+
+def test_two_hundred_short_texts_in_a_table_are_enough_for_the_defaults(project, tmp_path):
+    rows = "".join(f'{number};"Bewertung {number}: gut, gern wieder";{number % 3}\n' for number in range(201))
+    (tmp_path / "alle.csv").write_text(f"nr;bewertung;sterne\n{rows}")
+    source = f"gpt.ingestion.source=text,gpt.ingestion.path={tmp_path / 'alle.csv'},gpt.ingestion.label=sterne"
+    source += ",gpt.ingestion.text=bewertung"
+    given = f"--params={source},pretraining.epochs=1,pretraining.warmup_epochs=0"
+    result = project.kedro("--pipeline=gpt", "--tags=ingestion", f"{given},gpt.ingestion.vocabulary=2048")
+    assert result.exit_code == 1 and "ingestion.vocabulary: received 2048, expected no more than" in result.output
+    result = project.kedro("--pipeline=gpt", "--tags=ingestion,augmentation,pretraining", given)
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0, result.output
+    assert "ingestion.vocabulary is adapted to the training texts: " in said
+    assert "gpt.pretraining is adapted, as there are " in said and " sequences to train on: batch_size=" in said

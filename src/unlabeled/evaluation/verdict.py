@@ -4,7 +4,7 @@ Page, model card, gate, `kedro champion` and the terminal all describe a run in 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ from unlabeled.records import Accuracies, Measured, Metrics
 
 BASELINE_NAMES = {"raw_input": "raw pixels", "random_encoder": "a random encoder", "pca": "PCA", "tfidf": "TF-IDF"}
 """Names of the baselines in sentences."""
+MAX_TELLING_CHANCE = 0.5
+"""Largest recall by chance beside which a recall is shown, if there is a smaller one."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,36 @@ def worth(metrics: Metrics, manifest: pd.DataFrame, config: Pretraining, unit: s
         manifest: Manifest of the data that it was measured on.
         unit: Name of the data in the plural.
     """
-    from unlabeled.evaluation.probe import Labels, why_untested  # imports torch
-
     spread = f"(standard deviation {metrics['embedding_std']:.3f}, where 1 is as spread as can be)"
     if config.is_collapsed(metrics["embedding_std"], metrics.get("untrained_embedding_std")):
         return Worth(f"its embedding has collapsed {spread}", alive=False)
+    found = _by_labels(metrics, manifest, unit, spread)
+    if "text" not in manifest or not metrics.get("retrieval"):
+        return found
+    words, learned = _retrieval(metrics["retrieval"], manifest.text[manifest.split == "test"])
+    return Worth(f"{words}; {found.words}", found.alive, found.better and learned)
+
+
+def _retrieval(found: dict[str, Any], texts: pd.Series) -> tuple[str, bool]:
+    """How often a caption finds its image, beside chance, and whether it is clearly more often.
+
+    Args:
+        texts: Captions of the test images.
+    """
+    chances = found["baselines"]["chance"]["text_to_image"]
+    # Among few images, many are found by chance.
+    k = next(k for k in (10, 5, 1) if k == 1 or chances[f"recall_at_{k}"] <= MAX_TELLING_CHANCE)
+    mine, chance = found["text_to_image"][f"recall_at_{k}"], chances[f"recall_at_{k}"]
+    learned = wilson_interval(mine, texts.nunique())[0] > chance
+    among = "first of all" if k == 1 else f"among the first {k}"
+    words = f"a caption finds its image {among} in {mine:.1%} of the tests, by chance in {chance:.1%}"
+    return words if learned else f"{words}: nothing was clearly learned", learned
+
+
+def _by_labels(metrics: Metrics, manifest: pd.DataFrame, unit: str, spread: str) -> Worth:
+    """The verdict by accuracies, where there are labels."""
+    from unlabeled.evaluation.probe import Labels, why_untested  # imports torch
+
     if reason := why_untested(manifest, unit):
         different = contents(manifest).nunique()
         if different <= 2:

@@ -35,7 +35,19 @@ logger = logging.getLogger(__name__)
 
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 LABEL_FILES = (*SPREADSHEETS, ".csv", ".tsv", ".json", ".jsonl", ".txt", ".mat", ".xml")
-FILE_NAME = ("file_name", "filename", "file", "image_name", "image_path", "file_path", "filepath", "path", "image")
+FILE_NAME = (
+    "file_name",
+    "filename",
+    "file",
+    "image_name",
+    "image_path",
+    "file_path",
+    "filepath",
+    "path",
+    "image",
+    "datei",
+    "bild",
+)
 """Names of the column of files, the likeliest first."""
 FindText = Callable[[Sequence[Table], Sequence[str]], str]
 """A function from tables, and their columns of other things, to the column of texts."""

@@ -21,8 +21,9 @@ ENDINGS = ("csv", "tsv", "jsonl", "ndjson", "parquet")
 """Endings of the files that are read as tables."""
 DELIMITERS = (",", ";", "\t", "|")
 MAX_LINE_CHARACTERS = 2**24
-"""Largest number of characters of a line, and of a value."""
-csv.field_size_limit(MAX_LINE_CHARACTERS)  # by default 131,072, which a document may exceed
+"""Largest number of characters of a line."""
+MAX_VALUE_CHARACTERS = 2**17
+"""Largest number of characters of a value of CSV, unless it is a text."""
 PARQUET_ROWS = 4096
 """Rows of a Parquet file in memory at a time, where they are small; never columns of images."""
 PARQUET_BYTES = 2**28
@@ -56,19 +57,20 @@ class Table:
     classes: dict[str, list[str]] = field(default_factory=dict)
 
 
-def open_table(path: Path, known: Sequence[str] = ()) -> Table:
+def open_table(path: Path, known: Sequence[str] = (), longest: int = MAX_VALUE_CHARACTERS) -> Table:
     """Opens a table by the ending of its file: .parquet, .jsonl, or else CSV.
 
     Args:
         known: Names of columns, in lower case. A CSV file's delimiter is the one that makes one of them a column; where
             none does, the one that makes most columns.
+        longest: Largest number of characters of a value in CSV.
 
     Raises:
         DataError: The file is not of the kind that its ending says; raised here, or while rows are read.
     """
     kinds = {".parquet": parquet_table, ".jsonl": _json_lines, ".ndjson": _json_lines}
     kind = kinds.get(path.suffix.lower())
-    return kind(path) if kind else _csv(path, known)
+    return kind(path) if kind else _csv(path, known, longest)
 
 
 def plain(column: str) -> str:
@@ -76,7 +78,7 @@ def plain(column: str) -> str:
     return re.sub(r"[\s_-]+", "_", column.strip().lower())
 
 
-def _csv(path: Path, known: Sequence[str]) -> Table:
+def _csv(path: Path, known: Sequence[str], longest: int) -> Table:
     with _errors(path, "CSV"), path.open(newline="", encoding=(encoding := _encoding(path))) as file:
         header, start, delimiters = _first_line(_lines(path, file))
         headers = {each: _header(header, each) for each in delimiters}
@@ -87,6 +89,7 @@ def _csv(path: Path, known: Sequence[str]) -> Table:
         raise DataError(f"{path} has two columns {twice[0]}, expected one")
 
     def read(wanted: Sequence[str]) -> Rows:
+        csv.field_size_limit(longest)  # of the module, as the library has no other
         with _errors(path, "CSV"), path.open(newline="", encoding=encoding) as file:
             reader = csv.reader(_lines(path, file), delimiter=delimiter, skipinitialspace=True, strict=True)
             for values in reader:

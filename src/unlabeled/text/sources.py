@@ -22,7 +22,7 @@ from unlabeled.ingestion.columns import (
 )
 from unlabeled.ingestion.items import Understood
 from unlabeled.ingestion.layout import Place, read_layout, split_in_name, splits_in_names
-from unlabeled.ingestion.tables import ENDINGS, open_table, plain
+from unlabeled.ingestion.tables import ENDINGS, MAX_LINE_CHARACTERS, open_table, plain
 from unlabeled.ingestion.walk import TABLES, TEXTS, Found, find_files, printable, read_file
 from unlabeled.text.config import TextIngestion
 
@@ -128,7 +128,7 @@ def _rows(root: Path, found: Found, config: TextIngestion) -> Documents:
         if (size := (folder / name).stat().st_size) > MAX_CORPUS_BYTES:
             raise DataError(f"{folder / name} has {size:,} bytes, expected {MAX_CORPUS_BYTES:,} at most: divide it")
     known = {plain(config.text)} if config.text else set().union(*USUAL_TEXTS)
-    tables = [open_table(folder / name, sorted(known)) for name in found.names]
+    tables = [open_table(folder / name, sorted(known), MAX_LINE_CHARACTERS) for name in found.names]
     text = find_text(tables, wanted=config.text)
     labels, splits = find_labels(tables, config.label, text), find_splits(tables)
     logger.info("%s: the column %s has the texts", where(tables), text)

@@ -24,7 +24,8 @@ class Adapted(NamedTuple):
 
 
 def fit_batch(config: Pretraining, chosen: Collection[str], count: int, unit: str) -> Adapted:
-    """A batch size of which `count` rows make at least two, where the default is larger than all rows.
+    """A batch size of which `count` rows make at least two, where the default makes fewer: CLIP at one batch an epoch
+    collapses (docs/data.md).
 
     The learning rate follows: by the square root of the batch size for AdamW (arXiv:2205.10343), else linearly
     (arXiv:1706.02677).
@@ -33,7 +34,7 @@ def fit_batch(config: Pretraining, chosen: Collection[str], count: int, unit: st
         chosen: Keys of `pretraining` that the user has set.
         unit: Name of the rows in the plural.
     """
-    if config.batch_size <= count or "batch_size" in chosen or count < 2:
+    if config.batch_size * MIN_STEPS_PER_EPOCH <= count or "batch_size" in chosen or count < 2:
         return Adapted({})
     size = max(2, 2 ** int(math.log2(max(1, count // MIN_STEPS_PER_EPOCH))))
     share = size / config.batch_size

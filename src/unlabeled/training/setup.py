@@ -36,12 +36,17 @@ def rows_to_train_on(
     if len(manifest) != count:
         raise TrainingError(f"the manifest has {len(manifest)} rows for {count} {unit}: run the stage ingestion again")
     rows = np.flatnonzero((manifest.split == "train") & ((manifest.target >= 0) | (not supervised)))
-    if config.batch_size > len(rows):
-        raise TrainingError(
-            f"pretraining.batch_size: received {config.batch_size}, but there are {len(rows)} {unit} to train on: "
-            f"lower it, or add {unit}"
-        )
+    check_batch(config, len(rows), unit)
     return rows
+
+
+def check_batch(config: Pretraining, count: int, unit: str) -> None:
+    """Raises TrainingError where there are fewer rows to train on than a batch has."""
+    if config.batch_size > count:
+        raise TrainingError(
+            f"pretraining.batch_size: received {config.batch_size}, but there are {count} {unit} to train on: lower "
+            f"it, or add {unit}"
+        )
 
 
 @contextmanager

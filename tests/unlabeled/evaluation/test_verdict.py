@@ -179,3 +179,33 @@ def test_one_class_is_not_no_labels():
 def test_a_champions_number_was_selected():
     assert selection(0) == "" and "have judged a challenger: the champion's accuracy" in selection(1)
     assert "have judged 7 challengers: the champion's accuracy on them was selected" in selection(7)
+
+
+@pytest.mark.parametrize(
+    "mine, chance, words, better",
+    [
+        (
+            0.333,
+            0.443,
+            "among the first 10 in 33.3% of the tests, by chance in 44.3%: nothing was clearly learned; ",
+            False,
+        ),
+        (0.9, 0.443, "among the first 10 in 90.0% of the tests, by chance in 44.3%; there are no labels", True),
+        (0.9, 0.8, "first of all in 81.0% of the tests, by chance in 4.0%; there are no labels", True),
+    ],
+)
+def test_the_verdict_on_pairs_leads_with_retrieval(mine, chance, words, better):
+    manifest = manifest_of([""] * 90).assign(text=[f"caption {i}" for i in range(90)])
+    recalls = {"recall_at_1": mine * 0.9, "recall_at_5": mine, "recall_at_10": mine}
+    chances = {"recall_at_1": 0.04, "recall_at_5": chance, "recall_at_10": chance}
+    found = worth(
+        {
+            "embedding_std": 0.8,
+            **numbers(),
+            "baselines": {},
+            "retrieval": {"text_to_image": recalls, "baselines": {"chance": {"text_to_image": chances}}},
+        },
+        manifest,
+        Pretraining(),
+    )
+    assert found.words.startswith(f"a caption finds its image {words}") and found.better is better

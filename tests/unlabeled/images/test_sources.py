@@ -262,7 +262,7 @@ def test_metadata_of_nothing_but_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, columns", [("name,label\na.png,cat\n", "name, label"), ("", "(none)"), ("a.png;cat\n", "a.png;cat")]
+    "text, columns", [("name,label\na.png,cat\n", "name, label"), ("", "(none)"), ("a.png;cat\n", "a.png, cat")]
 )
 def test_metadata_without_file_names(tmp_path, text, columns):
     metadata_of(folder_of(tmp_path, "a.png"), text)

@@ -8,7 +8,7 @@ from unlabeled.pairs.config import PairAugmentation
 from unlabeled.training.defaults import fit_batch, fit_recipe
 
 
-@pytest.mark.parametrize("count, size", [(63, 16), (44, 16), (7, 2), (3, 2), (2, 2)])
+@pytest.mark.parametrize("count, size", [(127, 32), (63, 16), (44, 16), (7, 2), (3, 2), (2, 2)])
 def test_a_default_batch_leaves_two_steps_an_epoch(count, size):
     values, reason = fit_batch(Pretraining(batch_size=64, learning_rate=0.001), set(), count, "pairs")
     assert values["batch_size"] == size and reason == f"there are {count} pairs to train on"
@@ -20,7 +20,7 @@ def test_the_learning_rate_of_sgd_follows_linearly():
     assert fit_batch(config, set(), 40, "images").values == {"batch_size": 16, "learning_rate": 0.0075}
 
 
-@pytest.mark.parametrize("count, chosen", [(64, set()), (44, {"batch_size"}), (1, set())])
+@pytest.mark.parametrize("count, chosen", [(128, set()), (44, {"batch_size"}), (1, set())])
 def test_a_batch_that_fits_or_was_chosen_stays(count, chosen):
     assert not fit_batch(Pretraining(batch_size=64), chosen, count, "pairs").values
 
