@@ -23,7 +23,9 @@ LIBRARIES = (
     "mlflow.pyfunc mlflow.tracking.request_header.registry mlflow.store.tracking.sqlalchemy_store "
     "mlflow.store.model_registry.sqlalchemy_store opentelemetry.sdk.metrics detect_secrets.core.scan "
     "omegaconf pydantic rich.progress rich.logging rich.pretty git alembic dynaconf flask fsspec.implementations.local "
-    "ruamel.yaml pygit2 dulwich.repo scmrepo.git networkx aiohttp"
+    "ruamel.yaml pygit2 dulwich.repo scmrepo.git networkx aiohttp sqlalchemy.dialects.sqlite filelock pluggy "
+    "more_itertools tabulate rich.traceback slugify attrs parse importlib_metadata lazy_loader xxhash "
+    "multiprocessing.managers diskcache voluptuous sqltrie"
 )
 """What is imported once, with all that it imports."""
 SILENT = ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY")

@@ -2,7 +2,6 @@
 
 import logging
 import subprocess
-import sys
 
 import pytest
 
@@ -21,7 +20,7 @@ def odd(tmp_path_factory, make_project):
 
 def run(project, *arguments):
     """A command of Kedro's in a subfolder, in a process of its own."""
-    command = [sys.executable, "-m", "kedro", *arguments]
+    command = ["python", "-m", "kedro", *arguments]
     place = {"cwd": project.path / "notes", "env": project.environment(COLUMNS="200")}
     return subprocess.run(command, **place, capture_output=True, text=True)
 
