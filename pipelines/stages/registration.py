@@ -132,7 +132,8 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
         for key, value in {"decision": told, **decision.numbers, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
         looks = selection(before + (P_VALUE in decision.numbers))
-        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
+        known = known_classes(candidate.probe, candidate.summary["classes"])
+        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks, known)
         client.update_model_version(name, number, card[:MAX_CARD_LENGTH])
         client.set_registered_model_alias(name, "challenger", number)
 
@@ -222,16 +223,22 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 
 def outputs_of(encoder: Any, probe: Any) -> Schema:
-    """The output schema: embeddings and, where there is a probe, class probabilities."""
+    """The output schema: embeddings and, where there is a probe, class probabilities and the most probable class."""
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
+        outputs.append(TensorSpec(np.dtype(np.str_), (-1,), "predicted"))
     return Schema(outputs)
 
 
 def embeddings(encoder: Any, *kinds: str) -> list[ColSpec | TensorSpec]:
     """The output schema of an encoder with two towers: an embedding of each kind of data."""
     return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
+
+
+def known_classes(probe: Any, classes: list[str]) -> list[str]:
+    """The names of the columns of `probability`: not every class may be among the labelled training images."""
+    return [classes[target] for target in probe.classes] if probe else []
 
 
 def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, Any], served: Served) -> str:
@@ -246,7 +253,7 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
         encoder.save(model / "encoder.safetensors")
         if probe:
             probe.save(model / "probe.safetensors")
-        known = [classes[target] for target in probe.classes] if probe else []
+        known = known_classes(probe, classes)
         (model / "classes.json").write_text(json.dumps(known))
         shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
         info = mlflow.pyfunc.log_model(
@@ -258,6 +265,7 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
             input_example=served.example,
             pip_requirements=[f"{package}=={installed(package)}" for package in served.requirements],
             tags={DIGESTS: json.dumps(_digests(Path(folder), MODEL, RECORD))},
+            metadata={"classes": known},
         )
     return info.model_id
 

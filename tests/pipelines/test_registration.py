@@ -66,9 +66,28 @@ def test_the_first_version_is_challenger_and_champion(trained, version):
 
 
 def test_the_model_has_a_signature_and_an_example_it_can_answer(model):
-    assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability"]
+    assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability", "predicted"]
     answer = model.predict(model.input_example)
     assert answer["embedding"].shape == (2, 256) and answer["probability"].shape == (2, 10)
+
+
+def test_the_classes_of_the_probabilities_have_names(trained, model, version):
+    classes = model.metadata.metadata["classes"]
+    assert classes == trained.json("data/02_intermediate/summary.json")["classes"]
+    answer = model.predict(np.load(trained.path / "data/02_intermediate/images.npy")[:20])
+    assert answer["predicted"].tolist() == [classes[row] for row in answer["probability"].argmax(1)]
+    assert f"`probability` has 10 columns, in the order of `model/classes.json`: {', '.join(classes)}." in (
+        version.description
+    )
+
+
+def test_the_lines_of_the_card_lead_from_a_photograph_to_an_answer(trained, version, photos, tmp_path, monkeypatch):
+    (tmp_path / "photo.jpg").write_bytes((photos / "03.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    code = version.description.partition("```python\n")[2].partition("```")[0]
+    exec(code, names := {})
+    assert names["answer"]["predicted"].shape == (1,)
 
 
 def test_probabilities_are_the_linear_probes(trained, model):
