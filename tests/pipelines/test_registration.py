@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.datasets.probe import ProbeDataset
@@ -58,6 +59,31 @@ def test_the_version_has_a_model_card(trained, version):
     assert f"became **the champion**: {version.tags['decision']}." in version.description
     assert f"| this encoder | {100 * metrics['linear_probe_accuracy']:.1f} |" in version.description
     assert version.tags[COMMIT] in version.description
+
+
+def test_the_pages_of_mlflow_have_descriptions(trained, version):
+    client = trained.client()
+    experiment, (run, *_) = client.get_experiment_by_name("unlabeled"), trained.runs()
+    assert "A run is one `kedro run`" in experiment.tags[MLFLOW_RUN_NOTE]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert (
+        f"byol on digits, the champion: {version.tags['decision'].partition(';')[0]}" in run.data.tags[MLFLOW_RUN_NOTE]
+    )
+    assert "unlabeled-digits version 1" in run.data.tags[MLFLOW_RUN_NOTE] and "runner" not in run.data.tags
+    told = client.get_registered_model(NAME).description
+    accuracy = f"linear probe {100 * float(version.tags['linear_probe_accuracy']):.1f} %"
+    assert told.startswith("An image encoder, trained on digits. It turns images into embeddings: ")
+    assert (
+        f"## Champion\n\nVersion 1, trained by byol: {accuracy}, kNN " in told and "unlabeled-digits@champion" in told
+    )
+    assert f"- version 1, byol, the champion: {version.tags['decision']}" in told
+
+
+def test_the_numbers_behind_a_decision_are_an_artifact_of_the_run(trained, version):
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    decision = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/decision.json")
+    assert decision["decision"] == version.tags["decision"]
+    assert not {"gate.low", "rankme", "images"} & version.tags.keys()
 
 
 def test_the_first_version_is_challenger_and_champion(trained, version):
@@ -223,7 +249,11 @@ def test_what_is_no_better_than_the_baselines_is_no_champion_and_everything_says
     assert "kedro promote makes one of them the champion" in " ".join(
         project.kedro("--pipeline=embed", "--params=embed.path=data").output.split()
     )
+    assert "There is none yet" in client.get_registered_model(NAME).description
+    client.update_registered_model(NAME, f"Mine.\n\n{client.get_registered_model(NAME).description}")
     assert project.command("promote", "1").exit_code == 0
+    told = client.get_registered_model(NAME).description
+    assert told.startswith("Mine.\n\nAn image") and "Version 1, trained by pca" in told and "champion by hand" in told
     assert client.get_model_version_by_alias(NAME, "champion").version == 1
 
 
