@@ -30,6 +30,7 @@ from pipelines.clients.store import anchored_uri, check_reachable
 from pipelines.commands.compare import PARENT_RUN
 from pipelines.parameters import check_blocks_known, check_no_image_parameters, check_spelling, flatten, warn_unread
 from pipelines.registry.killed import HOST, PROJECT, RERUN, delete_unregistered_models, mark_killed_runs
+from pipelines.registry.notes import describe_experiment
 from pipelines.registry.provenance import Provenance, provenance
 from pipelines.stages.defaults import Defaults
 from pipelines.stages.freshness import check_intact
@@ -94,6 +95,7 @@ class ProjectHook(MlflowHook):
             if not parent:
                 _delete_partial_files(self._project)
                 mark_killed_runs(self._project, self.mlflow_config.tracking.experiment._experiment.experiment_id)
+                describe_experiment(self.mlflow_config.tracking.experiment._experiment)
             session = {key: run_params[key] for key in ("project_path", "env", "runtime_params")}
             catalog["session"] = MemoryDataset(session)
             methods = sorted({tag for node in pipeline.nodes for tag in node.tags} & METHODS.keys())
@@ -118,7 +120,8 @@ class ProjectHook(MlflowHook):
             tags |= {"method": "".join(methods), PROJECT: run_params["project_path"]}
             self._start(continued, run_params, {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})})
             self._already_active_mlflow, before = True, self._already_active_mlflow  # kedro-mlflow starts none
-            super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+            told = {**run_params, "runner": None}  # its tag would be an address in memory
+            super().before_pipeline_run(run_params=told, pipeline=pipeline, catalog=catalog)
             self._already_active_mlflow = before
             if not continued:
                 _keep_record(made_from.files)

@@ -6,12 +6,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from kedro.pipeline import Pipeline
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from pipelines.clients.tracking import active_run_id
 from pipelines.datasets.files import read_json
@@ -19,16 +24,22 @@ from pipelines.images import augmentation, ingestion
 from pipelines.stages.freshness import WEIGHTS
 from pipelines.stages.stage import stage
 from unlabeled.catalogue import IMAGE_METHODS
-from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining
+from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining, in_words
 from unlabeled.errors import DataError, UnlabeledError
+from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.records import Summary
+from unlabeled.runtime.legible import legible
 from unlabeled.storage.freshness import difference
 from unlabeled.storage.intact import check_weights
 
 logger = logging.getLogger(__name__)
 
-BASELINE = "measured"
-"""The status of a baseline in the leaderboard."""
+BASELINE, OF_BASELINE = "measured", " (baseline)"
+"""The status of a baseline in the leaderboard, and the end of its name."""
+TWIN = "random_encoder"
+"""The baseline that each method has for itself."""
+WIDTH = 80
+"""Number of columns of the printed table."""
 PARENT_RUN = "UNLABELED_PARENT_RUN"
 """The environment variable with the id of the parent MLflow run, whose process holds the project's lock."""
 
@@ -71,10 +82,7 @@ def compare(
         numbers = {name: row[name] for name in _measured(board) if pd.notna(row[name])}
         # MLflow takes no % in a name.
         mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
-    for row in board.to_dict("records"):
-        numbers = [f"{100 * row[name]:5.1f}" if pd.notna(row[name]) else "    –" for name in _accuracy_names(board)]
-        logger.info("%-26s %-8s %s", row["method"], row["status"], "  ".join(numbers))
-    logger.info("(%s, %%)", ", ".join(_accuracy_names(board)))
+    logger.info("accuracy on test, %%:\n%s", "\n".join(_in_lines(board)))
     from unlabeled.reports.figures import draw_leaderboard  # imports matplotlib
 
     return {"leaderboard": board, "leaderboard_figure": draw_leaderboard(board)}
@@ -126,11 +134,16 @@ def _train(method: str, session: dict[str, Any]) -> str:
 
 
 def _leaderboard(rows: list[dict[str, str]], metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One row a method or baseline, by the accuracy with the fewest labels; rows without numbers come last."""
-    numbers = {method: {**_accuracies(each), "seconds": each["seconds"]} for method, each in metrics.items()}
-    baselines = next(iter(metrics.values()))["baselines"]
-    numbers |= {f"{name} (baseline)": _accuracies(each) for name, each in baselines.items()}
-    rows = rows + [{"method": f"{name} (baseline)", "status": BASELINE, "reason": ""} for name in baselines]
+    """One row a method or baseline, by the accuracy with the fewest labels; rows without numbers come last.
+
+    The random encoder is a column: each method has its own, an untrained copy of its network.
+    """
+    numbers = {
+        method: {**_accuracies(each), **_of_twin(each), "seconds": each["seconds"]} for method, each in metrics.items()
+    }
+    baselines = {name: each for name, each in next(iter(metrics.values()))["baselines"].items() if name != TWIN}
+    numbers |= {f"{name}{OF_BASELINE}": _accuracies(each) for name, each in baselines.items()}
+    rows = rows + [{"method": f"{name}{OF_BASELINE}", "status": BASELINE, "reason": ""} for name in baselines]
     board = pd.DataFrame([{**row, **numbers.get(row["method"], {})} for row in rows])
     by = next((name for name in board.columns if name.startswith("few_label")), "knn_accuracy")
     return board.sort_values(by, ascending=False, na_position="last", kind="stable", ignore_index=True)
@@ -142,8 +155,39 @@ def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: metrics[name] for name in ("linear_probe_accuracy", "knn_accuracy")} | few | spread
 
 
-def _accuracy_names(board: pd.DataFrame) -> list[str]:
-    return [name for name in _measured(board) if name != "seconds" and not name.endswith("_std")]
+def _of_twin(metrics: dict[str, Any]) -> dict[str, float]:
+    """The accuracies of a method's random encoder with the fewest labels and with all of them."""
+    if TWIN not in metrics["baselines"]:
+        return {}
+    twin = _accuracies(metrics["baselines"][TWIN])
+    fewest = [name for name in twin if name.startswith("few_label")][:1]
+    return {f"{TWIN}_{name}": twin[name] for name in (*fewest, "linear_probe_accuracy")}
+
+
+def _in_lines(board: pd.DataFrame) -> list[str]:
+    """The leaderboard as a table of 80 columns, without fractions of the labels: the page and the CSV have them."""
+    names = {f"few_label_{each}": in_words(each) for each in _settings(board) if not each.endswith("%")}
+    names |= {"linear_probe_accuracy": "linear probe", "knn_accuracy": "kNN"}
+    twins = [name for name in board.columns if name.startswith(f"{TWIN}_few_label")]
+    names = dict.fromkeys(twins, f"its random encoder, {next(iter(names.values()))}") | names
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("features")
+    table.add_column("status")
+    for header in names.values():
+        table.add_column(header, justify="right", max_width=8)
+    for row in board.to_dict("records"):
+        name = row["method"].removesuffix(OF_BASELINE)
+        told = BASELINE_NAMES.get(name, name) if row["status"] == BASELINE else name
+        numbers = (f"{100 * row[each]:.1f}" if pd.notna(row[each]) else "–" for each in names)
+        table.add_row(Text(legible(told)), row["status"], *numbers)
+    with StringIO() as file:
+        Console(file=file, width=WIDTH, color_system=None).print(table)
+        return [line.rstrip() for line in file.getvalue().splitlines() if line.strip()]
+
+
+def _settings(board: pd.DataFrame) -> list[str]:
+    found = (name.removeprefix("few_label_") for name in board.columns if name.startswith("few_label_"))
+    return [name for name in found if not name.endswith("_std")]
 
 
 def _measured(board: pd.DataFrame) -> list[str]:

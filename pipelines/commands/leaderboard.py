@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
+import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 FILES = ("metrics.json", "predictions.parquet", "summary.json")
 """Artifacts of a run that the page reads."""
-PAGE = "report.html"
+PAGE, HISTORY = "report.html", "history.csv"
 MAX_RUNS = 5_000
 """Largest number of runs that are read, the latest first."""
 
@@ -69,9 +70,9 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
         return None
     with tempfile.TemporaryDirectory() as place:
         try:
-            metrics, predictions, summary = (
+            metrics, predictions, summary, *history = (
                 Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name, dst_path=place))
-                for name in FILES
+                for name in (*FILES, *({HISTORY} & artifacts))
             )
         except MlflowException as error:
             logger.warning("run %s is left out: its artifacts cannot be read (%s)", run.info.run_id, error)
@@ -84,6 +85,7 @@ def _entry(client: MlflowClient, run: Run, folder: Path) -> Any:
             classes=len(read["classes"]),
             labelled=round(read["splits"].get("train", 0) * read["labelled"] / sum(read["splits"].values())),
             link=_link(run, folder) if PAGE in artifacts else "",
+            epochs=int(pd.read_csv(history[0]).epoch.max()) if history else None,
         )
 
 

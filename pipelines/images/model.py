@@ -4,8 +4,8 @@ MLflow stores this file itself and runs it to load the model ("models from code"
 `unlabeled` beside it: nothing is unpickled, and the project need not be installed.
 """
 
-import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow.exceptions import MlflowException
@@ -13,11 +13,18 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
-class EncoderModel(PythonModel):
-    """`predict` takes images (N, C, H, W), whole numbers from 0 to 255, and gives float32 `embedding` (N, D) and
-    `probability` (N, classes).
+class Refusal(MlflowException):
+    """A refused input. Its message stays as it is: MLflow's server would put all pixels of the request before it."""
 
-    With the parameter `files`, a list of image files as base64, it embeds these instead, decoded as in ingestion.
+    message = property(MlflowException.__str__, lambda self, message: None)
+
+
+class EncoderModel(PythonModel):
+    """`predict` takes images and gives float32 `embedding` (N, D), `probability` (N, classes) and `predicted` (N,).
+
+    An image is a file (bytes, base64 or a path), a PIL image, or an array (H, W, C) or (C, H, W) of whole numbers from
+    0 to 255. Many are a list, one array, or a table with one column, or with a column `image`. Files may also come as
+    base64 in the parameter `files`, beside images that are then ignored.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -29,23 +36,23 @@ class EncoderModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, list[str]] | None = None
     ) -> dict[str, np.ndarray]:
-        from unlabeled.downstream.serve import check_request, read_each
+        # `model_input` has any of those forms; MLflow warns of every hint that names more than one.
         from unlabeled.errors import DataError
 
-        files = (params or {}).get("files")
         try:
-            if not files:
-                return self.model.answer(np.asarray(model_input))
-            check_request(files, "files")
-            return self.model.answer(np.stack(read_each(files, self._pixels, "files[{}] cannot be used")))
+            return self.model.named_answer(self._images(model_input, (params or {}).get("files")))
         except DataError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from error
+            raise Refusal.invalid_parameter_value(str(error)) from error
 
-    def _pixels(self, file: str) -> np.ndarray:
-        """The pixels of a file in base64. Raises ValueError where it is not base64 or not an image."""
-        from unlabeled.images.pixels import read_alone
+    def _images(self, given: Any, files: list[str] | None) -> np.ndarray:
+        from unlabeled.downstream.given_images import read_images
+        from unlabeled.downstream.serve import columns_of
 
-        return read_alone(base64.b64decode(file, validate=True), self.model.encoder.pixel_format)
+        pixel_format = self.model.encoder.pixel_format
+        if files:
+            return read_images([*files], pixel_format, "files[{}] cannot be used")
+        (images,) = columns_of(given, ["image"]).values()
+        return read_images(images, pixel_format)
 
 
 set_model(EncoderModel())

@@ -29,12 +29,19 @@ FILES = ParamSchema([ParamSpec("files", DataType.string, default=[], shape=(-1,)
 """The parameter `files` of `predict`: image files as base64, embedded instead of the array."""
 
 
+TAKES = (
+    "An image is a file (`bytes` or `pathlib.Path`), a PIL image, or an array (H, W, C) or (C, H, W) of whole numbers "
+    "from 0 to 255. Many are a list, one array, or a DataFrame with a column `image`. A server takes files as base64: "
+    '`{"inputs": ["iVBORw0…"]}`.'
+)
+
+
 def register(candidate: Candidate, images: np.ndarray) -> Version:
-    # No input schema: by a schema, a server would cast fractions in [0, 1] to uint8, and embed black images.
+    # No input schema, for any kind of data: MLflow would refuse most forms before the model sees them, with an error
+    # that holds all pixels; and a server would cast fractions in [0, 1] to uint8, and embed black images.
     signature = ModelSignature(None, outputs_of(candidate.encoder, candidate.probe), FILES)
     served = Served(model.__file__, signature, np.array(images[:EXAMPLES]), REQUIREMENTS)
-    example = f"images)  # uint8 (N, {candidate.summary['channels']}, H, W)"
-    kind = Kind("An image encoder", stored_images(candidate.summary, "images"), example)
+    kind = Kind("An image encoder", stored_images(candidate.summary, "images"), 'Path("photo.jpg")', TAKES)
     return register_version(candidate, served, kind, images)
 
 

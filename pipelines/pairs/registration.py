@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import Schema
 from PIL import Image
 
 from pipelines.images import registration as of_images
@@ -20,8 +20,10 @@ from unlabeled.pairs.config import PairEvaluation, PairPretraining
 from unlabeled.records import Version
 
 REQUIREMENTS = (*of_images.REQUIREMENTS, "tokenizers")
-INPUTS = Schema([ColSpec(DataType.binary, "image", required=False), ColSpec(DataType.string, "text", required=False)])
-CALL = 'pandas.DataFrame({"image": [file.read_bytes()], "text": ["what it may be"]}))  # or one of the two columns'
+CALL = '{"image": [Path("photo.jpg")], "text": ["what it may be"]}'
+TAKES = (
+    f"It takes a dict or a DataFrame with `image`, `text` or both; or images alone; or strings alone. {of_images.TAKES}"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,10 @@ class PairCandidate(Candidate):
 
 
 def register(candidate: PairCandidate, images: np.ndarray) -> Version:
-    signature = ModelSignature(INPUTS, Schema(embeddings(candidate.encoder, "image", "text")))
+    signature = ModelSignature(None, Schema(embeddings(candidate.encoder, "image", "text")))
     files, texts = map(_png, images[:EXAMPLES]), candidate.manifest.text[:EXAMPLES]
     example = pd.DataFrame({"image": [*files], "text": [*texts]})
-    kind = Kind("An encoder of images and texts", stored_images(candidate.summary, "captioned images"), CALL)
+    kind = Kind("An encoder of images and texts", stored_images(candidate.summary, "captioned images"), CALL, TAKES)
     return register_version(candidate, Served(model.__file__, signature, example, REQUIREMENTS), kind, images)
 
 

@@ -1,6 +1,7 @@
 """The model card of a registered version, in Markdown: its origin, its accuracy, and the decision of the gate."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pipelines.clients.git import COMMIT, DIRTY
@@ -11,6 +12,9 @@ from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.records import Metrics
 from unlabeled.runtime.legible import legible
 
+MAX_CLASSES, MAX_CLASS_LENGTH = 30, 40
+"""Largest number of classes that a card lists, and of characters of each."""
+
 
 class Kind(NamedTuple):
     """The words of a card for one kind of data.
@@ -18,13 +22,15 @@ class Kind(NamedTuple):
     Attributes:
         encoder: Name of the encoder, such as "An image encoder".
         data: Amount and source of the data.
-        example: The arguments in an example call of `predict`, with the closing bracket.
+        example: The argument in an example call of `predict`.
+        takes: The forms of an input, in sentences.
         unit: Name of the rows, in the plural.
     """
 
     encoder: str
     data: str
     example: str
+    takes: str
     unit: str = "images"
 
 
@@ -37,6 +43,7 @@ def model_card(
     promoted: bool,
     reason: str,
     selection: str,
+    classes: Sequence[str] = (),
 ) -> str:
     """The card of a version.
 
@@ -45,9 +52,9 @@ def model_card(
         tags: The tags of the version.
         reason: The decision of the gate, in words.
         selection: The sentence of `verdict.selection`; empty: none.
+        classes: Names of the columns of `probability`; empty: there are no probabilities.
     """
     standing = "the champion" if promoted else "a challenger"
-    address = legible(json.dumps(f"models:/{name}/{number}", ensure_ascii=False))
     lines = [
         f"# {escaped(name)}, version {number}",
         f"{kind.encoder}, trained by **{tags['method']}** on {escaped(kind.data)}. "
@@ -55,13 +62,28 @@ def model_card(
         *([selection] if selection else []),
         *_table(metrics),
         *([f"Since the champion's data: {escaped(tags['drift'])}."] if "drift" in tags else []),
+        *_use(f"models:/{name}/{number}", kind, classes),
         "## Where it comes from",
         "\n".join(f"- {what}: {code(str(tags[key]))}" for what, key in ORIGIN.items() if key in tags),
-        "## Use it",
-        f"```python\nimport mlflow\nmodel = mlflow.pyfunc.load_model({address})\n"
-        f"answer = model.predict({kind.example}\n```",
     ]
     return "\n\n".join(lines)
+
+
+def _use(address: str, kind: Kind, classes: Sequence[str]) -> list[str]:
+    """The lines from an input to an answer, the forms of an input, and the names of the classes."""
+    lines = [
+        "import mlflow",
+        *(["from pathlib import Path"] if "Path(" in kind.example else []),
+        f"model = mlflow.pyfunc.load_model({legible(json.dumps(address, ensure_ascii=False))})",
+        f"answer = model.predict({kind.example})",
+    ]
+    named = []
+    if classes:
+        lines.append('answer["predicted"]  # the most probable class')
+        told = ", ".join(escaped(name[:MAX_CLASS_LENGTH]) for name in classes[:MAX_CLASSES])
+        more = f" and {len(classes) - MAX_CLASSES:,} more" if len(classes) > MAX_CLASSES else ""
+        named = [f"`probability` has {len(classes):,} columns, in the order of `model/classes.json`: {told}{more}."]
+    return ["## Use it", "```python\n" + "\n".join(lines) + "\n```", kind.takes, *named]
 
 
 ORIGIN = {

@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, git, is_dirty
 from pipelines.parameters import flatten
 from pipelines.registry import versions as registry
+from pipelines.registry.notes import describe_model
 from pipelines.registry.promotion import TEST_SAMPLE, count_comparisons
 from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
@@ -74,7 +75,9 @@ def promote(client: MlflowClient, name: str, number: str, reason: str) -> str:
         raise UnlabeledError(f"{name} version {version.version} is the champion already")
     registry.check_files(version)
     registry.set_champion(client, name, str(version.version))
-    return _append_decision(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
+    told = _append_decision(client, version, f"made champion by hand{f': {reason}' if reason else ''}", who)
+    describe_model(client, name)
+    return told
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
@@ -101,6 +104,7 @@ def roll_back(client: MlflowClient, name: str) -> tuple[str, str]:
         registry.set_champion(client, name, number, history)
         if present:
             _append_decision(client, present, "rolled back", who)
+        describe_model(client, name)
         return current or "none", number
     raise UnlabeledError(f"{name} has had no other champion that is still there: kedro promote VERSION names one")
 

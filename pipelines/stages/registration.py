@@ -21,6 +21,8 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 import unlabeled
 from pipelines.clients.git import other_than_code
 from pipelines.registry.card import Kind, model_card
+from pipelines.registry.markdown import escaped
+from pipelines.registry.notes import MAX_LENGTH, describe_model
 from pipelines.registry.promotion import (
     P_VALUE,
     TEST_SAMPLE,
@@ -56,8 +58,8 @@ IDENTITY = ("weights", "data_digest", "protocol", CODE)
 """Tags that together identify a version of a training."""
 EXAMPLES = 2
 """Number of rows in the example input of a registered model."""
-MAX_CARD_LENGTH = 5000
-"""Largest number of characters in a description: MLflow's tables in PostgreSQL hold no more."""
+DECISION = "decision.json"
+"""The artifact of a run with the numbers behind the gate's decision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +131,21 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     def record_decision(decision: Decision) -> None:
         changed = {"drift": sentence_of(decision.drift)} if decision.drift else {}
         told = f"{alone.words}; {decision.reason}"
-        for key, value in {"decision": told, **decision.numbers, **changed}.items():
+        compared = {key: value for key, value in decision.numbers.items() if key == P_VALUE}
+        for key, value in {"decision": told, **compared, **changed}.items():
             client.set_model_version_tag(name, number, key, str(value))
+        mlflow.log_dict({"decision": told, **decision.numbers}, DECISION)
         looks = selection(before + (P_VALUE in decision.numbers))
-        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks)
-        client.update_model_version(name, number, card[:MAX_CARD_LENGTH])
+        known = known_classes(candidate.probe, candidate.summary["classes"])
+        card = model_card(name, number, {**tags, **changed}, metrics, kind, decision.promoted, told, looks, known)
+        client.update_model_version(name, number, card[:MAX_LENGTH])
         client.set_registered_model_alias(name, "challenger", number)
 
     promoted, reason, numbers, drift = run_gate(client, name, number, decide, record_decision)
+    purpose = (
+        f"{kind.encoder}, trained on {escaped(candidate.summary['source'])}. It turns {kind.unit} into embeddings: "
+    )
+    describe_model(client, name, f"{purpose}for search, for clusters, and for classifiers that need few labels.")
     standing = "is the new champion" if promoted else "is a challenger"
     logger.info("%s version %s %s: %s; %s", name, number, standing, alone.words, reason)
     if drift:
@@ -166,10 +175,9 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
         "training_run": run["run_id"],
         "hardware": json.dumps(run.get("hardware")),
         "unlabeled": unlabeled.__version__,
-        "images": len(candidate.manifest),
         "test_images": len(candidate.predictions),
         TEST_SAMPLE: sample_images(candidate.predictions),
-        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy", "embedding_std", "rankme")},
+        **{key: metrics[key] for key in ("linear_probe_accuracy", "knn_accuracy")},
         **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **candidate.provenance.tags,
     }
@@ -222,16 +230,22 @@ def create_version(client: MlflowClient, name: str, model_id: str, tags: dict[st
 
 
 def outputs_of(encoder: Any, probe: Any) -> Schema:
-    """The output schema: embeddings and, where there is a probe, class probabilities."""
+    """The output schema: embeddings and, where there is a probe, class probabilities and the most probable class."""
     outputs = [TensorSpec(np.dtype(np.float32), (-1, encoder.feature_dim), "embedding")]
     if probe:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, len(probe.classes)), "probability"))
+        outputs.append(TensorSpec(np.dtype(np.str_), (-1,), "predicted"))
     return Schema(outputs)
 
 
 def embeddings(encoder: Any, *kinds: str) -> list[ColSpec | TensorSpec]:
     """The output schema of an encoder with two towers: an embedding of each kind of data."""
     return [TensorSpec(np.dtype(np.float32), (-1, encoder.width), f"{kind}_embedding") for kind in kinds]
+
+
+def known_classes(probe: Any, classes: list[str]) -> list[str]:
+    """The names of the columns of `probability`: not every class may be among the labelled training images."""
+    return [classes[target] for target in probe.classes] if probe else []
 
 
 def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, Any], served: Served) -> str:
@@ -246,7 +260,7 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
         encoder.save(model / "encoder.safetensors")
         if probe:
             probe.save(model / "probe.safetensors")
-        known = [classes[target] for target in probe.classes] if probe else []
+        known = known_classes(probe, classes)
         (model / "classes.json").write_text(json.dumps(known))
         shutil.copytree(Path(unlabeled.__file__).parent, code, ignore=other_than_code)
         info = mlflow.pyfunc.log_model(
@@ -258,6 +272,7 @@ def log_model(encoder: Any, probe: Any, classes: list[str], record: dict[str, An
             input_example=served.example,
             pip_requirements=[f"{package}=={installed(package)}" for package in served.requirements],
             tags={DIGESTS: json.dumps(_digests(Path(folder), MODEL, RECORD))},
+            metadata={"classes": known},
         )
     return info.model_id
 

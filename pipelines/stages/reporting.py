@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.clients.store import database_uri
 from pipelines.clients.tracking import active_run_id
+from pipelines.registry.notes import describe_run
 from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import in_words
 from unlabeled.records import Metrics, RunRecord, Version
@@ -51,7 +52,9 @@ def _log_result(evidence: Evidence, folder: Path) -> None:
     method, version = evidence.run["method"], evidence.version
     standing = "the champion" if version["champion"] else "a challenger"
     start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
-    logger.info("%s; %s", start, _numbers(evidence.metrics))
+    result = f"{start}; {_numbers(evidence.metrics)}"
+    logger.info("%s", result)
+    describe_run(result, version)
     logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")
     logger.info("all runs: %s", _where_runs_are())
 

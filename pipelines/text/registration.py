@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
 
 from pipelines.registry.card import Kind
 from pipelines.stages.registration import EXAMPLES, Candidate, Served, outputs_of, register_version
@@ -17,6 +16,8 @@ from unlabeled.text.config import TextPretraining
 REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "threadpoolctl", "tokenizers", "torch")
 """Packages that the registered model needs, pinned to the installed versions."""
 
+TAKES = "It takes a string, a list of strings, or a DataFrame with a column `text`."
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextCandidate(Candidate):
@@ -25,9 +26,9 @@ class TextCandidate(Candidate):
 
 def register(candidate: TextCandidate) -> Version:
     texts, summary = candidate.manifest.text.tolist(), candidate.summary
-    signature = ModelSignature(Schema([ColSpec(DataType.string)]), outputs_of(candidate.encoder, candidate.probe))
+    signature = ModelSignature(None, outputs_of(candidate.encoder, candidate.probe))
     data = f"{counted(summary['documents'], 'documents')} of {summary['source']}"
-    kind = Kind("An encoder of texts", data, '["a text", "another one"])', "passages")
+    kind = Kind("An encoder of texts", data, '["a text", "another one"]', TAKES, "passages")
     return register_version(candidate, Served(model.__file__, signature, texts[:EXAMPLES], REQUIREMENTS), kind, texts)
 
 

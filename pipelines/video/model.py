@@ -5,19 +5,25 @@ MLflow stores this file itself, as it does `pipelines/images/model.py`.
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
+class Refusal(MlflowException):
+    """A refused input. Its message stays as it is: MLflow's server would put the whole request before it."""
+
+    message = property(MlflowException.__str__, lambda self, message: None)
+
+
 class VideoEncoderModel(PythonModel):
-    """`predict` takes rows with a `video`, the bytes of a video with its sound.
+    """`predict` takes videos with their sound as files (bytes, base64 or paths): one, a list, or a column `video`.
 
     It returns unit vectors, float32 (N, P), as `frames_embedding` and `sound_embedding`; their `similarity`, float32
-    (N,) in [−1, 1]; and, where there is a probe, `probability` (N, classes) of the frames.
+    (N,) in [−1, 1]; and, where there is a probe, of the frames `probability` (N, classes) and `predicted` (N,).
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -27,22 +33,24 @@ class VideoEncoderModel(PythonModel):
         self.model = load_model(Path(context.artifacts["model"]), PairEncoder)
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, object] | None = None
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, object] | None = None
     ) -> dict[str, np.ndarray]:
+        from unlabeled.downstream.serve import columns_of, rows_of
         from unlabeled.errors import DataError
 
         try:
-            frames, sounds = self._read(model_input["video"].tolist())
-            encoder, features = self.model.encoder, self.model.answer(frames)
+            (videos,) = columns_of(model_input, ["video"]).values()
+            frames, sounds = self._read(list(rows_of(videos)))
+            encoder, features = self.model.encoder, self.model.named_answer(frames)
             first, second = encoder.projected("first", features.pop("embedding")), encoder.shared("second", sounds)
         except DataError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from error
+            raise Refusal.invalid_parameter_value(str(error)) from error
         similarity = (first * second).sum(1)
         return {"frames_embedding": first, "sound_embedding": second, "similarity": similarity, **features}
 
-    def _read(self, videos: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, videos: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """The frames and sounds of videos, in the form that the two towers take."""
-        from unlabeled.downstream.serve import check_request, read_each
+        from unlabeled.downstream.serve import check_request, file_of, read_each
         from unlabeled.errors import DataError
         from unlabeled.video.clips import Clip, read_clip
         from unlabeled.video.encoders import reading_for
@@ -54,8 +62,11 @@ class VideoEncoderModel(PythonModel):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "video")
 
-            def read(video: bytes) -> Clip:
-                path.write_bytes(video)
+            def read(video: Any) -> Clip:
+                content = file_of(video)
+                if isinstance(content, Path):
+                    return read_clip(content, config)
+                path.write_bytes(content)
                 return read_clip(path, config)
 
             clips = read_each(videos, read, "the video of row {}")

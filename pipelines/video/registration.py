@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Pipeline
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import Schema, TensorSpec
 
 from pipelines.images import registration as of_images
 from pipelines.registry.card import Kind
@@ -18,7 +18,7 @@ from unlabeled.runtime.counts import counted
 from unlabeled.video.config import VideoPretraining
 
 REQUIREMENTS = (*of_images.REQUIREMENTS, "av")
-INPUTS = Schema([ColSpec(DataType.binary, "video")])
+TAKES = "It takes files (`bytes` or `pathlib.Path`): one, a list, or a DataFrame with a column `video`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,8 @@ def register(candidate: VideoCandidate, frames: np.ndarray, sounds: np.ndarray) 
     outputs = [*embeddings(candidate.encoder, "frames", "sound"), TensorSpec(np.dtype(np.float32), (-1,), "similarity")]
     summary = candidate.summary
     example = pd.DataFrame({"video": [clip_file(frames[0], sounds[0], summary["seconds"], summary["rate"])]})
-    served = Served(model.__file__, ModelSignature(INPUTS, Schema(outputs)), example, REQUIREMENTS)
-    call = 'pandas.DataFrame({"video": [file.read_bytes()]}))'
-    kind = Kind("An encoder of videos and their sounds", _stored(summary), call, "clips")
+    served = Served(model.__file__, ModelSignature(None, Schema(outputs)), example, REQUIREMENTS)
+    kind = Kind("An encoder of videos and their sounds", _stored(summary), 'Path("clip.mp4")', TAKES, "clips")
     return register_version(candidate, served, kind, frames)
 
 

@@ -28,11 +28,32 @@ def test_every_method_is_on_the_board_and_so_are_the_baselines(compared):
         "colorization",
         "simclr",
         "raw_input (baseline)",
-        "random_encoder (baseline)",
         "pca (baseline)",
     }
     assert rows.status[["pca", "simclr"]].tolist() == ["trained", "trained"]
-    assert rows.few_label_1.dropna().is_monotonic_decreasing and rows.linear_probe_accuracy.notna().sum() == 5
+    assert rows.few_label_1.dropna().is_monotonic_decreasing and rows.linear_probe_accuracy.notna().sum() == 4
+
+
+def test_each_method_has_its_own_random_encoder_beside_it(compared):
+    project, _ = compared
+    twins = {}
+    for method in ("pca", "simclr"):
+        twin = project.json(f"data/08_reporting/{method}/metrics.json")["baselines"]["random_encoder"]
+        twins[method], row = twin["few_label"]["1"]["mean"], board(project).loc[method]
+        assert row.random_encoder_few_label_1 == twins[method]
+        assert row.random_encoder_linear_probe_accuracy == twin["linear_probe_accuracy"]
+    assert twins["pca"] != twins["simclr"]
+
+
+def test_the_printed_table_has_its_header_above_it_in_words_and_80_columns(compared):
+    lines = compared[1].output.splitlines()
+    (start,) = (number for number, line in enumerate(lines) if "accuracy on test, %" in line)
+    header = next(line for line in lines[start:] if "features" in line)
+    block = lines[lines.index(header, start) :]
+    end = next(number for number, line in enumerate(block) if "raw pixels" in line)
+    head = " ".join(" ".join(lines[start : start + 6]).split())
+    assert "few_label" not in head and all(word in head for word in ("random", "label a", "probe", "kNN"))
+    assert max(map(len, block[: end + 1])) <= 80
 
 
 def test_a_method_that_fails_says_why_and_does_not_lose_the_others(compared):

@@ -38,6 +38,11 @@ def test_the_page_has_every_method_with_its_numbers(boarded):
     for method in ("byol", "pca"):
         few = project.json(f"data/08_reporting/{method}/metrics.json")["few_label"]["1"]
         assert f"{100 * few['mean']:.1f}\u00a0±\u00a0{100 * few['std']:.1f}" in page(project)
+        twin = project.json(f"data/08_reporting/{method}/metrics.json")["baselines"]["random_encoder"]["few_label"]["1"]
+        epochs = {"byol": 2, "pca": 1}[method]
+        row = re.search(rf">{method}</a>(.*?)</tr>", page(project), re.DOTALL)[1]
+        assert f"{100 * twin['mean']:.1f}\u00a0±\u00a0{100 * twin['std']:.1f}" in row.split("<td")[1]
+        assert f'data-value="{epochs}"' in row.split("<td")[-1]
 
 
 def test_a_method_leads_to_the_page_of_its_run(boarded):

@@ -51,7 +51,7 @@ def test_the_model_answers_images_texts_and_both_in_a_clean_process(trained_pair
     model = mlflow.pyfunc.load_model(version.source)
     file = photos / "07.png"
     both = model.predict(pd.DataFrame({"image": [file.read_bytes()], "text": ["a thin seven"]}))
-    assert both.keys() == {"image_embedding", "text_embedding", "probability", "similarity"}
+    assert both.keys() == {"image_embedding", "text_embedding", "probability", "predicted", "similarity"}
     image = model.predict(pd.DataFrame({"image": [file.read_bytes()]}))
     text = model.predict(pd.DataFrame({"text": ["a thin seven"]}))
     assert np.array_equal(image["image_embedding"], both["image_embedding"]) and "similarity" not in image
@@ -73,6 +73,7 @@ def test_a_server_answers_images_and_texts(trained_pairs, version, photos, serve
     here = mlflow.pyfunc.load_model(version.source)
     expected = here.predict(pd.DataFrame({"image": [file.read_bytes()], "text": ["a thin seven"]}))
     assert status == 200 and said["predictions"].keys() == expected.keys()
+    assert said["predictions"].pop("predicted") == expected.pop("predicted").tolist()
     for name, value in expected.items():
         np.testing.assert_allclose(said["predictions"][name], value, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(text["predictions"]["text_embedding"], expected["text_embedding"], atol=1e-5)

@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.datasets.probe import ProbeDataset
@@ -60,15 +61,59 @@ def test_the_version_has_a_model_card(trained, version):
     assert version.tags[COMMIT] in version.description
 
 
+def test_the_pages_of_mlflow_have_descriptions(trained, version):
+    client = trained.client()
+    experiment, (run, *_) = client.get_experiment_by_name("unlabeled"), trained.runs()
+    assert "A run is one `kedro run`" in experiment.tags[MLFLOW_RUN_NOTE]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert (
+        f"byol on digits, the champion: {version.tags['decision'].partition(';')[0]}" in run.data.tags[MLFLOW_RUN_NOTE]
+    )
+    assert "unlabeled-digits version 1" in run.data.tags[MLFLOW_RUN_NOTE] and "runner" not in run.data.tags
+    told = client.get_registered_model(NAME).description
+    accuracy = f"linear probe {100 * float(version.tags['linear_probe_accuracy']):.1f} %"
+    assert told.startswith("An image encoder, trained on digits. It turns images into embeddings: ")
+    assert (
+        f"## Champion\n\nVersion 1, trained by byol: {accuracy}, kNN " in told and "unlabeled-digits@champion" in told
+    )
+    assert f"- version 1, byol, the champion: {version.tags['decision']}" in told
+
+
+def test_the_numbers_behind_a_decision_are_an_artifact_of_the_run(trained, version):
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    decision = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/decision.json")
+    assert decision["decision"] == version.tags["decision"]
+    assert not {"gate.low", "rankme", "images"} & version.tags.keys()
+
+
 def test_the_first_version_is_challenger_and_champion(trained, version):
     assert set(trained.client().get_model_version("unlabeled-digits", "1").aliases) == {"challenger", "champion"}
     assert version.version == 1
 
 
 def test_the_model_has_a_signature_and_an_example_it_can_answer(model):
-    assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability"]
+    assert [spec.name for spec in model.metadata.signature.outputs] == ["embedding", "probability", "predicted"]
     answer = model.predict(model.input_example)
     assert answer["embedding"].shape == (2, 256) and answer["probability"].shape == (2, 10)
+
+
+def test_the_classes_of_the_probabilities_have_names(trained, model, version):
+    classes = model.metadata.metadata["classes"]
+    assert classes == trained.json("data/02_intermediate/summary.json")["classes"]
+    answer = model.predict(np.load(trained.path / "data/02_intermediate/images.npy")[:20])
+    assert answer["predicted"].tolist() == [classes[row] for row in answer["probability"].argmax(1)]
+    assert f"`probability` has 10 columns, in the order of `model/classes.json`: {', '.join(classes)}." in (
+        version.description
+    )
+
+
+def test_the_lines_of_the_card_lead_from_a_photograph_to_an_answer(trained, version, photos, tmp_path, monkeypatch):
+    (tmp_path / "photo.jpg").write_bytes((photos / "03.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{trained.path / 'mlflow.db'}")
+    code = version.description.partition("```python\n")[2].partition("```")[0]
+    exec(code, names := {})
+    assert names["answer"]["predicted"].shape == (1,)
 
 
 def test_probabilities_are_the_linear_probes(trained, model):
@@ -204,7 +249,11 @@ def test_what_is_no_better_than_the_baselines_is_no_champion_and_everything_says
     assert "kedro promote makes one of them the champion" in " ".join(
         project.kedro("--pipeline=embed", "--params=embed.path=data").output.split()
     )
+    assert "There is none yet" in client.get_registered_model(NAME).description
+    client.update_registered_model(NAME, f"Mine.\n\n{client.get_registered_model(NAME).description}")
     assert project.command("promote", "1").exit_code == 0
+    told = client.get_registered_model(NAME).description
+    assert told.startswith("Mine.\n\nAn image") and "Version 1, trained by pca" in told and "champion by hand" in told
     assert client.get_model_version_by_alias(NAME, "champion").version == 1
 
 

@@ -24,10 +24,45 @@ def model(trained):
 
 def test_images_are_answered_as_the_loaded_model_does(server, trained, model):
     images = np.load(trained.path / "data/02_intermediate/images.npy")[:3]
-    status, said = server.answer(inputs=images.tolist())
-    assert status == 200 and said["predictions"].keys() == {"embedding", "probability"}
-    for name, expected in model.predict(images).items():
-        np.testing.assert_allclose(said["predictions"][name], expected, rtol=1e-4, atol=1e-5)
+    expected = model.predict(images)
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1)):  # (N, C, H, W), (N, H, W, C)
+        status, said = server.answer(inputs=images.transpose(order).tolist())
+        assert status == 200 and said["predictions"].keys() == {"embedding", "probability", "predicted"}
+        assert said["predictions"]["predicted"] == expected["predicted"].tolist()
+        for name in ("embedding", "probability"):
+            np.testing.assert_allclose(said["predictions"][name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_image_files_are_answered_in_each_format_of_a_request(server, model, photos):
+    paths = [photos / "00.png", photos / "01.png"]
+    first, second = texts = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+    expected = model.predict(paths)
+    for request in (
+        {"inputs": texts},
+        {"instances": texts},
+        {"inputs": {"image": texts}},
+        {"dataframe_records": [{"image": first, "label": 0}, {"image": second, "label": 1}]},
+        {"dataframe_split": {"columns": ["file"], "data": [[first], [second]]}},
+    ):
+        status, said = server.answer(**request)
+        assert status == 200 and said["predictions"]["predicted"] == expected["predicted"].tolist()
+        np.testing.assert_allclose(said["predictions"]["probability"], expected["probability"], rtol=1e-4, atol=1e-5)
+    assert server.answer(inputs=first)[1]["predictions"]["predicted"] == expected["predicted"][:1].tolist()
+
+
+def test_a_refusal_is_one_sentence_whatever_was_sent(server, photos):
+    pixels, text = np.random.default_rng(0).random((3, 1, 90, 90)), base64.b64encode(bytes(2**20)).decode()
+    for request in ({"inputs": pixels.tolist()}, {"inputs": [text]}, {"dataframe_records": [{"image": text}]}):
+        status, said = server.answer(**request)
+        assert status == 400 and len(said["message"]) < 250 and "\n" not in said["message"]
+
+
+def test_a_server_reads_no_file_that_a_request_names(server, photos):
+    path = str(photos / "00.png")
+    for text in (path, f"file://{path}"):
+        for request in ({"inputs": [text]}, {"dataframe_records": [{"path": text}]}):
+            status, said = server.answer(**request)
+            assert status == 400 and "write a path as pathlib.Path" in said["message"]
 
 
 def test_image_files_are_answered_too(server, model, photos):

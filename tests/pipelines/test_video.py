@@ -55,7 +55,7 @@ def test_it_is_measured_and_has_a_page(trained_video, version):
 def test_the_model_answers_films_in_a_clean_process(trained_video, version, films, tmp_path):
     film = next(films.rglob("*.mp4"))
     here = mlflow.pyfunc.load_model(version.source).predict(pd.DataFrame({"video": [film.read_bytes()]}))
-    assert here.keys() == {"frames_embedding", "sound_embedding", "similarity", "probability"}
+    assert here.keys() == {"frames_embedding", "sound_embedding", "similarity", "probability", "predicted"}
     code = [sys.executable, "-c", CLEAN, version.source, str(film), str(tmp_path / "there.npz")]
     done = subprocess.run(code, cwd=tmp_path, env=trained_video.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,6 +70,7 @@ def test_a_server_answers_films(trained_video, version, films, serve):
         refused, why = server.answer(dataframe_records=[{"video": base64.b64encode(b"no film").decode()}])
     expected = mlflow.pyfunc.load_model(version.source).predict(pd.DataFrame({"video": [film]}))
     assert status == 200 and said["predictions"].keys() == expected.keys()
+    assert said["predictions"].pop("predicted") == expected.pop("predicted").tolist()
     for name, value in expected.items():
         np.testing.assert_allclose(said["predictions"][name], value, rtol=1e-4, atol=1e-5)
     assert refused == 400 and "the video of row 0" in why["message"]

@@ -37,6 +37,13 @@ class LoadedModel(Generic[Encoder]):
             return {"embedding": embedding}
         return {"embedding": embedding, "probability": self.probe.probabilities(embedding)}
 
+    def named_answer(self, data: Any) -> dict[str, np.ndarray]:
+        """The answer and, with a probe, as `predicted` (N,) the name of each row's most probable class."""
+        answer = self.answer(data)
+        if "probability" in answer:
+            answer["predicted"] = np.array(self.classes, np.str_)[answer["probability"].argmax(1)]
+        return answer
+
 
 def load_model(folder: Path, kind: type[Encoder]) -> LoadedModel[Encoder]:
     """The model in a version's folder: `encoder.*`, `classes.json` and, where there is one, `probe.safetensors`.

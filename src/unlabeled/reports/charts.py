@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.typing import RcKeyType
 
 from unlabeled.evaluation.verdict import Accuracy
@@ -174,38 +174,47 @@ def confusion_matrix(names: Sequence[str], counts: np.ndarray) -> Chart:
         )
 
 
-def accuracy_over_seconds(points: list[tuple[str, float, float, float, float]]) -> Chart:
-    """Accuracy with the fewest labels over seconds of training: (name, seconds, mean, low, high) of each method."""
+def accuracy_and_seconds(
+    points: Sequence[tuple[str, float, float, float, float]], twins: Sequence[float | None] = ()
+) -> Chart:
+    """A row for each method: its accuracy with the fewest labels, and the seconds of its training beside it.
+
+    Args:
+        points: Name, seconds, mean, low and high of each method.
+        twins: Accuracy of each method's untrained network; None: unknown.
+    """
+    order = sorted(range(len(points)), key=lambda i: -points[i][2])[::-1]  # the best is on top
+    rows = range(len(order))
+    names, seconds, mean, low, high = zip(*(points[i] for i in order), strict=True)
+    mean, low, high = (100 * np.array(each) for each in (mean, low, high))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(
-            5.6, 3.7, "seconds of training (logarithmic)", "accuracy on test with the fewest labels, %"
-        )
-        seconds = np.array([max(point[1], 0.1) for point in points])
-        mean, low, high = (100 * np.array([point[i] for point in points]) for i in (2, 3, 4))
+        figure = Figure(figsize=(5.6, 1.2 + 0.21 * len(order)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         bars = np.vstack([np.maximum(0, mean - low), np.maximum(0, high - mean)])
-        colour = SERIES[0][0]
-        axes.errorbar(seconds, mean, bars, fmt="o", color=colour, ecolor=colour, elinewidth=0.9, markersize=5)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(LogFormatter())
-        line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3}
-        for i, height in _heights_of_labels(seconds, mean).items():
-            place: dict[str, Any] = {"xytext": (9, height), "textcoords": ("offset points", "data"), "va": "center"}
-            label = axes.annotate(points[i][0], (seconds[i], mean[i]), fontsize=8, arrowprops=line, **place)
-            label.set_in_layout(False)
-        axes.set_xlim(seconds.min() / 2, 8 * seconds.max())
-        axes.set_ylim(0, 101)
-        best = max(points, key=lambda point: point[2])
-        return _chart(figure, f"Accuracy over seconds of training; the best is {best[0]} with {100 * best[2]:.0f} %.")
-
-
-def _heights_of_labels(x: np.ndarray, y: np.ndarray, gap: float = 5.0, near: float = 4.0) -> dict[int, float]:
-    """Heights of the labels of points in [0, 100], such that labels within this factor of x do not overlap."""
-    placed: dict[int, float] = {}
-    for i in np.argsort(-y, kind="stable"):
-        above = [height for j, height in placed.items() if 1 / near < x[i] / x[j] < near]
-        placed[int(i)] = min([float(y[i]), *(height - gap for height in above)])
-    return placed
+        style: dict[str, Any] = {"color": SERIES[0][0], "elinewidth": 0.9, "markersize": 5}
+        left.errorbar(mean, rows, xerr=bars, fmt="o", label="trained", **style)
+        if any(twin is not None for twin in twins):
+            untrained = np.array([twins[i] for i in order], float)  # None becomes NaN, which is not drawn
+            left.plot(100 * untrained, rows, "s", color=SERIES[1][0], markersize=4, fillstyle="none", label="untrained")
+            figure.legend(loc="outside upper left", ncols=2, frameon=False)
+        left.set_yticks(rows, _abbreviated(names, 24))
+        left.set_xlim(0, 101)
+        left.set_xlabel("accuracy with the fewest labels, %")
+        spent = np.maximum(seconds, 0.1)
+        right.plot(spent, rows, "o", color=SERIES[0][0], markersize=4)
+        for row, each in zip(rows, spent, strict=True):
+            told = f"{each:,.0f}" if each >= 10 else f"{each:.1f}"
+            right.annotate(told, (each, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
+        right.set_xscale("log")
+        right.set_xlim(spent.min() / 2, 2 * spent.max() * (spent.max() / spent.min()) ** 0.8)  # leaves room for numbers
+        right.xaxis.set_major_locator(FixedLocator([]))
+        right.xaxis.set_minor_locator(NullLocator())
+        right.set_xlabel("seconds")
+        for axes in (left, right):
+            axes.set_axisbelow(True)
+            axes.set_ylim(-0.7, len(order) - 0.3)
+        said = f"Accuracy and seconds of training; the best is {names[-1]} with {mean[-1]:.0f} %."
+        return _chart(figure, said, "Seconds of training, on a logarithmic scale.")
 
 
 def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:

@@ -24,6 +24,8 @@ from unlabeled.reports.page import Block, Link, Prose, Section, Table, render
 from unlabeled.runtime.counts import counted
 
 NBSP = "\u00a0"
+TWIN = "random_encoder"
+"""The baseline that differs by method, as it has the method's own network."""
 MAX_CURVES = 5
 """Number of methods whose curves are drawn; more lines cannot be distinguished."""
 
@@ -31,7 +33,7 @@ MAX_CURVES = 5
 @dataclass(frozen=True)
 class Entry:
     """A run: `metrics` as in metrics.json, `predictions` as `evaluation.protocol.predict` returns them, `link` to its
-    page."""
+    page, `epochs` of its training; None: unknown."""
 
     method: str
     metrics: Metrics
@@ -39,11 +41,17 @@ class Entry:
     classes: int
     labelled: int
     link: str
+    epochs: int | None = None
 
     @property
     def group(self) -> tuple[str, str]:
         """Data and protocol of the run; only runs with equal groups are comparable."""
         return self.metrics["data_digest"], self.metrics["protocol"]
+
+    @property
+    def twin(self) -> Accuracies | None:
+        """The accuracies of the same network with random weights."""
+        return self.metrics["baselines"].get(TWIN)
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
         """Whether the linear probe is right, and the group, for each test image in the order of their contents."""
@@ -114,7 +122,8 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
     curves = {entry.method: curve(entry.metrics, *counts) for entry in labelled[:MAX_CURVES]}
     name, reference = _reference(labelled[0])
     curves[name] = curve(reference, *counts)
-    drawn = [charts.accuracy_over_seconds(points), charts.label_efficiency(curves)]
+    twins = [next(iter(entry.twin["few_label"].values()))["mean"] if entry.twin else None for entry in labelled]
+    drawn = [charts.accuracy_and_seconds(points, twins), charts.label_efficiency(curves)]
     lead = f"On the left every method; on the right {', '.join(list(curves)[:-1])} and {name}."
     yield Section(f"{source}: accuracy, seconds and labels", drawn, lead)
     if len(labelled) > 1:
@@ -123,23 +132,36 @@ def _sections(source: str, ranked: list[Entry]) -> Iterable[Section]:
 
 def _table(source: str, ranked: list[Entry]) -> Table:
     settings = list(ranked[0].metrics["few_label"])
+    twins = settings[:1] if any(entry.twin for entry in ranked) else []
     rows: list[list] = []
     for entry in ranked:
         name = Link(entry.method, entry.link) if entry.link else entry.method
-        rows.append([name, *_accuracies(entry.metrics, settings, len(entry.predictions)), *_health(entry.metrics)])
+        beside = _few(entry.twin, twins) if entry.twin else [("–", "")] * len(twins)
+        cells = _accuracies(entry.metrics, settings, len(entry.predictions))
+        rows.append([name, *beside, *cells, *_health(entry)])
     for name, numbers in ranked[0].metrics["baselines"].items():
-        cells = _accuracies(numbers, settings, len(ranked[0].predictions))
-        rows.append([BASELINE_NAMES.get(name, name), *cells, *[("", "")] * 3])
-    header = ["features", *map(in_words, settings), "linear probe", "kNN", "embedding std", "RankMe", "seconds"]
+        if name != TWIN:
+            cells = _accuracies(numbers, settings, len(ranked[0].predictions))
+            rows.append([BASELINE_NAMES.get(name, name), *[("", "")] * len(twins), *cells, *[("", "")] * 4])
+    beside = [f"its random encoder, {in_words(setting)}" for setting in twins]
+    header = ["features", *beside, *map(in_words, settings), "linear probe", "kNN"]
+    header += ["embedding std", "RankMe", "seconds", "epochs"]
     caption = (
-        "Accuracy on test, %. Few labels: mean ± std over draws. Linear probe and kNN: ± half of the 95 % interval."
+        "Accuracy on test, %. Few labels: mean ± std over draws. Linear probe and kNN: ± half of the 95 % interval. "
+        "Epochs: passes over the training images, which took these seconds."
     )
+    if twins:
+        caption += " Its random encoder: the same network before training."
     return Table(header, rows, caption, sortable=True)
 
 
-def _accuracies(numbers: Accuracies, settings: list[str], tested: int) -> list:
+def _few(numbers: Accuracies, settings: list[str]) -> list:
     few = [numbers["few_label"][setting] for setting in settings]
-    cells: list = [(f"{100 * each['mean']:.1f}\u00a0±\u00a0{100 * each['std']:.1f}", each["mean"]) for each in few]
+    return [(f"{100 * each['mean']:.1f}{NBSP}±{NBSP}{100 * each['std']:.1f}", each["mean"]) for each in few]
+
+
+def _accuracies(numbers: Accuracies, settings: list[str], tested: int) -> list:
+    cells = _few(numbers, settings)
     for key, effective in {"linear_probe_accuracy": EFFECTIVE, "knn_accuracy": KNN_EFFECTIVE}.items():
         accuracy = numbers[key]
         if accuracy is None:
@@ -150,9 +172,10 @@ def _accuracies(numbers: Accuracies, settings: list[str], tested: int) -> list:
     return cells
 
 
-def _health(metrics: Metrics) -> list:
-    spread, rank, seconds = metrics["embedding_std"], metrics["rankme"], metrics["seconds"]
-    return [(f"{spread:,.2f}", spread), (f"{rank:,.1f}", rank), (f"{seconds:,.0f}", seconds)]
+def _health(entry: Entry) -> list:
+    spread, rank, seconds = (entry.metrics[key] for key in ("embedding_std", "rankme", "seconds"))
+    epochs = ("–", "") if entry.epochs is None else (f"{entry.epochs:,}", entry.epochs)
+    return [(f"{spread:,.2f}", spread), (f"{rank:,.1f}", rank), (f"{seconds:,.0f}", seconds), epochs]
 
 
 def _significance(source: str, ranked: list[Entry], tested: int) -> Section:

@@ -43,7 +43,7 @@ def a_few():
         *charts.training_curves(history_of(30)),
         charts.per_class(names, np.array([0.8, 0.75, 1.0]), counts.sum(1)),
         charts.confusion_matrix(names, counts),
-        charts.accuracy_over_seconds([("byol", 12.0, 0.8, 0.7, 0.9), ("vae", 300.0, 0.5, 0.4, 0.6)]),
+        charts.accuracy_and_seconds([("byol", 12.0, 0.8, 0.7, 0.9), ("vae", 300.0, 0.5, 0.4, 0.6)]),
     ]
 
 
@@ -228,15 +228,15 @@ def test_a_class_without_test_images_is_an_empty_row():
     assert "1 of 3 test images" in chart.alt
 
 
-def test_accuracy_over_seconds_names_every_method_and_the_best(every):
+def test_accuracy_and_seconds_names_every_method_and_the_best(every):
     chart = every[-1]
     assert {"byol", "vae"} <= set(texts(chart))
-    assert chart.alt == "Accuracy over seconds of training; the best is byol with 80 %."
+    assert chart.alt == "Accuracy and seconds of training; the best is byol with 80 %."
 
 
 @pytest.mark.parametrize("seconds", [(0.0,), (3.0, 4.0), (12.0, 4000.0)])
 def test_seconds_are_labelled_in_plain_numbers(seconds):
-    chart = charts.accuracy_over_seconds([(f"method {i}", each, 0.5, 0.4, 0.6) for i, each in enumerate(seconds)])
+    chart = charts.accuracy_and_seconds([(f"method {i}", each, 0.5, 0.4, 0.6) for i, each in enumerate(seconds)])
     assert not any("$" in each or "mathdefault" in each for each in texts(chart))
 
 
@@ -262,12 +262,21 @@ def test_a_class_may_have_any_name(name):
         assert name.strip()[:8] in " ".join(texts(chart)) and "<script" not in chart.svg
 
 
-def test_labels_of_methods_that_lie_on_each_other_are_apart():
-    points = [(f"method-{i}", 60.0 + i, 0.8, 0.7, 0.9) for i in range(9)] + [("alone", 1.0, 0.8, 0.7, 0.9)]
-    svg = charts.accuracy_over_seconds(points).svg
-    heights = {name: float(y) for y, name in re.findall(r'y="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
-    ordered = sorted(heights[f"method-{i}"] for i in range(9))
-    assert min(np.diff(ordered)) > 8 and heights["alone"] == pytest.approx(ordered[0], abs=1)
+def test_the_name_of_a_method_lies_beside_the_chart_in_a_row_of_its_own():
+    points = [(f"method-{i}", 60.0 + i, 0.8, 0.7, 0.9) for i in range(9)] + [("alone", 1.0, 0.9, 0.7, 0.95)]
+    svg = charts.accuracy_and_seconds(points, [0.3, None] * 5).svg
+    found = re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)</text>', svg)
+    places = {name: (float(x), float(y)) for x, y, name in found}
+    names = ["alone", *(f"method-{i}" for i in range(9))]
+    assert min(np.diff([places[name][1] for name in names])) > 8
+    ends = re.findall(r'text-anchor: end[^>]* x="([\d.]+)"[^>]*>(?:method-\d|alone)<', svg)
+    assert len(ends) == 10 and max(map(float, ends)) < places["0"][0]  # left of where the axis begins
+
+
+def test_an_untrained_twin_has_a_mark_of_its_own():
+    points = [("byol", 60.0, 0.8, 0.7, 0.9), ("vae", 6.0, 0.5, 0.4, 0.6)]
+    assert "untrained" in texts(charts.accuracy_and_seconds(points, [0.2, None]))
+    assert "untrained" not in texts(charts.accuracy_and_seconds(points, [None, None]))
 
 
 def test_a_class_with_a_line_in_its_name_has_one_line():

@@ -84,6 +84,25 @@ def test_the_table_holds_the_metrics(board):
     assert "80.0\u00a0±\u00a02.0" in page.html and "90.0\u00a0±\u00a04.2" in page.html
 
 
+def test_each_method_has_its_own_random_encoder_beside_it(board):
+    baselines = {"raw_input": numbers(0.5, 0.3)}
+    first, second = (
+        entry(method, few=few, baselines=baselines | {"random_encoder": numbers(0.4, twin)})
+        for method, few, twin in (("byol", 0.8, 0.108), ("mae", 0.7, 0.189))
+    )
+    page = board(first, second, entry("pca", few=0.5))
+    assert rows_of(page)[0] == ["byol", "mae", "pca", "raw pixels"]
+    values = [each["data-value"] for each in page.all("td")]
+    width = len(values[: values.index("mae")])
+    assert [values[row * width + 1] for row in range(4)] == ["0.108", "0.189", "", ""]
+    assert "its random encoder, one label a class" in page.text and "a random encoder" not in page.text
+
+
+def test_the_table_says_the_epochs(board):
+    page = board(Entry(**{**vars(entry("byol", few=0.8)), "epochs": 1200}), entry("vae"))
+    assert "epochs" in page.text and "1,200" in page.text and page.all("td", **{"data-value": "1200"})
+
+
 def test_a_method_links_to_its_page_where_it_has_one(board):
     page = board(entry("byol"), entry("vae").__class__(**{**vars(entry("vae")), "link": ""}))
     assert page.all("a", href="byol/report.html") and not page.all("a", href="vae/report.html")
