@@ -29,6 +29,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         config: Pretraining,
         recipe: Augmentation,
         folder: Path,
+        reporting_folder: Path,
     ) -> dict[str, Any]:
         from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
 
@@ -36,7 +37,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         data = images, views, manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, manifest, summary, config, recipe)
-        return track(train, method, manifest, summary, config, recipe, decides)
+        return track(train, method, manifest, summary, config, recipe, decides, folder, reporting_folder)
 
     return pretrain
 
@@ -53,5 +54,5 @@ def check(method: str, config: Pretraining, recipe: Augmentation, source: Ingest
 
 
 def create_pipeline(method: str) -> Pipeline:
-    outputs = ("encoder", "run", "history", "examples")
+    outputs = ("encoder", "history", "examples", "run")
     return stage("pretraining", pretrain_with(method), outputs, folder="model_folder")

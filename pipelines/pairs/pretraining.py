@@ -42,6 +42,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         config: PairPretraining,
         recipe: PairAugmentation,
         folder: Path,
+        reporting_folder: Path,
     ) -> dict[str, Any]:
         from tokenizers import Tokenizer
 
@@ -61,7 +62,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         data = pairs.images, pairs.views, captions, pairs.manifest, words, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, pairs.manifest, summary, config, recipe)
-        return track(train, method, pairs.manifest, summary, config, recipe, decides)
+        return track(train, method, pairs.manifest, summary, config, recipe, decides, folder, reporting_folder)
 
     return pretrain
 
@@ -74,4 +75,4 @@ def check(method: str, config: PairPretraining, recipe: PairAugmentation) -> Non
 
 
 def create_pipeline(method: str) -> Pipeline:
-    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")
+    return stage("pretraining", pretrain_with(method), ("encoder", "history", "run"), folder="model_folder")

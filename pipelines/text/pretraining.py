@@ -30,6 +30,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         config: TextPretraining,
         recipe: Packing,
         folder: Path,
+        reporting_folder: Path,
     ) -> dict[str, Any]:
         from tokenizers import Tokenizer
 
@@ -42,7 +43,8 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
             )
         data = sequences, manifest, Tokenizer.from_str(json.dumps(tokenizer)), summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
-        return track(train, method, manifest, summary, config, recipe, fingerprint(method, summary, config, recipe))
+        decides = fingerprint(method, summary, config, recipe)
+        return track(train, method, manifest, summary, config, recipe, decides, folder, reporting_folder)
 
     return pretrain
 
@@ -55,4 +57,4 @@ def check(method: str, config: TextPretraining, recipe: Packing) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")
+    return stage("pretraining", pretrain_with(method), ("encoder", "history", "run"), folder="model_folder")

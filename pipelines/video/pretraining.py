@@ -38,6 +38,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         config: VideoPretraining,
         recipe: Spectrograms,
         folder: Path,
+        reporting_folder: Path,
     ) -> dict[str, Any]:
         from unlabeled.images.pretrain import fingerprint
         from unlabeled.video.pretrain import pretrain_encoder  # imports torch
@@ -51,7 +52,7 @@ def pretrain_with(method: str) -> Callable[..., dict[str, Any]]:
         data = clips.frames, clips.sounds, clips.spectrograms, clips.manifest, summary
         train = partial(pretrain_encoder, method, *data, config, recipe, resume=folder / CHECKPOINT)
         decides = fingerprint(method, clips.manifest, summary, config, recipe)
-        return track(train, method, clips.manifest, summary, config, recipe, decides)
+        return track(train, method, clips.manifest, summary, config, recipe, decides, folder, reporting_folder)
 
     return pretrain
 
@@ -64,4 +65,4 @@ def check(method: str, config: VideoPretraining, recipe: Spectrograms) -> None:
 
 
 def create_pipeline(method: str) -> Pipeline:
-    return stage("pretraining", pretrain_with(method), ("encoder", "run", "history"), folder="model_folder")
+    return stage("pretraining", pretrain_with(method), ("encoder", "history", "run"), folder="model_folder")

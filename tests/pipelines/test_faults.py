@@ -243,6 +243,10 @@ def test_an_environment_that_is_not_there(project):
 
 def test_the_registry_is_asked_without_the_path_of_the_images(project):
     assert "unlabeled-image_folder" in sentence(project.command("champion", "--env=photos"))
+    (project.path / "data/02_intermediate").mkdir()
+    summary = {"source": "cats", "data_digest": "", "classes": [], "labelled": 0, "splits": {}, "quarantined": 0}
+    (project.path / "data/02_intermediate/summary.json").write_text(json.dumps(summary))
+    assert "unlabeled-cats" in sentence(project.command("champion", "--env=photos"))  # of the run that named a path
 
 
 @pytest.mark.parametrize("option", ["--async", "--runner=ThreadRunner", "--runner=Nosuch"])

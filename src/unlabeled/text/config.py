@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Expression, Fraction, Location, Pretraining, check_fractions
+from unlabeled.config import Block, Count, Expression, Fraction, Location, Pretraining, check_fractions, data_set_name
 
 
 class TextIngestion(Block):
@@ -37,8 +37,8 @@ class TextIngestion(Block):
 
     @property
     def name(self) -> str:
-        """Name of the source in results and in the registry."""
-        return self.source
+        """Name of the data set in results and in the registry."""
+        return data_set_name(self.path, self.source) if self.source == "text" else self.source
 
     @model_validator(mode="after")
     def _is_complete(self) -> "TextIngestion":
