@@ -57,13 +57,14 @@ benchmark: $(READY)
 setup: $(READY)
 
 # Fresh when neither the lock nor the project's metadata changed. uv is taken where it is, or bootstrapped with pip.
+# Installed rather than synced: packages that the lock does not have stay, such as one with a method of its own.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python %d.%d is too old: Unlabeled needs 3.11 or newer (make PYTHON=python3.12)" % sys.version_info[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "Setting up $(VENV): a few GB the first time."
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" && \
-	  uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --compile-bytecode -r requirements.lock && \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -38,7 +38,7 @@ from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.masking import exit_with_masked_traceback
 from pipelines.registry.killed import end_as_killed
-from pipelines.registry.versions import model_name
+from pipelines.registry.versions import data_set_of, model_name
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Ingestion, Registration
 from unlabeled.errors import ConfigError, UnlabeledError
@@ -144,14 +144,16 @@ def _registry(env: str | None, name: str | None) -> Generator[tuple[Path, Mlflow
         context = cast(KedroSession, session).load_context()
         parameters = context.config_loader["parameters"]
         registration = Registration.model_validate(parameters["registration"])
-        source = Ingestion.model_construct(**(parameters["ingestion"] or {})).name  # valid without a path
-        yield Path(context.project_path), MlflowClient(), name or model_name(registration, source)
+        ingestion = Ingestion.model_construct(**(parameters["ingestion"] or {}))  # valid without a path
+        path = Path(context.project_path)
+        data_set = data_set_of(ingestion, path / "data/02_intermediate")
+        yield path, MlflowClient(), name or model_name(registration, data_set)
 
 
 def _model_options(command: Callable) -> Callable:
     """Adds the options that name the registered model: `--env` and `--name`."""
     command = click.option("--env", "-e", help="Whose parameters name the model, as in kedro run.")(command)
-    return click.option("--name", "-n", help="The registered model; else that of the parameters' source.")(command)
+    return click.option("--name", "-n", help="The registered model; else that of the data set.")(command)
 
 
 @cli.command()

@@ -109,7 +109,7 @@ class ProjectHook(MlflowHook):
             check_no_image_parameters(given, {*methods} - IMAGE_METHODS.keys())
             if "session" not in pipeline.inputs() and not parent:  # `compare` passes them to the methods
                 warn_unread(given, _parameters_of(pipeline))
-            made_from = self._provenance(pipeline, catalog)
+            made_from = self._provenance(pipeline, catalog, methods)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
             self._to_plan = method_to_train(pipeline)
@@ -206,13 +206,13 @@ class ProjectHook(MlflowHook):
         if self._lock:
             self._lock.release()
 
-    def _provenance(self, pipeline: Any, catalog: Any) -> Provenance:
+    def _provenance(self, pipeline: Any, catalog: Any, methods: list[str]) -> Provenance:
         """The provenance of the run. Raises before any work where `require_git` is set and there is no commit."""
         blocks = [name for name in _parameters_of(pipeline) if name.endswith("registration")]
         git = git_state(self._project, required=any(catalog.load(f"params:{name}").require_git for name in blocks))
         makes = {tag for node in pipeline.nodes for tag in node.tags} & RECORDED
         command = shlex.join(["kedro", *sys.argv[1:]])
-        return provenance(self._project, git, command, self._parameters, recorded=bool(makes))
+        return provenance(self._project, git, command, self._parameters, bool(makes), methods)
 
 
 def _parameters_of(pipeline: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs one method from pretraining on, as `kedro run` would: `python -m pipelines.one_method`, with JSON on stdin.
+"""Runs one method from a stage on, as `kedro run` would: `python -m pipelines.one_method`, with JSON on stdin.
 
 `compare` starts it as a separate process, so that a method that runs out of memory does not stop the others.
 """
@@ -23,6 +23,7 @@ from unlabeled.runtime.progress import be_quiet
 def main() -> None:
     order = json.load(sys.stdin)
     project, method = Path(order["project_path"]), order["method"]
+    registers = {"registration": {**order["runtime_params"].get("registration", {}), "register": order["register"]}}
     # MLflow records this as the command that repeats the run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     if is_kedro_project(project):
@@ -32,8 +33,9 @@ def main() -> None:
     if QUIET in os.environ:
         be_quiet()
     try:
-        with KedroSession.create(project, env=order["env"], runtime_params=order["runtime_params"]) as session:
-            cast(KedroSession, session).run(pipeline_names=[method], from_nodes=[f"{method}.pretraining"])
+        given = {**order["runtime_params"], **registers}
+        with KedroSession.create(project, env=order["env"], runtime_params=given) as session:
+            cast(KedroSession, session).run(pipeline_names=[method], from_nodes=[f"{method}.{order['first']}"])
     except Exception as error:
         message = sentence(error)
         Path(order["answer"]).write_text(masked(message or f"{type(error).__name__}: {error}"))

@@ -23,6 +23,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Stages that methods of images share. Their outputs persist, as a stage reuses those of images that it knows."""
+KEPT = "pretraining"
+"""The stage whose outputs persist for every method, as it keeps them where only labels have changed."""
 RAW = "data/01_raw"
 HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
 
@@ -71,7 +73,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> d
     kinds = {type(catalog.get(name)).__module__ for name in [*inputs, *outputs]}
     datasets = sorted(kind for kind in kinds if kind.startswith("pipelines."))  # their classes are named in the catalog
     plain = [file for name, files in outputs.items() if not name.endswith((".metrics", ".history")) for file in files]
-    lasting = stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS
+    lasting = stage == KEPT or (stage in SHARED and method in IMAGE_METHODS | PAIR_METHODS)
     description = {
         "cmd": f"kedro run --pipelines={method} --tags={stage}",
         "deps": sorted(read) + code.files([_module(nodes), *datasets]),
@@ -82,7 +84,7 @@ def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> d
         if name.endswith(".metrics"):
             description["metrics"] = files
         elif name.endswith(".history"):
-            description["plots"] = [{files[0]: {"x": "epoch", "y": "loss"}}]
+            description["plots"] = [{files[0]: {"x": "epoch", "y": "loss", "persist": True}}]
     return description
 
 

@@ -3,12 +3,11 @@
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from unlabeled.errors import UnlabeledError
-from unlabeled.runtime.progress import waiting
+from unlabeled.runtime.progress import lines_while, waiting
 
 
 def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -> str:
@@ -25,7 +24,7 @@ def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**_own_cache(project), **os.environ, "PATH": path, **variables}
     run = partial(subprocess.run, command, cwd=project, env=environment, text=True)
-    with nullcontext() if shown else waiting(f"dvc {arguments[0]}"):
+    with (lines_while if shown else waiting)(f"dvc {arguments[0]}"):
         done = run(capture_output=not shown)
     if done.returncode:
         raise UnlabeledError(f"dvc {arguments[0]} failed ({'see above' if shown else _reason(done)})")

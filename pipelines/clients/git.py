@@ -12,7 +12,7 @@ from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.legible import legible
 
 COMMIT, DIRTY = "mlflow.source.git.commit", "git_dirty"
-"""Tags of a run and of a version: the commit, and whether the work tree differed from it."""
+"""Tags of a run and of a version: the commit, and whether code or configuration differed from it."""
 LACKS = "record_lacks"
 """The tag that lists changed files which a run may load but its record does not hold; empty: none."""
 CODE_ENDINGS = (".py", ".j2")
@@ -51,7 +51,9 @@ class Changes(NamedTuple):
 
 
 def git_state(project: Path, required: bool) -> dict[str, str]:
-    """Tags with the commit, whether files that a run loads differ from it, and which of these no record holds.
+    """Tags with the commit, whether code or configuration differ from it, and which changed files no record holds.
+
+    `.dvc` files do not count: a retraining writes them itself, and the data have a digest of their own.
 
     Returns:
         The tags; none where there is no git repository and `required` is false.
@@ -69,11 +71,12 @@ def git_state(project: Path, required: bool) -> dict[str, str]:
             f"the run cannot name the commit it is made from ({error}): run `git init`, add and commit, or set "
             f"registration.require_git=false"
         ) from error
-    return {COMMIT: commit, DIRTY: str(any(changes)).lower(), LACKS: named(changes.left_out)}
+    changed = [name for name in changes.recorded if not name.endswith(".dvc")] + changes.left_out
+    return {COMMIT: commit, DIRTY: str(bool(changed)).lower(), LACKS: named(changes.left_out)}
 
 
 def is_dirty(tags: Mapping[str, str]) -> bool:
-    """Whether the work tree differed from its commit, by the tags of a run or version."""
+    """Whether code or configuration differed from the commit, by the tags of a run or version."""
     return tags.get(DIRTY) == "true"
 
 

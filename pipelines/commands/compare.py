@@ -24,7 +24,7 @@ from pipelines.images import augmentation, ingestion
 from pipelines.stages.freshness import WEIGHTS
 from pipelines.stages.stage import stage
 from unlabeled.catalogue import IMAGE_METHODS
-from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining, in_words
+from unlabeled.config import Augmentation, Compare, Evaluation, Pretraining, Registration, in_words
 from unlabeled.errors import DataError, UnlabeledError
 from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.records import Summary
@@ -46,6 +46,7 @@ PARENT_RUN = "UNLABELED_PARENT_RUN"
 
 def compare(
     config: Compare,
+    registration: Registration,
     parameters: dict[str, Any],
     session: dict[str, Any],
     manifest: pd.DataFrame,
@@ -55,6 +56,8 @@ def compare(
     reporting_folder: Path,
 ) -> dict[str, Any]:
     """Trains each method that is not yet trained with these inputs. A method that fails does not stop the others.
+
+    Nothing is registered, or the best method alone where `registration.register` is `best`.
 
     Args:
         parameters: The resolved parameters of all methods.
@@ -68,7 +71,7 @@ def compare(
             status, reason = "kept", "trained before with the same inputs"
         else:
             logger.info("%s", method)
-            reason = _train(method, session)
+            reason = _run(method, session, first="pretraining", register="none")
             status = "failed" if reason else "trained"
         if status == "failed":
             logger.warning("%s failed: %s", method, reason)
@@ -83,6 +86,8 @@ def compare(
         # MLflow takes no % in a name.
         mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
     logger.info("accuracy on test, %%:\n%s", "\n".join(_in_lines(board)))
+    if registration.register == "best":
+        _register_best({method: reporting_folder / method for method in metrics}, models_folder, session)
     from unlabeled.reports.figures import draw_leaderboard  # imports matplotlib
 
     return {"leaderboard": board, "leaderboard_figure": draw_leaderboard(board)}
@@ -96,7 +101,7 @@ def _is_trained(
     manifest: pd.DataFrame,
     summary: Summary,
 ) -> bool:
-    files = models / "run.json", reports / "metrics.json", models / "version.json", models / "encoder.safetensors"
+    files = models / "run.json", reports / "metrics.json", models / "encoder.safetensors"
     if not all(file.exists() for file in files):
         return False
     from unlabeled.images.pretrain import fingerprint  # imports torch
@@ -115,11 +120,32 @@ def _is_trained(
     return difference(asked, {"fingerprint": run.get("fingerprint"), "protocol": metrics.get("protocol")}) is None
 
 
-def _train(method: str, session: dict[str, Any]) -> str:
-    """Runs a method from pretraining on; returns its error message, empty where it succeeded."""
+def _register_best(reports: dict[str, Path], models_folder: Path, session: dict[str, Any]) -> None:
+    """Registers the method that is best on the validation split, as choosing on test images would flatter it."""
+    histories = {method: pd.read_csv(folder / "history.csv") for method, folder in reports.items()}
+    found = {method: each.knn_accuracy.iloc[-1] for method, each in histories.items() if "knn_accuracy" in each}
+    if not found:
+        logger.warning("nothing is registered: without labels on the validation split no method is the best")
+        return
+    best = max(found, key=lambda method: found[method])
+    told = ", ".join(f"{method} {found[method]:.1%}" for method in sorted(found, key=lambda method: -found[method]))
+    logger.info("best by kNN on the validation split: %s (%s)", best, told)
+    file = models_folder / best / "version.json"
+    if file.exists() and read_json(file)["version"]:
+        logger.info("it is registered already, as version %(version)s of %(name)s", read_json(file))
+    elif reason := _run(best, session, first="registration", register="single"):
+        raise UnlabeledError(f"{best} could not be registered: {reason}")
+
+
+def _run(method: str, session: dict[str, Any], first: str, register: str) -> str:
+    """Runs a method from a stage on; returns its error message, empty where it succeeded.
+
+    Args:
+        register: Value of `registration.register`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer")
-        order = {**session, "method": method, "answer": str(answer)}
+        order = {**session, "method": method, "first": first, "register": register, "answer": str(answer)}
         environment = {**os.environ, PARENT_RUN: active_run_id()}
         process = subprocess.run(
             [sys.executable, "-m", "pipelines.one_method"],

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from pipelines.commands.fetch import fetch
-from pipelines.registry.versions import model_name
+from pipelines.registry.versions import data_set_of, model_name
 from pipelines.stages.stage import stage
 from unlabeled.config import EarlierIngestion, Embedding, Registration
 from unlabeled.errors import ConfigError
@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 FILE = "embeddings.parquet"
 
 
-def embed(config: Embedding, registration: Registration, ingestion: EarlierIngestion, folder: Path) -> dict[str, Any]:
+def embed(
+    config: Embedding, registration: Registration, ingestion: EarlierIngestion, ingestion_folder: Path, folder: Path
+) -> dict[str, Any]:
     from unlabeled.downstream.embed import embed_folder  # imports torch
     from unlabeled.training.devices import choose_device
 
@@ -27,7 +29,7 @@ def embed(config: Embedding, registration: Registration, ingestion: EarlierInges
         raise ConfigError(
             f"embed.path: received {config.path!r}, expected a folder of images: --params=embed.path=/folder"
         )
-    name = config.model_name or model_name(registration, ingestion.name)
+    name = config.model_name or model_name(registration, data_set_of(ingestion, ingestion_folder))
     model = fetch(name, config.version)
     model.encoder.network.to(choose_device(config.device, "embed.device"))
     images, rejected = embed_folder(model, Path(config.path), folder / FILE, config.chunk, ingestion.max_pixels)

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from pipelines.commands.fetch import fetch
-from pipelines.registry.versions import model_name
+from pipelines.registry.versions import data_set_of, model_name
 from pipelines.stages.stage import stage
 from unlabeled.config import EarlierIngestion, Exporting, Registration
 
@@ -20,7 +20,7 @@ def export(
 ) -> dict[str, Any]:
     from unlabeled.downstream.export import TOLERANCE, export_model, images_to_check  # imports torch
 
-    name = config.model_name or model_name(registration, ingestion.name)
+    name = config.model_name or model_name(registration, data_set_of(ingestion, ingestion_folder))
     model = fetch(name, config.version)
     given = Path(config.image) if config.image else None
     images = images_to_check(model.encoder, ingestion_folder / "images.npy", given)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,18 @@ from pipelines.registry import versions as registry
 from pipelines.registry.provenance import (
     DATA,
     DIFF,
+    LABELS_BEFORE,
     LIBRARIES,
     METRICS,
     PARAMETERS,
+    PLUGIN,
     TRAINED_WITH,
     hardware,
+    plugin_of,
     tracked_data,
 )
 from pipelines.registry.trust import check_patch, check_trusted, checked_tags, object_of, verified
+from pipelines.registry.versions import DIGESTS, RECORD
 from unlabeled.errors import UnlabeledError
 from unlabeled.storage.arrays import replace_file
 
@@ -89,7 +94,7 @@ def reproduce(
         raise UnlabeledError(f"{name} version {found.version} has no record of its parameters and metrics")
     if tags.get(LACKS):
         logger.warning("the record of version %s does not hold %s", found.version, tags[LACKS])
-    diff = _diff(found) if is_dirty(tags) else b""
+    diff = _diff(found)
     _check_commit(project, tags[COMMIT])
     check_trusted(project, found, diff, parameters, yes)
     with _work_tree(project, found, keep) as tree:
@@ -116,9 +121,12 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Generator[Pa
     commit = version.tags[COMMIT]
     tree = project.with_name(f"{project.name}-{version.name}-{version.version}")
     if tree.exists():
-        raise UnlabeledError(f"{tree} is there already, from a reproduction that was kept: remove it first")
+        raise UnlabeledError(
+            f"{tree} is there already, from a reproduction that is at work, was kept or was killed: if none is at "
+            f"work, `rm -rf {shlex.quote(str(tree))}` clears it"
+        )
     git(project, "worktree", "prune")
-    git(project, "worktree", "add", "--detach", str(tree), commit)
+    git(project, "worktree", "add", "--force", "--force", "--detach", str(tree), commit)  # also where one was killed
     logger.info("commit %s is checked out in %s", commit[:12], tree)
     try:
         yield tree
@@ -128,7 +136,10 @@ def _work_tree(project: Path, version: ModelVersion, keep: bool) -> Generator[Pa
 
 
 def _diff(version: ModelVersion) -> bytes:
-    """The recorded patch of uncommitted changes, checked against the version's tag."""
+    """The recorded patch of uncommitted changes, checked against the version's tag; empty where there were none."""
+    clean = not is_dirty(version.tags)
+    if clean and f"{RECORD}/{DIFF}" not in object_of(version, DIGESTS):  # one that was added later is not read
+        return b""
     diff = verified(version, DIFF)
     if diff is None:
         raise UnlabeledError(
@@ -215,6 +226,10 @@ def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str
     ground = [*libraries_that_differ(version.tags, python), *_hardware_that_differs(object_of(version, "hardware"))]
     trained_with = version.tags.get(TRAINED_WITH)
     code = [f"code: the weights were trained with {trained_with}, which is not the version's"] if trained_with else []
+    if (plugin := version.tags.get(PLUGIN, "")) != (here := plugin_of(method)):
+        code.append(f"plug-in: {here or 'none'}, recorded is {plugin or 'none'}")
+    if before := version.tags.get(LABELS_BEFORE):
+        code.append(f"data: the weights were trained on {before}, before labels changed: reproduce a version of those")
     return judge(weights, changed, ground, old, new, code)
 
 

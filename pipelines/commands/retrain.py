@@ -237,10 +237,13 @@ def _rerun(
         note(lambda aside: aside.write_text(used))
     version = _registered(project, method)
     if not _is_registered(client, version):  # it was deleted, or is in another registry
-        logger.info("%(name)s version %(version)s is not in this registry: it is registered again", version)
+        told = "%(name)s version %(version)s is not in this registry: it is registered again"
+        logger.info(told if version["version"] else "the encoder is not registered yet: it is registered now", version)
         repro("--force", "--single-item", f"{stages}:registration-{method}")
         repro(stages)
         before, version = {}, _registered(project, method)
+        if not version["version"]:
+            raise UnlabeledError("registration.register: received 'none', expected 'single' for a retraining")
     if before and (version["name"], version["version"]) == (before["name"], before["version"]):
         return {}, champion
     return version, champion if champion and champion.name == version["name"] else None
@@ -279,7 +282,7 @@ def _noted_environment(project: Path) -> str:
 
 def _is_registered(client: MlflowClient, version: dict[str, Any]) -> bool:
     try:
-        return bool(registry.find(client, version["name"], version["version"]))
+        return bool(version["version"]) and bool(registry.find(client, version["name"], version["version"]))
     except registry.GoneError:
         return False
 

@@ -31,5 +31,5 @@ def pretrain(
 
 
 def create_pipeline(method: str) -> Pipeline:
-    outputs = ("encoder", "run", "history", "examples")
+    outputs = ("encoder", "history", "examples", "run")
     return stage("pretraining", pretrain, outputs, known={"method": method}, folder="model_folder")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.registry.markdown import code, escaped
-from pipelines.registry.provenance import TRAINED_WITH
+from pipelines.registry.provenance import PLUGIN, TRAINED_WITH
 from unlabeled.config import in_words
 from unlabeled.evaluation.verdict import BASELINE_NAMES
 from unlabeled.records import Metrics
@@ -90,6 +90,7 @@ ORIGIN = {
     "command": "command",
     "commit": COMMIT,
     "uncommitted changes": DIRTY,
+    "plug-in": PLUGIN,
     "weights trained with": TRAINED_WITH,
     "data digest": "data_digest",
     "evaluation protocol": "protocol",

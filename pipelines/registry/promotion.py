@@ -12,11 +12,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from pipelines.registry import versions as registry
-from pipelines.registry.provenance import ANSWERS, MANIFEST
-from unlabeled.config import Evaluation, Registration
+from pipelines.registry.provenance import ANSWERS, MANIFEST, METRICS
+from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.errors import UnlabeledError
 from unlabeled.evaluation.significance import chance_of_gain, fewest_wins, gains_of, level_left, paired_difference
-from unlabeled.evaluation.verdict import Worth
+from unlabeled.evaluation.verdict import Worth, worth
 from unlabeled.runtime.counts import counted
 
 ATTEMPTS = 3
@@ -115,7 +115,8 @@ def judge(
     if config.must_beat_baselines and not worth.better:
         return Decision(False, "a champion has to be better than every baseline (registration.must_beat_baselines)")
     if champion is None:
-        return Decision(True, "there was no champion")
+        unproven = "" if worth.better else ", and registration.must_beat_baselines=false asks for nothing more"
+        return Decision(True, f"there was no champion{unproven}")
     name = f"version {champion.version}"
     same = [champion.tags.get(key) == str(tags[key]) for key in ("data_digest", "protocol")]
     measured, drift = "", {}
@@ -131,6 +132,9 @@ def judge(
             measured = ", measured again on today's data and protocol"
             features = encoder.embed(data)
             drift = {} if same[0] else _drift(champion, manifest, features, data)
+            if drift and champion.tags.get(registry.WEIGHTS) == tags.get(registry.WEIGHTS, ""):
+                reason = f"its encoder is that of {name}, and only what today's labels say of it is new"
+                return Decision(False, f"{reason}: kedro promote makes it the champion", drift=drift)
             unseen, before = _unseen(champion, manifest), len(answers)
             incumbent = _answers(features, manifest, evaluation)
             incumbent, answers = (each[unseen[each.row]] for each in (incumbent, answers))
@@ -139,6 +143,7 @@ def judge(
                 if _too_few(answers, level_left(config.level, comparisons)):
                     reason = f"it cannot be compared with {name}{measured}: the {len(answers)} left are too few"
                     return Decision(False, f"{reason}; kedro promote makes it the champion", drift=drift)
+        protected = _beats_baselines(champion)
     except registry.GoneError as error:
         return Decision(True, str(error))
     except UnlabeledError as error:  # damage and outages change no champion
@@ -146,8 +151,20 @@ def judge(
     if answers.empty:
         reason = f"without labels it cannot be compared with {name}"
         return Decision(False, f"{reason}: kedro promote makes it the champion", drift=drift)
-    decision = _compare(answers, incumbent, classes, name, measured, comparisons, config)
+    decision = _compare(answers, incumbent, classes, name, measured, comparisons, config, protected)
     return decision._replace(drift=drift)
+
+
+def _beats_baselines(champion: ModelVersion) -> bool:
+    """Whether a champion beats its own baselines, by its record; True where that is not recorded.
+
+    An encoder that gives most images to one class is right about that class. No better one would be as right about it.
+    """
+    metrics, manifest = registry.recorded(champion, METRICS), registry.recorded(champion, MANIFEST)
+    if metrics is None or manifest is None:
+        return True
+    its_own = worth(metrics, manifest, Pretraining())
+    return its_own.alive and its_own.better
 
 
 def _number(version: ModelVersion | None) -> str | None:
@@ -162,12 +179,14 @@ def _compare(
     measured: str,
     comparisons: int,
     config: Registration,
+    protected: bool = True,
 ) -> Decision:
     """Compares the predictions of two linear probes for the same test images.
 
     Args:
         name: The champion in words, such as "version 3".
         measured: Words that follow the name and say how the champion was measured.
+        protected: Whether a loss on one of its classes blocks the challenger.
     """
     from unlabeled.evaluation.protocol import in_order  # imports torch
 
@@ -200,11 +219,13 @@ def _compare(
             cannot = f"these {images} cannot tell, for {name} is wrong {errors}"
             return Decision(False, f"{compared}; {cannot}, and to be sure {least}", numbers)
         return Decision(False, f"{compared}, which is not surely better: that {least}", numbers)
-    for drop in drops:
-        if drop.blocks:
-            limit = f"registration.max_class_drop={config.max_class_drop:g}"
-            worse = f"{drop.name} is told {100 * drop.share:.1f} points worse (p = {drop.p_value:.2g}; {limit})"
+    if blocking := [drop for drop in drops if drop.blocks]:
+        drop, limit = blocking[0], f"registration.max_class_drop={config.max_class_drop:g}"
+        worse = f"{drop.name} is told {100 * drop.share:.1f} points worse (p = {drop.p_value:.2g}; {limit})"
+        if protected:
             return Decision(False, f"{compared}; but {worse}", numbers)
+        unearned = f"which does not count, for {name} itself is not clearly better than its baselines"
+        return Decision(True, f"{compared}; {worse}, {unearned}", numbers)
     return Decision(True, compared, numbers)
 
 

@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import platform
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,10 @@ from pipelines.registry.scan import (
     lines_of_patch,
     marked_lines,
 )
-from unlabeled.catalogue import IMAGE_METHODS
+from unlabeled.catalogue import IMAGE_METHODS, METHOD_GROUPS
 from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.masking import masked
+from unlabeled.storage.freshness import code_digest
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ METRICS, ANSWERS, MANIFEST = "metrics.json", "predictions.parquet", "manifest.pa
 """Further files of a version's record: its metrics, its predictions for the test images, and the manifest."""
 TRAINED_BY = "parameters"
 """Key in run.json of the blocks of parameters that trained the encoder."""
+LABELS_BEFORE = "labels_before"
+"""Key in run.json, and tag: the digest of the data of the training, where only labels have changed since."""
+PLUGIN = "plug_in"
+"""Tag: the distribution, version and code digest of the package that the method comes from; none for our own."""
 CODE, TRAINED_WITH = "code", "trained_with"
 """Tags: the code of a run, by `code_of`; the code that trained the weights, where it differs."""
 
@@ -47,7 +53,12 @@ class Provenance(NamedTuple):
 
 
 def provenance(
-    project: Path, git: dict[str, str], command: str, parameters: dict[str, Any], recorded: bool
+    project: Path,
+    git: dict[str, str],
+    command: str,
+    parameters: dict[str, Any],
+    recorded: bool,
+    methods: Iterable[str] = (),
 ) -> Provenance:
     """The provenance of a run from the present work tree.
 
@@ -56,6 +67,7 @@ def provenance(
         command: The command line of the run.
         parameters: All resolved parameters.
         recorded: Whether the run keeps a record, as it makes results that can be reproduced.
+        methods: The methods of the run.
 
     Raises:
         UnlabeledError: MLflow would receive a secret, or a `.dvc` file cannot be read.
@@ -68,18 +80,28 @@ def provenance(
         "python": platform.python_version(),
         **git,
     }
+    if plugins := ", ".join(filter(None, map(plugin_of, methods))):
+        tags[PLUGIN] = plugins
     if lock.exists():
         tags["lock_digest"] = _digest(lock.read_bytes())
     if not recorded:
         return Provenance(tags, {})
     files = {PARAMETERS: _json(parameters), DATA: _json(tracked_data(project))}
-    if is_dirty(git):
+    if git:
         kept, tags[LACKS] = _changes(project)
         check_no_secrets(lines_of_patch(kept.get(DIFF, b"").decode(errors="replace")))
         files |= kept
-    if git:
-        tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"") if is_dirty(git) else None)
+        tags[CODE] = code_of(git[COMMIT], files.get(DIFF, b"" if is_dirty(git) else None))
     return Provenance(tags, files)
+
+
+def plugin_of(method: str) -> str:
+    """Distribution, version and code digest of the package that adds a method, in words; empty for our own methods."""
+    point = next((point for point in entry_points(name=method) if point.group in METHOD_GROUPS), None)
+    if point is None:
+        return ""
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
+    return f"{origin}, code {code_digest(point.module)}"
 
 
 def code_of(commit: str, diff: bytes | None) -> str:
@@ -90,6 +112,8 @@ def code_of(commit: str, diff: bytes | None) -> str:
 def _changes(project: Path) -> tuple[dict[str, bytes], str]:
     """The patch from the commit as a file of the record, and the names of the changed files that it does not hold."""
     recorded, left_out = changed_files(project)
+    if not (recorded or left_out):
+        return {}, ""
     try:
         kept = {DIFF: patch(project, recorded)}
     except UnlabeledError as error:

@@ -17,8 +17,9 @@ from pipelines.parameters import flatten
 from pipelines.registry import versions as registry
 from pipelines.registry.notes import describe_model
 from pipelines.registry.promotion import TEST_SAMPLE, count_comparisons
-from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, TRAINED_WITH
+from pipelines.registry.provenance import ANSWERS, MANIFEST, PARAMETERS, PLUGIN, TRAINED_WITH
 from unlabeled.errors import UnlabeledError
+from unlabeled.evaluation.drift import changes_between, counts_in_words
 from unlabeled.evaluation.verdict import selection
 from unlabeled.runtime.masking import masked
 
@@ -32,8 +33,7 @@ def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda each: -int(each.version))
     if not found:
         raise UnlabeledError(
-            f"the registry at {mlflow.get_tracking_uri()} has no {name}: run kedro run --pipeline=byol first, or name "
-            f"another with --name"
+            f"the registry at {mlflow.get_tracking_uri()} has no {name}: {registry.others_than(client, name)}"
         )
     aliases = client.get_registered_model(name).aliases
     for version in found:
@@ -196,8 +196,7 @@ def _data(first: ModelVersion, second: ModelVersion) -> list[str]:
     lines = [f"digest: {first.tags.get('data_digest')} → {second.tags.get('data_digest')}"]
     old, new = (registry.recorded(each, MANIFEST) for each in (first, second))
     if old is not None and new is not None:
-        came, went = set(new.sha256) - set(old.sha256), set(old.sha256) - set(new.sha256)
-        lines.append(f"images: {len(old):,} → {len(new):,} ({len(came):,} new, {len(went):,} gone)")
+        lines.append(f"images: {len(old):,} → {len(new):,} ({counts_in_words(changes_between(old, new))})")
     return lines
 
 
@@ -209,6 +208,9 @@ def _code(project: Path, first: ModelVersion, second: ModelVersion) -> list[str]
         for each in (first, second)
         if TRAINED_WITH in each.tags
     ]
+    plugins = [each.tags.get(PLUGIN, "none") for each in (first, second)]
+    if plugins[0] != plugins[1]:
+        changed.insert(0, f"plug-in: {' → '.join(plugins)}")
     if old == new or not (old and new):
         return changed
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from mlflow.entities.model_registry import ModelVersion
 
-from pipelines.clients.git import COMMIT, DIRTY, git, is_dirty
+from pipelines.clients.git import COMMIT, DIRTY, git
 from pipelines.parameters import flatten
 from pipelines.registry import versions as registry
 from pipelines.registry.provenance import CODE, code_of
@@ -97,7 +97,7 @@ def _what_it_runs(project: Path, version: ModelVersion, diff: bytes, parameters:
         .decode(errors="replace")
         .strip()
     )
-    if is_dirty(version.tags):
+    if diff:
         yield "with these changes:"
         yield from diff.decode(errors="replace").splitlines()
     for key, value in flatten(parameters):

@@ -13,8 +13,10 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from pipelines.clients.git import named
+from pipelines.datasets.files import read_json
 from pipelines.shapes import check_shape
-from unlabeled.config import Registration
+from unlabeled.config import BUILT_IN, Ingestion, Registration
 from unlabeled.errors import UnlabeledError
 from unlabeled.storage import intact
 
@@ -33,9 +35,41 @@ class GoneError(UnlabeledError):
     """A version or its files no longer exist. Every other failure may be an outage."""
 
 
-def model_name(registration: Registration, source: str) -> str:
-    """The name under which the encoders of a source are registered."""
-    return registration.model_name or f"unlabeled-{source}"
+def model_name(registration: Registration, data_set: str) -> str:
+    """The name under which the encoders of a data set are registered."""
+    return registration.model_name or f"unlabeled-{data_set}"
+
+
+def data_set_of(ingestion: Ingestion, folder: Path) -> str:
+    """The name of the data set that the parameters name; where they name no path, of the one that was ingested.
+
+    Args:
+        folder: The folder of ingestion.
+    """
+    summary = folder / "summary.json"
+    if ingestion.place is None and ingestion.source not in BUILT_IN and summary.exists():
+        return read_json(summary)["source"]
+    return ingestion.name
+
+
+def left_behind(client: MlflowClient, name: str, source: str) -> str:
+    """A sentence on the model that an earlier release named after `ingestion.source`; empty: there is none to go on
+    with, or the model of today's name has a champion."""
+    earlier = f"unlabeled-{source}"
+    if earlier == name or champion(client, name) or not (found := champion(client, earlier)):
+        return ""
+    return (
+        f"{earlier}, as earlier releases called it, has a champion (version {found.version}), and {name} has none: set "
+        f"registration.model_name={earlier} to go on with it"
+    )
+
+
+def others_than(client: MlflowClient, name: str) -> str:
+    """The models that the registry has instead of one that it lacks, and what to do, in words."""
+    found = sorted(model.name for model in client.search_registered_models(max_results=1000))
+    listed = named([each for each in found if each != name])
+    there = f"it has {listed} (choose one with --name or registration.model_name)" if listed else "it has no model yet"
+    return f"{there}; kedro run --pipeline=byol registers a version of {name}"
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -90,9 +124,11 @@ def find(client: MlflowClient, name: str, version: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in NOT_THERE:
             raise
+        listed = "kedro champion lists those that there are, and kedro promote makes one of them the champion"
+        there = client.search_model_versions(f"name='{name}'", max_results=1)
         raise GoneError(
-            f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: kedro champion lists those "
-            f"that there are, and kedro promote makes one of them the champion"
+            f"the registry at {mlflow.get_tracking_uri()} has no {name} version {version}: "
+            f"{listed if there else others_than(client, name)}"
         ) from error
 
 

@@ -35,15 +35,18 @@ from pipelines.registry.promotion import (
 from pipelines.registry.provenance import (
     ANSWERS,
     CODE,
+    LABELS_BEFORE,
     MANIFEST,
     METRICS,
+    PARAMETERS,
+    PLUGIN,
     TRAINED_BY,
     TRAINED_WITH,
     Provenance,
     with_parameters,
 )
 from pipelines.registry.signature import signature
-from pipelines.registry.versions import DIGESTS, MODEL, RECORD, model_name
+from pipelines.registry.versions import DIGESTS, MODEL, RECORD, left_behind, model_name
 from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import Evaluation, Pretraining, Registration
 from unlabeled.evaluation.drift import sentence_of
@@ -54,8 +57,17 @@ from unlabeled.storage.intact import digest_of_file
 
 logger = logging.getLogger(__name__)
 
-IDENTITY = ("weights", "data_digest", "protocol", CODE)
+IDENTITY = ("weights", "data_digest", "protocol", CODE, PLUGIN)
 """Tags that together identify a version of a training."""
+UNREGISTERED: Version = {
+    "name": "",
+    "version": "",
+    "champion": False,
+    "verdict": "",
+    "reason": "it was not registered",
+    "selection": "",
+}
+"""The result of a registration that is not asked for."""
 EXAMPLES = 2
 """Number of rows in the example input of a registered model."""
 DECISION = "decision.json"
@@ -110,9 +122,13 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     """
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
     check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
-    client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
-    tags = _tags(candidate)
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
+    if registration.register == "none":
+        return UNREGISTERED | {"verdict": alone.words}
+    client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
+    if not registration.model_name and (told := left_behind(client, name, _source(candidate))):
+        logger.warning("%s", told)
+    tags = _tags(candidate)
     number = find_interrupted(client, name, tags)
     if number is None:
         classes = candidate.summary["classes"]
@@ -161,6 +177,13 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     }
 
 
+def _source(candidate: Candidate) -> str:
+    """The value of `ingestion.source`."""
+    parameters = json.loads(candidate.provenance.files[PARAMETERS])
+    own = parameters.get(candidate.run["method"], {}).get("ingestion") or parameters["ingestion"]
+    return own["source"]
+
+
 def _tags(candidate: Candidate) -> dict[str, Any]:
     """The tags of a version."""
     from unlabeled.encoders import weights_digest  # imports torch
@@ -181,6 +204,8 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
         **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **candidate.provenance.tags,
     }
+    if LABELS_BEFORE in run:
+        tags[LABELS_BEFORE] = run[LABELS_BEFORE]
     if run.get(CODE) not in (None, tags.get(CODE)):
         tags[TRAINED_WITH] = run[CODE]
     return tags

@@ -15,6 +15,7 @@ from pipelines.clients.git import COMMIT, DIRTY
 from pipelines.clients.store import database_uri
 from pipelines.clients.tracking import active_run_id
 from pipelines.registry.notes import describe_run
+from pipelines.registry.provenance import PLUGIN
 from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import in_words
 from unlabeled.records import Metrics, RunRecord, Version
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 TAGS = {
     "git commit": COMMIT,
     "uncommitted changes": DIRTY,
+    "plug-in": PLUGIN,
     "data digest": "data_digest",
     "made on": "hostname",
 }
@@ -44,13 +46,14 @@ def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
     tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
-    return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
+    where = f"{version['name']} version {version['version']}: {version['reason']}" if version["version"] else "nothing"
+    return provenance | {"registered as": where}
 
 
 def _log_result(evidence: Evidence, folder: Path) -> None:
     """Logs the verdict, the main numbers, and the addresses of the page and of MLflow."""
     method, version = evidence.run["method"], evidence.version
-    standing = "the champion" if version["champion"] else "a challenger"
+    standing = "the champion" if version["champion"] else "a challenger" if version["version"] else "not registered"
     start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
     result = f"{start}; {_numbers(evidence.metrics)}"
     logger.info("%s", result)

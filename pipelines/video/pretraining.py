@@ -38,5 +38,5 @@ def pretrain(
 
 
 def create_pipeline(method: str) -> Pipeline:
-    outputs = ("encoder", "run", "history")
+    outputs = ("encoder", "history", "run")
     return stage("pretraining", pretrain, outputs, known={"method": method}, folder="model_folder")

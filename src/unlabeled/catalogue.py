@@ -6,6 +6,14 @@ A package of its own adds a method without touching this project, by an entry po
 
 from importlib.metadata import entry_points
 
+METHOD_GROUPS = (
+    "unlabeled.methods",
+    "unlabeled.text_methods",
+    "unlabeled.pair_methods",
+    "unlabeled.video_methods",
+)
+"""The groups of entry points by which packages add methods."""
+
 IMAGE_METHODS = {
     "byol": "unlabeled.methods.byol:BYOL",
     "simclr": "unlabeled.methods.simclr:SimCLR",

@@ -6,6 +6,7 @@ They live together, and apart from the functions that use them, so that a comman
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,6 +38,8 @@ POINT = 1e-3
 architecture."""
 RAW = "data/01_raw"
 """Default folder of the data to ingest."""
+BUILT_IN = ("digits", "captioned_digits")
+"""Sources of images without a path."""
 SOURCE_SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
 """Pixels a side of a source's images, where known before one is read."""
 
@@ -101,6 +104,15 @@ def _may_be_text(annotation: Any) -> bool:
     """Whether a type hint is `str`, or has it as a branch."""
     branches = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
     return annotation is str or any(map(_may_be_text, branches))
+
+
+def data_set_name(path: str | None, source: str) -> str:
+    """The name of the folder or file of a data set, fit for a registry; the name of the source where it has none.
+
+    Other than letters, digits, `_`, `-` and `.` become `-`: MLflow allows neither `/` nor `:` in the name of a model.
+    """
+    name = re.sub(r"\.(parquet|txt|md)$", "", Path(path or "").name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or source
 
 
 def check_fractions(validation_fraction: float, test_fraction: float, unit: str) -> None:
@@ -197,8 +209,10 @@ class Ingestion(Block):
 
     @property
     def name(self) -> str:
-        """Name of the source in results and in the registry."""
-        return self.dataset if self.source == "torchvision" else self.source
+        """Name of the data set in results and in the registry."""
+        if self.source in BUILT_IN:
+            return self.source
+        return self.dataset if self.source == "torchvision" else data_set_name(self.path, self.source)
 
     @property
     def groups(self) -> str:
@@ -208,7 +222,7 @@ class Ingestion(Block):
     @property
     def known_size(self) -> int | None:
         """Pixels a side of the stored images; None where it depends on the images."""
-        return self.image_size or SOURCE_SIZES.get(self.name)
+        return self.image_size or SOURCE_SIZES.get(self.dataset if self.source == "torchvision" else self.source)
 
     @property
     def place(self) -> str | None:
@@ -229,7 +243,7 @@ class Ingestion(Block):
             raise ValueError(
                 f"label={self.label!r}, expected null or {NO_LABELS} for the source digits: it has no columns"
             )
-        if self.source in ("digits", "captioned_digits") and column_of(self.group):
+        if self.source in BUILT_IN and column_of(self.group):
             raise ValueError(f"group={self.group!r}, expected a regular expression: {self.source} has no columns")
         if self.source in ("digits", "image_folder") and self.image:
             raise ValueError(f"image={self.image!r}, expected null for the source {self.source}: it is of parquet")
@@ -456,12 +470,21 @@ class Compare(Block):
         return self
 
 
-class Registration(Block):
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", 'Field name "register"')  # shadows a method of abstract classes, which none uses
+
+    class _Registering(Block):
+        register: Literal["single", "best", "none"] = "single"
+        """What is registered. `single`: the version of a run of one method; a comparison of methods registers nothing.
+        `best`: also the method of a comparison with the best kNN accuracy on the validation split. `none`: nothing."""
+
+
+class Registration(_Registering):
     """Registration of a version, and the gate to the champion."""
 
     block: ClassVar[str] = "registration"
     model_name: Name | None = None
-    """Name of the model in the registry; None: `unlabeled-<source>`."""
+    """Name of the model in the registry; None: `unlabeled-` and the name of the data set's folder or file."""
     must_beat_baselines: bool = True
     """Whether a champion has to be better than every baseline, beyond their intervals, with some number of labels."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05

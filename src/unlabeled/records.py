@@ -36,7 +36,7 @@ class Summary(TypedDict):
     """The summary of ingestion (`summary.json`).
 
     Attributes:
-        source: The data set's name in results and in the registry.
+        source: Name of the data set in results and in the registry.
         data_digest: Digest of the contents, labels and splits of all rows.
         classes: Names of the classes; a target is an index of this list.
         labelled: Number of rows with a label.
@@ -161,6 +161,9 @@ class RunRecord(TypedDict):
         run_id: Id of the run in MLflow.
         fingerprint: Digest of everything that decides the weights.
         trained_on: Digest of the contents of the train split.
+        lesson: Digest of everything that the training learned from.
+        data_digest: Digest of the data that the encoder belongs to, as in the summary.
+        labels_before: Digest of the data of the training, where only labels have changed since.
         weights: Digest of all weights.
         parameters: The blocks of parameters as they were given, by name.
         code: The code of the training, as in the registry's tag.
@@ -172,6 +175,9 @@ class RunRecord(TypedDict):
     seed: int
     fingerprint: NotRequired[str]
     trained_on: NotRequired[str]
+    lesson: NotRequired[str]
+    data_digest: NotRequired[str]
+    labels_before: NotRequired[str]
     weights: NotRequired[str]
     parameters: NotRequired[dict[str, dict[str, Any]]]
     code: NotRequired[str | None]
@@ -182,7 +188,7 @@ class Version(TypedDict):
     """The result of the registration of an encoder (`version.json`).
 
     Attributes:
-        name, version: Name and version of the registered model.
+        name, version: Name and version of the registered model; empty where it was not registered.
         champion: Whether it became the champion.
         verdict: Verdict on the encoder by itself, in words.
         reason: The gate's decision, with its reason.

@@ -90,7 +90,7 @@ def test_airflow_loads_it(project, airflow):
 def test_airflow_runs_it_tells_a_new_champion_from_nothing_new_and_both_from_a_failure(project, airflow):
     assert airflow("airflow", "db", "migrate").returncode == 0
     assert airflow("airflow", "dags", "test", "unlabeled-byol").returncode == 0
-    version = project.client().get_model_version_by_alias("unlabeled-image_folder", "champion")
+    version = project.client().get_model_version_by_alias("unlabeled-photos", "champion")
     assert project.json("data/08_reporting/retrain.json")["outcome"] == "promoted" and str(version.version) == "1"
     assert len(list((project.path / "data/01_raw/photos").rglob("*.png"))) == 300
     assert project.shell("dvc", "status", "--cloud").stdout.strip().endswith("in sync.")

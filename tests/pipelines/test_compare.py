@@ -88,6 +88,13 @@ def test_the_methods_are_children_of_one_run(compared):
     assert commands["simclr"] == "kedro run --pipeline=simclr"
 
 
+def test_comparing_registers_nothing(compared):
+    project, _ = compared
+    assert not project.client().search_registered_models()
+    page = (project.path / "data/08_reporting/simclr/report.html").read_text()
+    assert "It was not registered." in page and project.json("data/06_models/simclr/version.json")["version"] == ""
+
+
 def test_the_board_is_a_picture_too(compared):
     project, _ = compared
     with Image.open(project.path / "data/08_reporting/leaderboard.png") as picture:
@@ -115,6 +122,21 @@ def test_what_is_trained_with_the_same_inputs_is_kept_and_what_is_not_is_trained
     assert project.kedro("--pipeline=compare", changed).exit_code == 0
     assert board(project).status[["pca", "simclr"]].tolist() == ["kept", "trained"]
     assert len(pd.read_csv(project.path / "data/08_reporting/simclr/history.csv")) == 1
+
+
+def test_the_best_on_validation_is_registered_where_that_is_asked_for(compared):
+    project, _ = compared
+    histories = {name: project.path / f"data/08_reporting/{name}/history.csv" for name in ("pca", "simclr")}
+    accuracies = {name: pd.read_csv(file).knn_accuracy.iloc[-1] for name, file in histories.items()}
+    best = max(accuracies, key=accuracies.get)
+    asked = "--params=compare.methods=pca+simclr,simclr.pretraining.epochs=1,registration.register=best"
+    result = project.kedro("--pipeline=compare", asked)
+    assert result.exit_code == 0 and board(project).status[["pca", "simclr"]].tolist() == ["kept", "kept"]
+    assert f"best by kNN on the validation split: {best}" in " ".join(result.output.split())
+    assert len(project.client().search_model_versions("name='unlabeled-digits'")) == 1
+    assert project.client().get_model_version_by_alias("unlabeled-digits", "champion").tags["method"] == best
+    again = project.kedro("--pipeline=compare", asked)
+    assert "registered already, as version 1 of unlabeled-digits" in " ".join(again.output.split())
 
 
 def test_a_method_that_there_is_not_is_refused(project):

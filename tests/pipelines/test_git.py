@@ -174,6 +174,12 @@ def test_locks_that_runs_write_are_no_change(repository):
     assert git_state(repository, required=True)[DIRTY] == "false"
 
 
+def test_data_that_a_retraining_adds_are_recorded_and_are_no_change_of_code(repository):
+    write(repository / "data/01_raw/photos.dvc", "outs: []\n")
+    state = git_state(repository, required=True)
+    assert (state[DIRTY], state[LACKS]) == ("false", "") and b"photos.dvc" in changes(repository)
+
+
 def test_a_copy_of_code_is_of_code_alone(tmp_path):
     names = ["code.py", "page.html.j2", "id_rsa", ".env", "key.pem", "credentials.json", "words.txt", "__pycache__"]
     for name in names:

@@ -129,7 +129,7 @@ def test_pairs_without_labels_are_registered_all_the_same(project, photos, tmp_p
     (photos / "metadata.csv").unlink()
     assert result.exit_code == 0, result.output
     assert "no labels to test with" in " ".join(result.output.split())
-    assert project.client().get_model_version_by_alias("unlabeled-pairs", "champion").aliases
+    assert project.client().get_model_version_by_alias(f"unlabeled-{photos.name}", "champion").aliases
 
 
 def test_a_batch_that_was_chosen_is_refused_before_crops_are_cut_and_a_default_one_adapts(project, tmp_path):

@@ -1,5 +1,6 @@
 """A method from a package of its own: one file, one line, one block, one test."""
 
+import hashlib
 import sys
 
 METHOD = '''
@@ -19,6 +20,7 @@ class Whitened(Method):
         first, second = self.encoder(batch).float().chunk(2)
         return self.strength * (first - second).square().mean() + (1 - first.std(0)).relu().mean()
 '''
+CODE = hashlib.sha256(METHOD.encode()).hexdigest()[:16]
 POINT = "[unlabeled.methods]\nwhitened = other_package:Whitened\n"
 BLOCK = "whitened:\n  pretraining:\n    method:\n      strength: 2.0\n"
 
@@ -39,6 +41,8 @@ def test_a_method_of_another_package_is_trained_evaluated_and_registered(project
     assert "whitened on digits" in (project.path / "data/08_reporting/whitened/report.html").read_text()
     (run,) = project.runs()
     assert run.data.params["pretraining.method.strength"] == "2.0" and run.data.tags["method"] == "whitened"
+    version = project.client().get_model_version("unlabeled-digits", "1")
+    assert run.data.tags["plug_in"] == version.tags["plug_in"] == f"other-package 1.0, code {CODE}"
     refused = project.shell(
         "kedro", "run", "--pipeline=whitened", "--params=whitened.pretraining.method.force=1", PYTHONPATH=str(package)
     )
@@ -46,6 +50,11 @@ def test_a_method_of_another_package_is_trained_evaluated_and_registered(project
     assert "pretraining.method.force is not a constant of whitened: choose from strength" in " ".join(
         refused.stderr.split()
     )
+
+
+def test_setting_up_again_leaves_it_installed(project):
+    steps = project.shell("make", "-n", "-B", "-C", str(project.root), "setup").stdout
+    assert "uv pip install" in steps and "requirements.lock" in steps and "pip sync" not in steps
 
 
 def test_without_its_package_it_is_not_there(project):

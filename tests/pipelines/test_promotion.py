@@ -1,6 +1,7 @@
 """The gate, on a registry in SQLite with real encoders in it."""
 
 import hashlib
+import json
 import shutil
 from functools import cache
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from pipelines.registry import versions as registry
 from pipelines.registry.promotion import (
     ATTEMPTS,
     Decision,
+    _beats_baselines,
     _compare,
     _drops,
     count_comparisons,
@@ -23,7 +25,7 @@ from pipelines.registry.promotion import (
     run_gate,
     sample_images,
 )
-from pipelines.registry.provenance import MANIFEST
+from pipelines.registry.provenance import MANIFEST, METRICS
 from unlabeled.config import Evaluation, Registration
 from unlabeled.evaluation.significance import chance_of_gain, fewest_wins, level_left
 from unlabeled.evaluation.verdict import Worth
@@ -145,6 +147,62 @@ def test_who_is_better_but_surely_worse_on_a_class_does_not():
 def test_a_drop_that_may_be_chance_blocks_nobody():
     promoted, _, numbers, _ = _compare(*worse_on_a_class(4), Registration())
     assert promoted and numbers["gate.worst_drop"] == 0.1
+
+
+def test_a_class_does_not_protect_a_champion_that_is_no_better_than_its_baselines():
+    """It takes every fourth picture for a shoe, and so it is right about all shoes."""
+    classes, targets = ["pants", "shirt", "shoes", "skirt"], np.repeat(np.arange(4), 40)
+    old, new = (targets == 2) | (np.arange(160) % 20 == 0), np.arange(160) % 2 == 0
+    compared = answers_of(new, targets), answers_of(old, targets), classes, "version 1", "", 0, Registration()
+    kept, taken = (_compare(*compared, protected) for protected in (True, False))
+    assert not kept.promoted and "but shoes is told 50.0 points worse" in kept.reason
+    assert taken.promoted and taken.reason.endswith(
+        "shoes is told 50.0 points worse (p = 9.5e-07; registration.max_class_drop=0.05), which does not count, for "
+        "version 1 itself is not clearly better than its baselines"
+    )
+
+
+def test_whether_a_champion_beats_its_baselines_is_read_from_its_record(gate, other_champion):
+    name, folder = other_champion
+    client, file = mlflow.MlflowClient(), folder.parent / "record" / METRICS
+    champion, metrics = registry.champion(client, name), json.loads(file.read_text())
+    for accuracy, beats in ((0.0, True), (1.0, False)):
+        for each in metrics["baselines"].values():
+            each["linear_probe_accuracy"] = accuracy
+            each["few_label"] = {key: few | {"mean": accuracy, "std": 0.0} for key, few in each["few_label"].items()}
+        file.write_text(json.dumps(metrics))
+        assert _beats_baselines(champion) is beats
+    file.unlink()
+    assert _beats_baselines(champion)  # by an earlier release
+
+
+def test_the_champions_encoder_with_other_labels_is_for_people_to_decide(gate, trained):
+    weights = mlflow.MlflowClient().get_model_version(NAME, "1").tags["weights"]
+    promoted, reason, numbers, drift = gate(mended(gate.answers), tags={"data_digest": "another", "weights": weights})
+    assert not promoted and not numbers and drift["relabelled"] == []
+    assert reason == (
+        "its encoder is that of version 1, and only what today's labels say of it is new: kedro promote makes it the "
+        "champion"
+    )
+
+
+def test_a_model_of_an_earlier_name_is_told_where_todays_has_no_champion(gate):
+    client = mlflow.MlflowClient()
+    assert registry.left_behind(client, "unlabeled-clothing", "digits").endswith(
+        "has a champion (version 1), and unlabeled-clothing has none: set registration.model_name=unlabeled-digits to "
+        "go on with it"
+    )
+    assert registry.left_behind(client, NAME, "digits") == registry.left_behind(client, "unlabeled-a", "text") == ""
+    assert registry.left_behind(client, NAME, "image_folder") == ""
+
+
+def test_the_first_may_be_let_in_without_beating_the_baselines_and_that_is_said(gate):
+    worth = Worth("not clearly better than the baselines with any number of labels", better=False)
+    config = Registration(must_beat_baselines=False)
+    assert gate(name="unlabeled-nothing-yet", worth=worth, config=config)[:2] == (
+        True,
+        "there was no champion, and registration.must_beat_baselines=false asks for nothing more",
+    )
 
 
 def ease(accuracy):

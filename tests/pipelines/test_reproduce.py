@@ -21,7 +21,7 @@ from pipelines.commands.reproduce import judge, libraries_that_differ, weights_t
 from pipelines.registry import versions as registry
 from pipelines.registry.provenance import DATA, DIFF, MANIFEST, METRICS, PARAMETERS
 
-NAME = "unlabeled-image_folder"
+NAME = "unlabeled-photos"
 
 
 def record_of(version):
@@ -211,7 +211,7 @@ def test_a_commit_that_is_not_here_is_named(registered):
     assert result.exit_code == 1 and "is not in this repository" in output and "fetch it first" in output
 
 
-@pytest.mark.parametrize("version, expected", [("7", "has no unlabeled-image_folder version 7"), ("nobody", "nobody")])
+@pytest.mark.parametrize("version, expected", [("7", "has no unlabeled-photos version 7"), ("nobody", "nobody")])
 def test_a_version_that_is_not_there_is_named(registered, version, expected):
     result = registered.command("reproduce", f"--version={version}")
     assert result.exit_code == 1 and expected in " ".join(result.output.split())

@@ -6,17 +6,19 @@ import signal
 import subprocess
 import time
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from pipelines.commands.reproduce import _diff
 from pipelines.commands.retrain import _fetch, _track_new, _uncommitted, _write_revisions
 from pipelines.registry.provenance import tracked_data
 from unlabeled.errors import UnlabeledError
 from unlabeled.images.crops import open_views
 
-NAME = "unlabeled-image_folder"
+NAME = "unlabeled-photos"
 PROMOTED, KEPT, NOTHING_NEW = 0, 10, 11
 CACHES = {"ingestion": "02_intermediate/images.npy", "augmentation": "05_model_input/crops/views.npy"}
 
@@ -115,15 +117,34 @@ def test_new_images_join_the_old_ones_and_the_champion_is_measured_on_them(retra
     assert len(now) == 339 and (now.split == before.split.reindex(now.index).fillna(now.split)).all()
     assert weights != (retrained.path / "data/06_models/byol/encoder.safetensors").read_bytes()
     version = retrained.client().get_model_version(NAME, "2")
-    assert "measured again on today's data" in version.tags["decision"]
-    assert version.tags["drift"].startswith("40 new, 1 gone: the new ones are ")
+    assert "measured again on today's data" in version.tags["decision"] and version.tags["git_dirty"] == "false"
+    mlflow.set_tracking_uri(f"sqlite:///{retrained.path / 'mlflow.db'}")
+    assert b"data/01_raw/photos.dvc" in _diff(version)  # with which a reproduction finds these data
+    assert version.tags["drift"].startswith("40 new, 1 gone, 0 changed, 0 relabelled: the new ones are ")
     assert version.tags["data_digest"] != retrained.client().get_model_version(NAME, "1").tags["data_digest"]
     text = report(retrained)
-    assert text == summary.read_text() and "xychart-beta" in text and "images: 300 → 339 (40 new, 1 gone)" in text
+    assert text == summary.read_text() and "xychart-beta" in text and "images: 300 → 339 (40 new, 1 gone, 0 cha" in text
     outcome = {PROMOTED: "promoted", KEPT: "kept"}[result.returncode]
     assert output.read_text() == f"outcome={outcome}\nregistered=true\n"
     told = retrained.json("data/08_reporting/retrain.json")
     assert (told["outcome"], told["version"]) == (outcome, "2")
+
+
+def test_where_only_labels_have_moved_the_encoder_is_probed_again_and_not_trained(retrained):
+    raw, model = retrained.path / "data/01_raw/photos", retrained.path / "data/06_models/byol"
+    before, run = (model / "encoder.safetensors").read_bytes(), retrained.json("data/06_models/byol/run.json")
+    for file in sorted((raw / "3").iterdir())[:8]:
+        file.rename(raw / "5" / file.name)
+    result = retrain(retrained)
+    assert result.returncode in (PROMOTED, KEPT), result.stdout + result.stderr
+    assert "only labels have changed since byol was trained" in " ".join(result.stdout.split())
+    old, new = (retrained.client().get_model_version(NAME, number) for number in ("2", "3"))
+    assert (model / "encoder.safetensors").read_bytes() == before and new.tags["weights"] == old.tags["weights"]
+    assert new.tags["data_digest"] != old.tags["data_digest"] == new.tags["labels_before"]
+    assert retrained.json("data/06_models/byol/run.json")["run_id"] == run["run_id"]
+    told = "0 new, 0 gone, 0 changed, 8 relabelled (3 → 5: 8)"
+    assert told in report(retrained) or told in retrained.command("compare", "2", "3").output
+    assert retrain(retrained).returncode == NOTHING_NEW
 
 
 def test_the_caches_of_a_retraining_are_those_that_all_images_at_once_give(retrained, make_project, tmp_path):

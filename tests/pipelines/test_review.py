@@ -3,11 +3,14 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 
+from pipelines.clients.git import COMMIT
 from pipelines.registry import review
+from pipelines.registry.provenance import PLUGIN
 from unlabeled.evaluation.significance import wilson_interval
 
 NAME = "unlabeled-digits"
@@ -141,7 +144,21 @@ def test_a_version_that_is_not_there_is_named(registry, command):
 
 @pytest.mark.parametrize("command", [["champion"], ["rollback"]])
 def test_a_model_that_is_not_there_is_named(registry, command):
-    assert "has no unlabeled-cats: run" in said(registry, *command, "--name=unlabeled-cats", fails=True)
+    assert "has no unlabeled-cats: it has unlabeled-digits (choose" in said(
+        registry, *command, "--name=unlabeled-cats", fails=True
+    )
+
+
+def test_a_champion_with_another_plug_in_has_other_code(tmp_path):
+    tags = (
+        {COMMIT: "0" * 40},
+        {COMMIT: "0" * 40, PLUGIN: "one 1.0, code 12"},
+        {COMMIT: "0" * 40, PLUGIN: "one 1.0, code 34"},
+    )
+    ours, first, second = (SimpleNamespace(tags=each, version="1") for each in tags)
+    assert review._code(tmp_path, ours, ours) == review._code(tmp_path, first, first) == []
+    assert review._code(tmp_path, ours, first) == ["plug-in: none → one 1.0, code 12"]
+    assert review._code(tmp_path, first, second) == ["plug-in: one 1.0, code 12 → one 1.0, code 34"]
 
 
 def test_the_gates_champions_are_remembered_for_a_rollback(reviewed):

@@ -146,5 +146,32 @@ def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path
     assert metrics["linear_probe_accuracy"] is None and metrics["rankme"] > 1
     said = "here are no labels to test with, and its embedding is alive"
     assert f"T{said}" in (project.path / "data/08_reporting/byol/report.html").read_text()
-    assert f"byol on image_folder, the champion: t{said}" in " ".join(result.output.split())
-    assert project.client().get_model_version_by_alias("unlabeled-image_folder", "champion").version == 1
+    assert f"byol on photos, the champion: t{said}" in " ".join(result.output.split())
+    assert project.client().get_model_version_by_alias("unlabeled-photos", "champion").version == 1
+
+
+def test_other_labels_in_metadata_train_no_method_again_that_does_not_learn_from_them(project):
+    folder = project.path / "data/01_raw/photos"
+    project.photos(0, 120)
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.png"))
+    params = "ingestion.source=image_folder,ingestion.path=data/01_raw/photos,ingestion.fraction=1.0"
+    params += ",pretraining.batch_size=8,pretraining.epochs=1,pretraining.warmup_epochs=0"
+
+    def trained(method, relabelled):
+        """Says of a run after another labelling whether it kept the training before, and its record."""
+        labels = {name: "9" if i < relabelled else name[0] for i, name in enumerate(names)}
+        lines = ["file_name,label", *(f"{name},{label}" for name, label in labels.items())]
+        (folder / "metadata.csv").write_text("\n".join(lines))
+        result = project.kedro(f"--pipeline={method}", f"--params={params}")
+        assert result.exit_code == 0, result.output
+        kept = f"only labels have changed since {method} was trained" in " ".join(result.output.split())
+        return kept, project.json(f"data/06_models/{method}/run.json")
+
+    (_, first), (kept, second), (again, third) = (trained("pca", count) for count in (0, 4, 4))
+    assert kept and second == first | {key: second[key] for key in ("data_digest", "labels_before")}
+    assert second["labels_before"] == first["data_digest"] != second["data_digest"]
+    assert not again and third["run_id"] != first["run_id"] and "labels_before" not in third
+    assert [trained("supervised", count)[0] for count in (4, 0)] == [False, False]
+    versions = project.client().search_model_versions("name='unlabeled-photos'")
+    decisions = {str(each.version): each.tags["decision"] for each in versions}
+    assert "its encoder is that of version 1" in decisions["2"]

@@ -40,7 +40,7 @@ def trained_video(tmp_path_factory, make_project, films):
 
 @pytest.fixture
 def version(trained_video):
-    return trained_video.client().get_model_version_by_alias("unlabeled-video", "champion")
+    return trained_video.client().get_model_version_by_alias("unlabeled-films0", "champion")
 
 
 def test_it_is_measured_and_has_a_page(trained_video, version):
@@ -65,7 +65,7 @@ def test_the_model_answers_films_in_a_clean_process(trained_video, version, film
 
 def test_a_server_answers_films(trained_video, version, films, serve):
     film = next(films.rglob("*.mp4")).read_bytes()
-    with serve(trained_video, "unlabeled-video") as server:
+    with serve(trained_video, "unlabeled-films0") as server:
         status, said = server.answer(dataframe_records=[{"video": base64.b64encode(film).decode()}])
         refused, why = server.answer(dataframe_records=[{"video": base64.b64encode(b"no film").decode()}])
     expected = mlflow.pyfunc.load_model(version.source).predict(pd.DataFrame({"video": [film]}))

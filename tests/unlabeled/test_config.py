@@ -18,6 +18,9 @@ from unlabeled.config import (
     Search,
 )
 from unlabeled.errors import ConfigError
+from unlabeled.pairs.config import PairsIngestion
+from unlabeled.text.config import TextIngestion
+from unlabeled.video.config import VideoIngestion
 
 BLOCKS = [Ingestion, Augmentation, Pretraining, Evaluation, Registration, Embedding, Search, Exporting]
 blocks = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.block)
@@ -274,3 +277,30 @@ def test_the_blocks_can_be_had_without_the_heavy_libraries():
 def test_a_collapse_is_a_spread_below_the_threshold_and_far_below_the_untrained_one(spread, untrained, collapsed):
     assert Pretraining(min_embedding_std=0.05).is_collapsed(spread, untrained) is collapsed
     assert not Pretraining(min_embedding_std=0).is_collapsed(spread, untrained)  # asked to let it pass
+
+
+@pytest.mark.parametrize(
+    "block, given, name",
+    [
+        (Ingestion, {}, "digits"),
+        (Ingestion, {"source": "torchvision", "dataset": "svhn", "path": "data/svhn"}, "svhn"),
+        (Ingestion, {"source": "image_folder", "path": "data/01_raw/clothing/"}, "clothing"),
+        (Ingestion, {"source": "image_folder", "path": "/my: photos 'of' cats"}, "my-photos-of-cats"),
+        (Ingestion, {"source": "image_folder", "path": "."}, "image_folder"),
+        (Ingestion, {"source": "image_folder", "path": "~/Köln"}, "Köln"),
+        (Ingestion, {"source": "parquet", "path": "data/emoji.parquet"}, "emoji"),
+        (PairsIngestion, {}, "captioned_digits"),
+        (PairsIngestion, {"source": "pairs", "path": "data/emoji"}, "emoji"),
+        (TextIngestion, {}, "topics"),
+        (TextIngestion, {"source": "text", "path": "data/shakespeare.txt"}, "shakespeare"),
+        (VideoIngestion, {}, "synthetic_moving_digits"),
+        (VideoIngestion, {"source": "video", "path": "films"}, "films"),
+    ],
+)
+def test_a_data_set_is_called_after_its_folder_or_file(block, given, name):
+    assert block(**given).name == name
+
+
+def test_a_folder_that_is_called_like_a_known_source_has_no_known_size():
+    assert Ingestion(source="image_folder", path="data/cifar10").known_size is None
+    assert Ingestion(source="torchvision", dataset="cifar10").known_size == 32

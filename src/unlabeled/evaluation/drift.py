@@ -16,12 +16,48 @@ MIN_GROUPS = 10
 STATISTICS = ("brightness", "contrast", "sharpness")
 DRIFT_LEVEL = 0.01
 """Significance level of a difference."""
+NO_LABEL = "no label"
+MAX_LISTED_MOVES = 10
+"""Largest number of pairs of classes that a sentence lists."""
+
+
+def changes_between(before: pd.DataFrame, now: pd.DataFrame) -> dict[str, Any]:
+    """Counts the differences between two manifests of one data set, by content.
+
+    Returns:
+        `new` and `gone`, the rows of contents that only one of the two has; `changed`, rows with other content under
+        the same path, which count as neither new nor gone; and `relabelled`, contents that both have with different
+        labels, as `[from, to, count]` for each pair of labels, the most frequent first.
+    """
+    is_new, is_gone = ~now.sha256.isin(before.sha256), ~before.sha256.isin(now.sha256)
+    changed = 0
+    if "path" in now and "path" in before:
+        came, went = now.path[is_new].value_counts(), before.path[is_gone].value_counts()
+        changed = int(pd.concat([came, went], axis=1, join="inner").min(axis=1).sum())
+    old, new = (each[["sha256", "label"]].fillna({"label": NO_LABEL}).drop_duplicates() for each in (before, now))
+    pairs = old[old.sha256.isin(new.sha256)].merge(new[new.sha256.isin(old.sha256)], how="outer", indicator=True)
+    lost, gained = (pairs[pairs._merge == side] for side in ("left_only", "right_only"))
+    moves = lost.merge(gained, on="sha256").value_counts(["label_x", "label_y"], sort=False)
+    listed = sorted(([*labels, int(count)] for labels, count in moves.items()), key=lambda move: (-move[2], *move[:2]))
+    counts = {"new": int(is_new.sum()) - changed, "gone": int(is_gone.sum()) - changed, "changed": changed}
+    return {**counts, "relabelled": listed}
+
+
+def counts_in_words(changes: dict[str, Any]) -> str:
+    """The counts of `changes_between` in words, with the classes from and to which labels have moved."""
+    moves = changes["relabelled"]
+    told = [f"{changes[key]:,} {key}" for key in ("new", "gone", "changed")]
+    told.append(f"{sum(count for *_, count in moves):,} relabelled")
+    listed = [f"{old} → {new}: {count:,}" for old, new, count in moves[:MAX_LISTED_MOVES]]
+    if len(moves) > MAX_LISTED_MOVES:
+        listed.append(f"and {len(moves) - MAX_LISTED_MOVES:,} more")
+    return ", ".join(told) + (f" ({', '.join(listed)})" if listed else "")
 
 
 def summarise(
     before: pd.DataFrame, now: pd.DataFrame, features: np.ndarray, images: np.ndarray | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Counts today's new images, and measures how they differ from the earlier ones.
+    """Counts what has changed since earlier data, and measures how new images differ from the earlier ones.
 
     One row of each group, drawn at random, is compared on either side: passages of one new document are alike because
     they belong together.
@@ -34,12 +70,13 @@ def summarise(
         seed: Seed of the samples and permutations.
 
     Returns:
-        `new` and `gone`, counts of images; and, with at least MIN_GROUPS new and MIN_GROUPS known groups, `embedding`
-        (see `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, with MIN_GROUPS on
-        either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`.
+        The counts of `changes_between`; and, with at least MIN_GROUPS new and MIN_GROUPS known groups, `embedding` (see
+        `embedding_distance`), `pixels` (of their STATISTICS), `classes` (of the labelled ones, with MIN_GROUPS on
+        either side) and `sizes`, each with `distance` in [0, 1] (0: alike; 1: nothing in common) and `p_value`. Changed
+        images count as new ones there.
     """
     is_new = ~now.sha256.isin(before.sha256).to_numpy()
-    summary: dict[str, Any] = {"new": int(is_new.sum()), "gone": int((~before.sha256.isin(now.sha256)).sum())}
+    summary = changes_between(before, now)
     rows = _one_of_each_group(now, is_new, seed)
     now, is_new, features = now.iloc[rows], is_new[rows], features[rows]
     if min(is_new.sum(), (~is_new).sum()) < MIN_GROUPS:
@@ -137,13 +174,14 @@ def _shares_differ(first: np.ndarray, second: np.ndarray, rng: np.random.Generat
 
 def sentence_of(summary: dict[str, Any]) -> str:
     """A sentence that tells a summary's counts and differences."""
-    counts = f"{summary['new']:,} new, {summary['gone']:,} gone"
+    counts = counts_in_words(summary)
     if "embedding" not in summary:
-        return f"{counts}: too few to say how they differ" if summary["new"] else counts
+        return f"{counts}: too few to say how they differ" if summary["new"] + summary["changed"] else counts
     parts = {"in embedding": "embedding", "in pixels": "pixels", "in class balance": "classes", "in size": "sizes"}
     told = []
     for words, key in ((words, key) for words, key in parts.items() if key in summary):
         found = summary[key]
-        verdict = "different" if found["p_value"] <= DRIFT_LEVEL else "alike"
-        told.append(f"{verdict} {words} ({found['distance']:.2f}, p = {found['p_value']:.2g})")
+        verdict, sign = ("different", "≤") if found["p_value"] <= DRIFT_LEVEL else ("alike", ">")
+        test = f"p = {found['p_value']:.2g} {sign} {DRIFT_LEVEL:g}"
+        told.append(f"{verdict} {words} (distance {found['distance']:.2f}, {test})")
     return f"{counts}: the new ones are {', '.join(told)}"

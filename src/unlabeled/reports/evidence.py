@@ -59,6 +59,8 @@ class Evidence:
     @property
     def standing(self) -> str:
         """The gate's decision, in sentences."""
+        if not self.version["version"]:
+            return "It was not registered."
         became = "It became the champion" if self.version["champion"] else "It is a challenger"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
 

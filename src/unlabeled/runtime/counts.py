@@ -1,4 +1,4 @@
-"""Counts with their noun in the right number: `1 image`, not `1 images`."""
+"""Counts with their noun in the right number (`1 image`, not `1 images`), and durations."""
 
 ENDINGS = {"ies": "y", "sses": "ss", "s": ""}
 """Plural endings, each with its singular ending."""
@@ -16,3 +16,11 @@ def counted(count: int, plural: str) -> str:
 def singular(plural: str) -> str:
     ending = next(ending for ending in ENDINGS if plural.endswith(ending))
     return plural.removesuffix(ending) + ENDINGS[ending]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `20 s`, `4 min`, `2 h 10 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,11 +7,14 @@ which `intact` answers, and `reuse` row by row.
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 Parts = Mapping[str, object]
@@ -55,6 +58,18 @@ def made_by(modules: Iterable[ModuleType], **how: object) -> str:
     return digest.hexdigest()[:16]
 
 
+def code_digest(module: str) -> str:
+    """Digest of the Python code of the top-level package, or single file, that a module or `module:class` is in."""
+    spec = find_spec(re.split("[.:]", module)[0])
+    if spec is None:
+        raise ModuleNotFoundError(module)
+    files = sorted(file for folder in spec.submodule_search_locations or () for file in Path(folder).rglob("*.py"))
+    digest = hashlib.sha256()
+    for file in files or [Path(str(spec.origin))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def order_of(manifest: pd.DataFrame) -> str:
     """Digest of the content of each row, in order."""
     return hashlib.sha256("".join(manifest.sha256).encode()).hexdigest()
@@ -63,3 +78,10 @@ def order_of(manifest: pd.DataFrame) -> str:
 def contents_of(manifest: pd.DataFrame, split: str) -> str:
     """Digest of the contents of a split, independent of their order."""
     return hashlib.sha256("".join(sorted(manifest.sha256[manifest.split == split])).encode()).hexdigest()[:16]
+
+
+def rows_digest(manifest: pd.DataFrame, columns: Iterable[str]) -> str:
+    """Digest of the rows in those of the columns that the manifest has, independent of their order."""
+    there = manifest[[name for name in columns if name in manifest]]
+    rows = pd.util.hash_pandas_object(there, index=False)  # ty: ignore[not-callable]  # pandas has no types for it
+    return hashlib.sha256(np.sort(rows.to_numpy()).tobytes()).hexdigest()[:16]

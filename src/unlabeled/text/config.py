@@ -15,6 +15,7 @@ from unlabeled.config import (
     Name,
     Pretraining,
     check_fractions,
+    data_set_name,
 )
 
 
@@ -52,8 +53,8 @@ class TextIngestion(Block):
 
     @property
     def name(self) -> str:
-        """Name of the source in results and in the registry."""
-        return self.source
+        """Name of the data set in results and in the registry."""
+        return data_set_name(self.path, self.source) if self.source == "text" else self.source
 
     @model_validator(mode="after")
     def _is_complete(self) -> "TextIngestion":

@@ -17,6 +17,7 @@ import torch
 from unlabeled.config import Pretraining
 from unlabeled.errors import UnlabeledError
 from unlabeled.method import Method
+from unlabeled.runtime.counts import duration
 from unlabeled.storage import checkpoint
 from unlabeled.training.batches import Supply
 from unlabeled.training.loop import pretrain
@@ -87,14 +88,14 @@ class Plan:
         if self.seconds < MIN_REPORTED_SECONDS:
             return
         crops = f"; {_size(self.crops)} of crops on disk ({_size(self.free)} free)" if self.crops else ""
-        cutting = f", {_time(self.cutting)} of it for the crops" if self.cutting > MIN_REPORTED_SECONDS else ""
+        cutting = f", {duration(self.cutting)} of it for the crops" if self.cutting > MIN_REPORTED_SECONDS else ""
         yield (
-            f"plan: {self.steps:,} steps of {self.batch_size} {self.unit}, about {_time(self.seconds)} on this "
+            f"plan: {self.steps:,} steps of {self.batch_size} {self.unit}, about {duration(self.seconds)} on this "
             f"{'GPU' if self.gpu else 'machine'}{cutting}{crops}; {_size(self.pace.memory)} of memory at most, of "
             f"{_size(self.available)}"
         )
         if self.seconds > MIN_LONG_SECONDS:
-            ways = [f"{change} (about {_time(seconds)})" for change, seconds in self.ways().items()]
+            ways = [f"{change} (about {duration(seconds)})" for change, seconds in self.ways().items()]
             yield f"shorter: {', '.join(ways + ([] if self.gpu else ['a GPU']))}"
 
     def warning(self) -> str | None:
@@ -186,13 +187,6 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _time(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _size(size: int) -> str:

@@ -10,15 +10,22 @@ import pandas as pd
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from unlabeled.catalogue import METHODS
 from unlabeled.config import Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.method import load_method
 from unlabeled.records import Summary
-from unlabeled.storage.freshness import digest_of
+from unlabeled.storage.freshness import code_digest, digest_of, rows_digest
 
 LOOP_VERSION = 2
 """Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
 resumed across the change."""
+
+LEARNED_FROM = ("sha256", "checksum", "text", "split")
+"""Columns of a manifest that a training without labels depends on."""
+STORED_AS = ("channels", "image_size", "pixel_range", "mean", "std", "tokenizer", "vocabulary")
+STORED_AS += ("frames", "seconds", "rate")
+"""Keys of a summary that say how the data are stored."""
 
 
 def rows_to_train_on(
@@ -97,3 +104,16 @@ def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: B
         **more,
     }
     return digest_of(what)
+
+
+def lesson_of(method: str, manifest: pd.DataFrame, summary: Summary, config: Pretraining, recipe: Block) -> str:
+    """Digest of everything that a training learns from, its code included.
+
+    It differs from the fingerprint in that it leaves out labels, unless the method is supervised, and the paths and
+    the order of the rows, which a relabelling may change.
+    """
+    supervised = load_method(method).supervised
+    rows = rows_digest(manifest, [*LEARNED_FROM, *(["label"] if supervised else [])])
+    stored = {key: summary.get(key) for key in STORED_AS}
+    code = [code_digest("unlabeled"), code_digest(METHODS[method])]
+    return fingerprint_of(method, {**summary, "data_digest": rows}, config, recipe, stored=stored, code=code)

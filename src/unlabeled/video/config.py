@@ -4,7 +4,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unlabeled.config import Block, Count, Fraction, Grouping, LabelColumn, Location, Pretraining, check_fractions
+from unlabeled.config import (
+    Block,
+    Count,
+    Fraction,
+    Grouping,
+    LabelColumn,
+    Location,
+    Pretraining,
+    check_fractions,
+    data_set_name,
+)
 
 
 class VideoIngestion(Block):
@@ -40,8 +50,8 @@ class VideoIngestion(Block):
 
     @property
     def name(self) -> str:
-        """Name of the source in results and in the registry."""
-        return "synthetic_moving_digits" if self.source == "moving_digits" else self.source
+        """Name of the data set in results and in the registry."""
+        return "synthetic_moving_digits" if self.source == "moving_digits" else data_set_name(self.path, self.source)
 
     @property
     def samples(self) -> int:

@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlabeled.evaluation.drift import embedding_distance, pixel_statistics, sentence_of, summarise
+from unlabeled.evaluation.drift import (
+    changes_between,
+    counts_in_words,
+    embedding_distance,
+    pixel_statistics,
+    sentence_of,
+    summarise,
+)
 
 
 def rng(seed=0):
@@ -52,6 +59,47 @@ def test_p_values_are_uniform_where_nothing_differs():
 def test_new_and_gone_images_are_counted_by_content():
     summary = summarise(manifest(50), manifest(60, start=5), rng().normal(size=(60, 4)))
     assert (summary["new"], summary["gone"]) == (15, 5)
+
+
+def in_folders(labels, contents=None):
+    """A manifest of images in a folder a class, one for each label."""
+    numbers = range(len(labels))
+    contents = contents or [f"content {number}" for number in numbers]
+    paths = [f"{label}/{number}.png" for number, label in enumerate(labels)]
+    return pd.DataFrame({"path": paths, "sha256": contents, "label": labels})
+
+
+def test_labels_that_have_moved_are_told_with_the_classes_from_and_to():
+    before, now = in_folders(["skirt"] * 32), in_folders(["dress"] * 12 + ["pants"] * 8 + ["skirt"] * 12)
+    changes = changes_between(before, now)
+    assert changes == {"new": 0, "gone": 0, "changed": 0, "relabelled": [["skirt", "dress", 12], ["skirt", "pants", 8]]}
+    told = "0 new, 0 gone, 0 changed, 20 relabelled (skirt → dress: 12, skirt → pants: 8)"
+    assert counts_in_words(changes) == sentence_of(summarise(before, now, np.zeros((32, 2)))) == told
+
+
+@pytest.mark.parametrize("old, new", [("cat", None), (None, "cat")])
+def test_a_label_that_came_or_went_is_told_as_one_that_moved(old, new):
+    (move,) = changes_between(in_folders([old, "dog"]), in_folders([new, "dog"]))["relabelled"]
+    assert move == [old or "no label", new or "no label", 1]
+
+
+def test_other_content_under_the_same_path_has_changed_and_is_neither_new_nor_gone():
+    before, now = in_folders(["cat"] * 3, ["a", "b", "c"]), in_folders(["cat"] * 4, ["a", "x", "c", "d"])
+    assert counts_in_words(changes_between(before, now)) == "1 new, 0 gone, 1 changed, 0 relabelled"
+
+
+def test_a_copy_in_another_class_that_goes_relabels_nothing():
+    before, now = in_folders(["cat", "dog"], ["a", "a"]), in_folders(["cat"], ["a"])
+    assert changes_between(before, now)["relabelled"] == changes_between(now, before)["relabelled"] == []
+
+
+def test_an_effect_is_told_with_the_level_that_it_is_measured_by():
+    counts = {"new": 40, "gone": 0, "changed": 0, "relabelled": []}
+    measured = {"embedding": {"distance": 0.02, "p_value": 0.041}, "classes": {"distance": 0.3, "p_value": 0.001}}
+    assert sentence_of(counts | measured).endswith(
+        "the new ones are alike in embedding (distance 0.02, p = 0.041 > 0.01), "
+        "different in class balance (distance 0.30, p = 0.001 ≤ 0.01)"
+    )
 
 
 def test_of_images_like_the_old_ones_nothing_is_said_to_differ():
@@ -117,7 +165,9 @@ def test_pixel_statistics_are_their_definitions():
 def test_a_few_new_images_say_nothing():
     now = pd.concat([manifest(50), manifest(3, start=50, size=90)], ignore_index=True)
     summary = summarise(manifest(50), now, rng().normal(size=(53, 4)))
-    assert "embedding" not in summary and sentence_of(summary) == "3 new, 0 gone: too few to say how they differ"
+    assert "embedding" not in summary and sentence_of(summary) == (
+        "3 new, 0 gone, 0 changed, 0 relabelled: too few to say how they differ"
+    )
 
 
 def test_the_summary_follows_from_its_seed():
@@ -140,4 +190,9 @@ def test_new_documents_like_the_old_ones_do_not_differ_for_having_several_passag
 
 def test_fewer_new_groups_than_can_be_compared_are_only_counted():
     now = manifest(400).assign(group=np.repeat(np.arange(80), 5))
-    assert summarise(now[:355], now, rng().normal(size=(400, 4))).keys() == {"new", "gone"}
+    assert summarise(now[:355], now, rng().normal(size=(400, 4))).keys() == {
+        "new",
+        "gone",
+        "changed",
+        "relabelled",
+    }

@@ -1,6 +1,6 @@
 import pytest
 
-from unlabeled.runtime.counts import counted
+from unlabeled.runtime.counts import counted, duration
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,8 @@ from unlabeled.runtime.counts import counted
 )
 def test_one_is_no_plural(count, plural, said):
     assert counted(count, plural) == said
+
+
+@pytest.mark.parametrize("seconds, said", [(20.4, "20 s"), (59, "1 min"), (600, "10 min"), (7800, "2 h 10 min")])
+def test_a_duration_is_told_in_its_unit(seconds, said):
+    assert duration(seconds) == said
