@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.parameters import PER_METHOD, MethodConfigLoader, check_spelling, warn_unread
+from pipelines.parameters import PER_METHOD, MethodConfigLoader, check_spelling, warn_unread, with_method
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.catalogue import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
@@ -128,3 +128,22 @@ def test_what_is_given_of_images_is_not_of_text_and_the_reverse(parameters):
     merged = parameters(files, **given, gpt={"ingestion": {"path": "/texts"}})
     assert merged["gpt"]["ingestion"] == {"path": "/texts"} and merged["gpt"]["pretraining"] == {"epochs": 3}
     assert merged["ingestion"]["path"] == "/photos"
+
+
+@pytest.mark.parametrize(
+    ("text", "pipelines", "expected"),
+    [
+        ("lower ingestion.vocabulary", ["gpt"], "lower gpt.ingestion.vocabulary"),
+        (
+            "augmentation.mels or pretraining.encoder=a",
+            ["clip"],
+            "clip.augmentation.mels or clip.pretraining.encoder=a",
+        ),
+        ("gpt.ingestion.path, pretraining.epochs", ["gpt"], "gpt.ingestion.path, pretraining.epochs"),
+        ("conf/ingestion.yml, the ingestion. Then", ["gpt"], "conf/ingestion.yml, the ingestion. Then"),
+        ("lower ingestion.image_size", ["byol"], "lower ingestion.image_size"),
+        ("lower ingestion.image_size", ["compare"], "lower ingestion.image_size"),
+    ],
+)
+def test_a_message_names_a_parameter_as_the_method_takes_it(text, pipelines, expected):
+    assert with_method(text, pipelines) == expected
