@@ -8,9 +8,10 @@ import errno
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -34,10 +35,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
+from pipelines.clients.git import files_to_commit
 from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.masking import exit_with_masked_traceback
@@ -326,6 +327,9 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
     with _registry(env, "") as (project, client, _):
         result = retrain(project, client, method, push=not no_push, env=env)
     say(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
+    with suppress(UnlabeledError):  # no git repository
+        if files := files_to_commit(project):
+            say(f"to commit: git add {shlex.join(files)}")
     context.exit(result.outcome.value)
 
 
@@ -345,6 +349,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str | None:
     """The message for an error that the user can fix; None for other errors."""
+    from sqlalchemy.exc import SQLAlchemyError  # its import takes 0.5 s
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UnlabeledError):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ IDENTITY = ("weights", "data_digest", "protocol", CODE)
 """Tags that together identify a version of a training."""
 EXAMPLES = 2
 """Number of rows in the example input of a registered model."""
+EXPERIMENT = "DVC_EXP_NAME"
+"""The environment variable in which DVC names the experiment of `dvc exp run`."""
 MAX_CARD_LENGTH = 5000
 """Largest number of characters in a description: MLflow's tables in PostgreSQL hold no more."""
 
@@ -103,14 +106,20 @@ class Served(NamedTuple):
 def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any) -> Version:
     """Registers an encoder as a version, and asks the gate whether it becomes the champion.
 
+    An experiment of DVC tries parameters out: it leaves the registry as it is, and its version has no number.
+
     Args:
         data: The inputs of the encoder, such as images or texts, one for each row of the manifest.
     """
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
     check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
     client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
-    tags = _tags(candidate)
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
+    if experiment := os.environ.get(EXPERIMENT):
+        reason = f"DVC's experiment {experiment} leaves the registry as it is; kedro retrain registers what it has made"
+        logger.info("not registered: %s", reason)
+        return Version(name=name, version="", champion=False, verdict=alone.words, reason=reason, selection="")
+    tags = _tags(candidate)
     number = find_interrupted(client, name, tags)
     if number is None:
         classes = candidate.summary["classes"]

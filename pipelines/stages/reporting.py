@@ -43,13 +43,14 @@ def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
     tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
-    return provenance | {"registered as": f"{version['name']} version {version['version']}: {version['reason']}"}
+    registered = f"{version['name']} version {version['version']}" if version["version"] else "nothing"
+    return provenance | {"registered as": f"{registered}: {version['reason']}"}
 
 
 def _log_result(evidence: Evidence, folder: Path) -> None:
     """Logs the verdict, the main numbers, and the addresses of the page and of MLflow."""
     method, version = evidence.run["method"], evidence.version
-    standing = "the champion" if version["champion"] else "a challenger"
+    standing = "the champion" if version["champion"] else "a challenger" if version["version"] else "not registered"
     start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
     logger.info("%s; %s", start, _numbers(evidence.metrics))
     logger.info("its page: %s", Path(os.path.relpath(folder)) / method / "report.html")

@@ -182,7 +182,7 @@ class Version(TypedDict):
     """The result of the registration of an encoder (`version.json`).
 
     Attributes:
-        name, version: Name and version of the registered model.
+        name, version: Name and version of the registered model. An experiment of DVC has no version: it is empty.
         champion: Whether it became the champion.
         verdict: Verdict on the encoder by itself, in words.
         reason: The gate's decision, with its reason.

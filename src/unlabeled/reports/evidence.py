@@ -60,6 +60,8 @@ class Evidence:
     def standing(self) -> str:
         """The gate's decision, in sentences."""
         became = "It became the champion" if self.version["champion"] else "It is a challenger"
+        if not self.version["version"]:  # an experiment of DVC
+            became = "It is not registered"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
 
     @property
