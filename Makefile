@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src pipelines tests benchmarks scripts
 PROSE := docs conf README.md CONTRIBUTING.md CHANGELOG.md
-METHODS := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
+ALL := $(notdir $(basename $(wildcard src/unlabeled/methods/[a-z]*.py)))
 
-.PHONY: help setup test test-all lint format benchmark lock dvc.yaml dag clean compare retrain $(METHODS)
+.PHONY: help setup test test-all lint format benchmark lock dvc dvc.yaml dag clean compare retrain $(ALL)
 
 help:
 	@echo "make byol       set up, then: kedro run --pipeline=byol   (make byol ARGS=--env=cifar10)"
@@ -20,10 +20,11 @@ help:
 	@echo "make lint       ruff, codespell, the import contracts and the type checker alone; make format mends what ruff can"
 	@echo "make benchmark  our loop beside its bare step and lightly's loop"
 	@echo "make setup      the environment alone"
+	@echo "make dvc        the stages of DVC for the methods in use   (make dvc METHODS='byol simclr')"
 	@echo "make dag        BYOL's retraining as a DAG of Airflow   (make dag ARGS='--pipelines=simclr')"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
-compare $(METHODS): $(READY)
+compare $(ALL): $(READY)
 	@$(BIN)/kedro run --pipeline=$@ $(ARGS)
 
 # kedro retrain exits with 0 (promoted), 10 (the champion stays), 11 (nothing new); make knows of success and failure only.
@@ -74,8 +75,9 @@ lock:
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-header --group airflow -o airflow.lock
 
-dvc.yaml: $(READY)
-	@$(BIN)/python scripts/dvc_yaml.py
+# Without METHODS, those that dvc.yaml has now.
+dvc dvc.yaml: $(READY)
+	@$(BIN)/python scripts/dvc_yaml.py $(if $(METHODS),--methods $(METHODS))
 
 # Not in git: it names the folder of this clone, and Airflow reads it from a folder of its own.
 dag: $(READY)

@@ -8,18 +8,23 @@ import errno
 import logging
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import mlflow
 from kedro.config import BadConfigException, MissingConfigException
+from kedro.framework.cli.jupyter import jupyter as kedro_jupyter
 from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
 from kedro.framework.startup import ProjectMetadata
+from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 from kedro.validation import ParameterValidationError
 from mlflow.entities.model_registry import ModelVersion
@@ -30,13 +35,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from pipelines.arguments import parse_params
+from pipelines.clients.git import files_to_commit
 from pipelines.commands.package import make_package
 from pipelines.interrupts import EXIT_CODE, Terminated, sigterm_as_interrupt
 from pipelines.masking import exit_with_masked_traceback
+from pipelines.parameters import check_names, with_method
 from pipelines.registry.killed import end_as_killed
 from pipelines.registry.versions import data_set_of, model_name
 from unlabeled.catalogue import IMAGE_METHODS
@@ -53,6 +59,18 @@ PIPED_WIDTH = 120
 """Width in characters of tables that are not written to a terminal."""
 KEDRO_PREFIX = re.compile(r"^- Parameter '[^']*': (Failed to instantiate \w+ for parameter '[^']*': )?")
 """The words that Kedro puts before the error message of a parameter."""
+SELECTING: dict[str, tuple[str, Callable[[Pipeline], Collection[str]]]] = {
+    "--tags": ("tags", lambda pipeline: {tag for node in pipeline.nodes for tag in node.tags}),
+    "--nodes": ("node_names", lambda pipeline: {node.name for node in pipeline.nodes}),
+    "--from-nodes": ("from_nodes", lambda pipeline: {node.name for node in pipeline.nodes}),
+    "--to-nodes": ("to_nodes", lambda pipeline: {node.name for node in pipeline.nodes}),
+    "--from-inputs": ("from_inputs", lambda pipeline: pipeline.datasets()),
+    "--to-outputs": ("to_outputs", lambda pipeline: pipeline.datasets()),
+    "--namespaces": ("namespaces", lambda pipeline: {node.namespace for node in pipeline.nodes if node.namespace}),
+}
+"""Options of `kedro run` that choose a part of a pipeline: Kedro's name of each, and the names that it takes."""
+JUPYTER = {"lab": "jupyterlab", "notebook": "notebook", "setup": "ipykernel"}
+"""The packages of `kedro jupyter`, by subcommand. This project does not install them."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -106,8 +124,21 @@ def run(quiet: bool, **options) -> None:
     if options["is_async"] or (options["runner"] or RUNNER).rpartition(".")[2] != RUNNER:
         received = "--async" if options["is_async"] else f"--runner={options['runner']}"
         raise Sentence(f"received {received}, expected {RUNNER}: stages use every core, and one MLflow run")
-    with _errors_as_sentences():
+    names = options["pipelines"] or ["__default__"]
+    with _errors_as_sentences(names), _own_names_in_logs(names):
+        _check_selection(names, options)
         kedro_run.callback(pipeline=None, **options)  # ty: ignore[not-callable]  # it has a callback
+
+
+def _check_selection(names: list[str], options: dict[str, Any]) -> None:
+    """Raises ConfigError where an option names nodes, tags or datasets that the pipelines do not have."""
+    given = {option for option, (key, _) in SELECTING.items() if options[key]}
+    if not given or not {*names} <= {*pipelines}:  # Kedro names the nearest pipelines
+        return
+    chosen = sum((pipelines[name] for name in names), Pipeline([]))
+    for option in given:
+        key, known = SELECTING[option]
+        check_names(option, options[key], known(chosen))
 
 
 @cli.command(help=kedro_package.help)
@@ -117,8 +148,35 @@ def package(metadata: ProjectMetadata) -> None:
         make_package(metadata)
 
 
+@cli.group(commands=kedro_jupyter.commands, help=kedro_jupyter.help)
+@click.pass_context
+def jupyter(context: click.Context) -> None:
+    package = JUPYTER.get(context.invoked_subcommand or "")
+    if package and not find_spec(package):
+        raise Sentence(f"kedro jupyter needs the package {package}: {sys.executable} -m pip install {package}")
+
+
 @contextmanager
-def _errors_as_sentences() -> Generator[None]:
+def _own_names_in_logs(names: list[str]) -> Generator[None]:
+    """While it lasts, the log names parameters as these pipelines take them."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        record.msg, record.args = with_method(record.getMessage(), names), None
+        return True
+
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(rename)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(rename)
+
+
+@contextmanager
+def _errors_as_sentences(names: Collection[str] = ()) -> Generator[None]:
+    """Prints errors that the user can fix as one sentence, which names parameters as these pipelines take them."""
     try:
         with sigterm_as_interrupt():
             yield
@@ -129,7 +187,7 @@ def _errors_as_sentences() -> Generator[None]:
     except Exception as error:
         if message := sentence(error):
             logging.getLogger(__name__).debug("the error in full", exc_info=True)
-            raise Sentence(message) from error
+            raise Sentence(with_method(message, names)) from error
         exit_with_masked_traceback(error)
         raise
 
@@ -271,6 +329,9 @@ def retrain(context: click.Context, method: str, no_push: bool, env: str | None)
     with _registry(env, "") as (project, client, _):
         result = retrain(project, client, method, push=not no_push, env=env)
     say(f"{result.outcome.name.lower().replace('_', ' ')}: see {REPORT}")
+    with suppress(UnlabeledError):  # no git repository
+        if files := files_to_commit(project):
+            say(f"to commit: git add {shlex.join(files)}")
     context.exit(result.outcome.value)
 
 
@@ -290,6 +351,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str | None:
     """The message for an error that the user can fix; None for other errors."""
+    from sqlalchemy.exc import SQLAlchemyError  # its import takes 0.5 s
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UnlabeledError):

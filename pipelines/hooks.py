@@ -112,7 +112,7 @@ class ProjectHook(MlflowHook):
             made_from = self._provenance(pipeline, catalog, methods)
             catalog["provenance"] = MemoryDataset(made_from)
             _check_methods(pipeline, catalog)
-            self._to_plan = method_to_train(pipeline)
+            self._to_plan, self._ran = method_to_train(pipeline), []
             continued = _run_to_continue(pipeline, catalog)
             tags = {HOST: socket.gethostname(), **made_from.tags}
             if continued:  # the tags of the training stay as they are
@@ -135,6 +135,7 @@ class ProjectHook(MlflowHook):
     @hook_impl
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> dict[str, Any]:  # ty: ignore[incompatible-method-override]
         """Adapts a node's parameters to the data, logs them, and passes them to the node with absolute paths."""
+        self._ran.append(node.name)
         if self._to_plan and {"augmentation", "pretraining"} & set(node.tags):
             log_plan(self._to_plan, catalog, self._defaults)
             self._to_plan = None
@@ -173,6 +174,12 @@ class ProjectHook(MlflowHook):
         for name in pipeline.inputs():
             if name.endswith(".model_folder"):
                 (catalog.load(name) / CHECKPOINT).unlink(missing_ok=True)
+        if run_params["only_missing_outputs"]:
+            kept = [node.name for node in pipeline.nodes if node.name not in self._ran]
+            ran, kept = (", ".join(names) or "none" for names in (self._ran, kept))
+            logger.info(
+                "--only-missing-outputs: stages that ran: %s; with all their outputs already there: %s", ran, kept
+            )
         self._unlock()
 
     @hook_impl

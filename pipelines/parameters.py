@@ -1,6 +1,7 @@
 """Merges parameters: `--params` override a method's own block, which overrides the block of the stage."""
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from functools import cached_property
@@ -21,6 +22,8 @@ IMAGE_BLOCKS = ("ingestion", "augmentation")
 """Blocks that only methods of images share. Methods of other data have them under their own name alone."""
 ENCODER_KEY = "encoder"
 """The key of `pretraining` that only methods of images share."""
+KEY_OF_IMAGES = re.compile(rf"(?<![\w./])(?=(?:{'|'.join(IMAGE_BLOCKS)})\.[a-z]|pretraining\.{ENCODER_KEY}\b)")
+"""The place in a text before a parameter that methods of other data have under their own name alone."""
 
 SIZES = {"batch_size", "learning_rate", "vocabulary"}
 """Keys that fit the size of the data."""
@@ -31,6 +34,9 @@ class MethodConfigLoader(OmegaConfigLoader):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
+        if self.env and Path(self.conf_source).is_dir():  # else it is an archive
+            known = [folder.name for folder in Path(self.conf_source).iterdir() if folder.is_dir()]
+            check_names("--env", [self.env], known)
         for environment in {self.base_env, self.env or self.default_run_env}:
             for file in sorted(Path(self.conf_source, environment).rglob("*")):
                 if file.suffix in (".yml", ".yaml", ".json"):
@@ -97,6 +103,24 @@ def check_no_image_parameters(given: dict[str, Any], methods: set[str]) -> None:
         if methods and (name.partition(".")[0] in IMAGE_BLOCKS or name == f"pretraining.{ENCODER_KEY}"):
             method = min(methods)
             raise ConfigError(f"{name} is a parameter of the methods of images: for {method}, give {method}.{name}")
+
+
+def with_method(text: str, pipelines: Collection[str]) -> str:
+    """A message in which each parameter has the name under which these pipelines take it.
+
+    The substance knows no method by name: it says `ingestion.vocabulary` where gpt has `gpt.ingestion.vocabulary`.
+    """
+    methods = [name for name in pipelines if name in METHODS and name not in IMAGE_METHODS]
+    return KEY_OF_IMAGES.sub(f"{methods[0]}.", text) if methods else text
+
+
+def check_names(option: str, received: Iterable[str], known: Collection[str]) -> None:
+    """Raises ConfigError for a name that is not known, with the nearest that are."""
+    for name in received:
+        if name not in known:
+            close = get_close_matches(name, known, cutoff=0.7)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(sorted(known))}"
+            raise ConfigError(f"{option}: received {name!r}, {hint}")
 
 
 def check_blocks_known(given: dict[str, Any], read: Iterable[str]) -> None:

@@ -1,11 +1,12 @@
-"""Writes `dvc.yaml` from Kedro's registry and catalog; with `--check`, only checks that it is up to date.
+"""Writes `dvc.yaml` from Kedro's registry and catalog, for the methods in use; with `--check`, only checks it.
 
 Each stage becomes a DVC stage. Its dependencies are the data that its nodes read, and every code file that its module
-imports, directly or indirectly; its parameters are the blocks that its nodes read. `dvc.yaml` in the project's root has
-the shared stages and the default method; each other method has its own `dvc.yaml` in a folder below `stages/`.
+imports, directly or indirectly; its parameters are the blocks that its nodes read. DVC's commands read every stage that
+a project has, and a pull fails where a stage has never run: so a method has stages once it is used.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -14,56 +15,67 @@ from typing import Any
 
 import grimp
 import yaml
-from kedro.framework.startup import bootstrap_project
+from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 
 from unlabeled.catalogue import ENCODERS, IMAGE_METHODS, METHODS, PAIR_METHODS
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).absolute().parents[1]
 STAGES = ("ingestion", "augmentation", "pretraining", "evaluation", "registration", "reporting")
 SHARED = ("ingestion", "augmentation")
 """Stages that methods of images share. Their outputs persist, as a stage reuses those of images that it knows."""
 KEPT = "pretraining"
 """The stage whose outputs persist for every method, as it keeps them where only labels have changed."""
 RAW = "data/01_raw"
-HEADER = "# Written by scripts/dvc_yaml.py from the Kedro registry and catalog: `make dvc.yaml`, not by hand.\n"
+HEADER = """\
+# Written by scripts/dvc_yaml.py from the Kedro registry and catalog, not by hand: `make dvc.yaml` after a change of
+# imports, `make dvc METHODS="byol simclr"` for the stages of other methods.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help="in place of those in dvc.yaml")
+    parser.add_argument("--add", choices=METHODS, metavar="METHOD", help="beside those in dvc.yaml that are in use")
     parser.add_argument("--check", action="store_true", help="exit with 1 where dvc.yaml is out of date")
-    check = parser.parse_args().check
-    for path, content in dvc_yamls().items():
-        text = HEADER + yaml.safe_dump(content, sort_keys=False, width=120)
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif not path.exists() or path.read_text() != text:
-            sys.exit(f"{path.relative_to(PROJECT)} does not fit the pipelines any more: run `make dvc.yaml`")
+    options = parser.parse_args()
+    logging.captureWarnings(True)  # MLflow's, of models without type hints
+    file = PROJECT / "dvc.yaml"
+    used = options.methods or methods_of(file)
+    if options.add:  # where nothing has run yet, the methods in the file are not in use
+        used = [options.add, *(used if (PROJECT / "dvc.lock").exists() else [])]
+    text = HEADER + yaml.safe_dump({"stages": stages_of(used)}, sort_keys=False, width=120)
+    if not options.check:
+        file.write_text(text)
+    elif not file.exists() or file.read_text() != text:
+        sys.exit("dvc.yaml does not fit the pipelines any more: run `make dvc.yaml`")
 
 
-def dvc_yamls() -> dict[Path, dict[str, Any]]:
-    """The content of each `dvc.yaml`, by its path."""
-    bootstrap_project(PROJECT)
-    from kedro.framework.project import pipelines, settings
+def methods_of(file: Path) -> list[str]:
+    """The methods that have stages in a `dvc.yaml`; the default method where there is no such file."""
+    stages = _read(file).get("stages") or {}
+    return [method for method in METHODS if f"pretraining-{method}" in stages] or [next(iter(METHODS))]
 
+
+def stages_of(methods: Iterable[str]) -> dict[str, Any]:
+    """The stages of `dvc.yaml` for these methods, by name. The names of shared stages lack the name of a method."""
+    sys.path.insert(0, str(PROJECT))
+    from pipelines.pipeline_registry import register_pipelines
+
+    pipelines = register_pipelines()
     imports = grimp.build_graph("unlabeled", "pipelines")
-    files: dict[Path, dict[str, Any]] = {}
-    catalog = DataCatalog.from_config(
-        settings.CONFIG_LOADER_CLASS(str(PROJECT / "conf"), **settings.CONFIG_LOADER_ARGS)["catalog"]
-    )
-    for number, method in enumerate(METHODS):
-        code = Code(imports, method, pipelines[method])
-        stages = {}
+    loader = OmegaConfigLoader(str(PROJECT / "conf"), base_env="base", default_run_env="local")
+    catalog = DataCatalog.from_config(loader["catalog"])
+    stages = {}
+    for method in (each for each in METHODS if each in methods):
         shared = SHARED if method in IMAGE_METHODS else ()
-        for stage in STAGES if number == 0 or not shared else STAGES[len(SHARED) :]:
+        for stage in STAGES:
             name = stage if stage in shared else f"{stage}-{method}"
-            nodes = pipelines[method].only_nodes_with_tags(stage)
-            stages[name] = _stage(stage, method, nodes, catalog, code)
-        if number:
-            stages = {name: {"wdir": "../..", **content} for name, content in stages.items()}
-        files[PROJECT / "dvc.yaml" if number == 0 else PROJECT / "stages" / method / "dvc.yaml"] = {"stages": stages}
-    return files
+            of = next(iter(IMAGE_METHODS)) if stage in shared else method  # the same stage, whatever method is in use
+            if name not in stages:
+                nodes = pipelines[of].only_nodes_with_tags(stage)
+                stages[name] = _stage(stage, of, nodes, catalog, Code(imports, of, pipelines[of]))
+    return stages
 
 
 def _stage(stage: str, method: str, nodes: Any, catalog: Any, code: "Code") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Calls of DVC's command line."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from unlabeled.errors import UnlabeledError
 from unlabeled.runtime.progress import lines_while, waiting
+
+logger = logging.getLogger(__name__)
 
 
 def dvc(project: Path, *arguments: str, shown: bool = False, **variables: str) -> str:
@@ -49,12 +52,32 @@ def _own_cache(project: Path) -> dict[str, str]:
     return {"DVC_SITE_CACHE_DIR": str(folder)}
 
 
-def remotes(project: Path) -> dict[str, str]:
-    """The URL of each remote by its name; folders are absolute paths."""
+def remote(project: Path) -> str:
+    """The URL of the default remote, an absolute path for a folder; empty where there is none."""
     from dvc.config import Config  # its import takes 0.2 s
 
-    folder = project / ".dvc"
-    return {name: remote["url"] for name, remote in Config(str(folder))["remote"].items()} if folder.is_dir() else {}
+    config = Config(str(project / ".dvc"))
+    return config["remote"].get(config["core"].get("remote"), {}).get("url", "")
+
+
+def add_stages(project: Path, method: str) -> None:
+    """Writes the stages of a method to `dvc.yaml` where it lacks them.
+
+    Where nothing has run yet, they replace the stages in the file: DVC cannot pull what no stage has made.
+
+    Raises:
+        UnlabeledError: The script that generates `dvc.yaml` failed.
+    """
+    file = project / "dvc.yaml"
+    if file.exists() and f"\n  pretraining-{method}:" in file.read_text():
+        return
+    command = [sys.executable, "scripts/dvc_yaml.py", f"--add={method}"]
+    with waiting("dvc.yaml"):
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UnlabeledError(f"the stages of {method} cannot be written to dvc.yaml ({reason})")
+    logger.info("dvc.yaml has the stages of %s now", method)
 
 
 def _reason(done: subprocess.CompletedProcess) -> str:

@@ -26,6 +26,8 @@ TOP = ("dvc.yaml", "requirements.lock", "pyproject.toml", "Makefile")
 """Files in the project's root that a record holds."""
 DVC_FILES = [":(glob)*.dvc", ":(glob)data/**/*.dvc"]
 """Patterns of `.dvc` files. They are listed in a call of their own: given a pattern, git omits nested repositories."""
+WRITTEN_BY_DVC = ["dvc.lock", ":(glob)data/**/.gitignore"]
+"""Patterns of files that no run loads, but that belong into the commit of a run."""
 SECRET = re.compile(
     r"credential|secret|passw(or)?d|netrc|htpasswd|kubeconfig|service[-_]?account|api[-_]?key|private[-_]?key"
     r"|^\.(env|ssh|aws)|^id_\w+$|\.(pem|key|p12|pfx|p8|jks|keystore|kdbx|ppk|asc|gpg|der|crt|cer)$"
@@ -109,6 +111,17 @@ def changed_files(project: Path) -> Changes:
     missed = {name for name in known | new if _may_be_loaded(name)} - recorded
     keys = {name for name in new if is_secret(name) and not name.endswith(CODE_ENDINGS)}
     return Changes(sorted(recorded), sorted((missed - keys) | {name for name in known if is_secret(name)} - recorded))
+
+
+def files_to_commit(project: Path) -> list[str]:
+    """The changed files of a run that belong into a commit: code, configuration, and what DVC has written.
+
+    Raises:
+        UnlabeledError: There is no git repository with a commit.
+    """
+    written = _listed(project, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *WRITTEN_BY_DVC)
+    written |= _listed(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *WRITTEN_BY_DVC)
+    return sorted({*changed_files(project).recorded, *written})
 
 
 def patch(project: Path, names: list[str]) -> bytes:

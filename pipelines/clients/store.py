@@ -4,9 +4,6 @@ import socket
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from unlabeled.errors import UnlabeledError
 
 SQLITE = "sqlite:///"
@@ -32,6 +29,8 @@ def anchored_uri(uri: str, project: Path) -> str:
 def check_reachable(uri: str) -> None:
     """Raises UnlabeledError where the server does not answer, or a database's folder or driver is missing."""
     if uri.startswith("sqlite"):
+        from sqlalchemy.engine import make_url  # its import takes 0.5 s
+
         folder = Path(make_url(uri).database or "").parent
         if not folder.is_dir() and str(folder) not in uri:
             raise UnlabeledError(
@@ -55,6 +54,9 @@ def check_reachable(uri: str) -> None:
 
 def _check_driver(uri: str) -> None:
     """Raises UnlabeledError where the Python package of a database is not installed."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         make_url(uri).get_dialect().import_dbapi()
     except ArgumentError:  # not a database URI: MLflow reads it, or reports it

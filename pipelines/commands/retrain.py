@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from pipelines.clients.dvc import dvc, remotes
+from pipelines.clients.dvc import add_stages, dvc, remote
 from pipelines.clients.git import is_secret
 from pipelines.datasets.files import read_json
 from pipelines.registry import review
@@ -87,6 +87,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
         Outcome.NOTHING_NEW, {}, "# Nothing new\n\nNeither data nor code nor parameters of the model have changed.\n"
     )
     try:
+        add_stages(project, method)
         touched = _uncommitted(project)
         if _fetch(project, method, touched):
             touched = _uncommitted(project)
@@ -104,7 +105,7 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
             )
             logger.warning(idle)
             result = result._replace(report=f"# Nothing new\n\n{escaped(idle)}\n")
-        if push and remotes(project):
+        if push:
             _push(project, method, result)
         _write_report(project, method, result)
     except Exception as error:  # any error is reported
@@ -117,11 +118,9 @@ def retrain(project: Path, client: MlflowClient, method: str, push: bool = True,
     return result
 
 
-def _targets(method: str) -> list[str]:
-    """DVC's targets for the stages of a method: the shared stages, and the method's own file."""
-    if method == next(iter(IMAGE_METHODS)):
-        return ["dvc.yaml"]
-    return ["ingestion", "augmentation", f"stages/{method}/dvc.yaml"]
+def _last_stage(method: str) -> str:
+    """The stage of DVC that depends on all others of a method."""
+    return f"reporting-{method}"
 
 
 def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
@@ -150,9 +149,9 @@ def _fetch(project: Path, method: str, touched: list[Path]) -> bool:
                 f"they can be, or keep what is here with dvc add"
             ) from error
     _write_revisions(project, tracked)
-    if not (project / STORED).exists():
+    if (project / "dvc.lock").exists() and not (project / STORED).exists():
         try:
-            dvc(project, "pull", "--allow-missing", *_targets(method))
+            dvc(project, "pull", "--allow-missing", "--with-deps", _last_stage(method))
         except UnlabeledError as error:
             logger.warning("what others have made of the data cannot be fetched, and is made again: %s", error)
     return bool(wanted)
@@ -226,21 +225,21 @@ def _rerun(
         The content of version.json, empty where no version is new since the last report, and the champion before.
     """
     before, champion = _last_reported(project, client, method)
-    stages, env = _targets(method)[-1], env or os.environ.get("KEDRO_ENV")
+    last, env = _last_stage(method), env or os.environ.get("KEDRO_ENV")
     repro = partial(dvc, project, "repro", shown=True, **({"KEDRO_ENV": env} if env else {}))
     used, note = _environment(project, env), partial(replace_file, project / ENVIRONMENT)
     if used == _noted_environment(project):
-        repro(stages)
+        repro(last)
     else:
         note(lambda aside: aside.write_text(UNFINISHED))
-        repro(stages, "--force")
+        repro(last, "--force")
         note(lambda aside: aside.write_text(used))
     version = _registered(project, method)
     if not _is_registered(client, version):  # it was deleted, or is in another registry
         told = "%(name)s version %(version)s is not in this registry: it is registered again"
         logger.info(told if version["version"] else "the encoder is not registered yet: it is registered now", version)
-        repro("--force", "--single-item", f"{stages}:registration-{method}")
-        repro(stages)
+        repro("--force", "--single-item", f"registration-{method}")
+        repro(last)
         before, version = {}, _registered(project, method)
         if not version["version"]:
             raise UnlabeledError("registration.register: received 'none', expected 'single' for a retraining")
@@ -355,10 +354,19 @@ def _write_report(project: Path, method: str, result: Retrained) -> None:
 
 
 def _push(project: Path, method: str, result: Retrained) -> None:
+    place = remote(project)
+    if not place:
+        logger.warning(
+            "data and results are on this machine alone, as DVC has no remote: `dvc remote add --default store PLACE` "
+            "names one (s3://…, gs://…, ssh://… or a folder), and `dvc push` sends them"
+        )
+        return
     try:
-        dvc(project, "push", *tracked_data(project), *_targets(method))
+        dvc(project, "push", "--with-deps", *tracked_data(project), _last_stage(method))
     except UnlabeledError as error:
         what = f"version {result.version['version']} is registered" if result.version else "nothing was new"
         raise UnlabeledError(
             f"{what}, but the data are not in the remote yet: {error}; run dvc push, or retrain again"
         ) from error
+    inside = ", a folder in this project, which is lost with it" if Path(place).is_relative_to(project) else ""
+    logger.info("data and results are pushed to %s%s", place, inside)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ EXAMPLES = 2
 """Number of rows in the example input of a registered model."""
 DECISION = "decision.json"
 """The artifact of a run with the numbers behind the gate's decision."""
+EXPERIMENT = "DVC_EXP_NAME"
+"""The environment variable in which DVC names the experiment of `dvc exp run`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ class Served(NamedTuple):
 def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any) -> Version:
     """Registers an encoder as a version, and asks the gate whether it becomes the champion.
 
+    An experiment of DVC tries parameters out: it leaves the registry as it is, and its version has no number.
+
     Args:
         data: The inputs of the encoder, such as images or texts, one for each row of the manifest.
     """
@@ -125,6 +130,10 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
     if registration.register == "none":
         return UNREGISTERED | {"verdict": alone.words}
+    if experiment := os.environ.get(EXPERIMENT):
+        reason = f"DVC's experiment {experiment} leaves the registry as it is; kedro retrain registers what it has made"
+        logger.info("not registered: %s", reason)
+        return UNREGISTERED | {"verdict": alone.words, "reason": reason}
     client, name = MlflowClient(), model_name(registration, candidate.summary["source"])
     if not registration.model_name and (told := left_behind(client, name, _source(candidate))):
         logger.warning("%s", told)

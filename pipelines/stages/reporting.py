@@ -46,8 +46,8 @@ def _provenance(run: RunRecord, version: Version) -> dict[str, str]:
     tags = MlflowClient().get_run(active_run_id()).data.tags
     provenance = {name: tags[tag] for name, tag in TAGS.items() if tag in tags}
     provenance |= {"MLflow run": run["run_id"], "seed": str(run["seed"]), "command": tags.get("command", "")}
-    where = f"{version['name']} version {version['version']}: {version['reason']}" if version["version"] else "nothing"
-    return provenance | {"registered as": where}
+    registered = f"{version['name']} version {version['version']}" if version["version"] else "nothing"
+    return provenance | {"registered as": f"{registered}: {version['reason']}"}
 
 
 def _log_result(evidence: Evidence, folder: Path) -> None:

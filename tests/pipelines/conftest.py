@@ -50,6 +50,11 @@ LEAKS = ("MAKE", "MFLAGS", "GNUMAKEFLAGS", "ARGS", "UNLABELED_", "KEDRO_ENV", "K
 LEAKS += ("MLFLOW_TRACKING", "MLFLOW_REGISTRY", "MLFLOW_EXPERIMENT", "MLFLOW_RUN", "MLFLOW_ARTIFACT")
 LEAKS += ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")
 """How the names of variables begin by which a shell, make or a hook of git would reach into the tests' projects."""
+REMOTE = """    remote = store
+['remote "store"']
+    url = ../.dvc_remote
+"""
+"""The end of DVC's configuration, where a folder in the project is the remote."""
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
 
 
@@ -160,9 +165,9 @@ class Project:
         return subprocess.run(show, cwd=self.path, check=True, capture_output=True, text=True).stdout
 
     def track_data(self) -> None:
-        """Sets DVC up, with the remote of this repository: a folder in the project."""
+        """Sets DVC up as in this repository, with a folder in the project as the remote."""
         subprocess.run(["dvc", "init", "-q"], cwd=self.path, env=self.environment(), check=True)
-        shutil.copy(ROOT / ".dvc/config", self.path / ".dvc/config")
+        (self.path / ".dvc/config").write_text((ROOT / ".dvc/config").read_text() + REMOTE)
 
     def copy(self, path: Path) -> "Project":
         """A project with the same files, to do with as one likes; its registry knows the same versions."""

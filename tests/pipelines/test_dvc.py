@@ -8,6 +8,8 @@ import sys
 import pytest
 import yaml
 
+from pipelines.clients.dvc import add_stages
+from scripts.dvc_yaml import stages_of
 from unlabeled.catalogue import METHODS, PAIR_METHODS, TEXT_METHODS, VIDEO_METHODS
 
 OTHERS = {"text": TEXT_METHODS, "pairs": PAIR_METHODS, "video": VIDEO_METHODS}
@@ -38,6 +40,12 @@ def reproduced(tmp_path_factory, make_project):
     return project
 
 
+@pytest.fixture(scope="module")
+def stages():
+    """The stages of every method."""
+    return stages_of(METHODS)
+
+
 def dvc(project, *arguments):
     result = project.shell("dvc", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -62,25 +70,29 @@ def test_dvc_yaml_is_what_the_registry_and_the_catalog_say(request):
         ("video_audio", {f"src/unlabeled/{name}.py" for name in ("pairs/towers", "images/encoder", "video/encoders")}),
     ],
 )
-def test_what_reads_an_encoder_depends_on_its_code(request, method, files):
-    stages = yaml.safe_load((request.config.rootpath / f"stages/{method}/dvc.yaml").read_text())["stages"]
+def test_what_reads_an_encoder_depends_on_its_code(stages, method, files):
     for stage in ("pretraining", "evaluation", "registration"):
         assert files <= set(stages[f"{stage}-{method}"]["deps"])
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stage_depends_on_no_room_that_it_has_no_use_for(request, method):
-    root = request.config.rootpath
+def test_a_stage_depends_on_no_room_that_it_has_no_use_for(stages, method):
     kind = next((kind for kind, methods in OTHERS.items() if method in methods), "images")
-    stages = {}
-    for file in {root / "dvc.yaml", root / f"stages/{method}/dvc.yaml"}:
-        stages |= yaml.safe_load(file.read_text())["stages"] if file.exists() else {}
     own = [name for name in stages if name.endswith(f"-{method}")]
     assert len(own) >= 4
     for name in own if kind != "images" else [*own, "ingestion", "augmentation"]:
-        deps = [dep.removeprefix("../../") for dep in stages[name]["deps"]]
-        rooms = {dep.split("/")[2] for dep in deps if dep.startswith("src/unlabeled/")}
+        rooms = {dep.split("/")[2] for dep in stages[name]["deps"] if dep.startswith("src/unlabeled/")}
         assert rooms <= ROOMS[name.split("-")[0]] | KINDS.get(kind, {"images"}), name
+
+
+def test_a_method_in_use_has_stages_in_one_file_and_the_others_have_none(stages, request):
+    listed = ["git", "ls-files", "*dvc.yaml"]
+    files = subprocess.run(listed, cwd=request.config.rootpath, check=True, capture_output=True, text=True).stdout
+    assert files.split() == ["dvc.yaml"]
+    written = yaml.safe_load((request.config.rootpath / "dvc.yaml").read_text())["stages"]
+    own = [f"{stage}-byol" for stage in ("pretraining", "evaluation", "registration", "reporting")]
+    assert list(written) == ["ingestion", "augmentation", *own]
+    assert written == {name: stages[name] for name in written}  # whatever else is in use
 
 
 def test_a_dvc_yaml_that_is_out_of_date_is_noticed(project):
@@ -130,17 +142,46 @@ def test_raw_data_and_outputs_are_pushed_and_pulled(reproduced, tmp_path):
     assert not (tmp_path / "clone" / weights).exists() and not (tmp_path / "clone" / page).exists()
     clone = type(reproduced)(tmp_path / "clone")
     dvc(clone, "remote", "modify", "--local", "store", "url", str(reproduced.path / ".dvc_remote"))
-    dvc(clone, "pull")
+    assert "WARNING" not in dvc(clone, "pull").stderr
     assert all((clone.path / name).read_bytes() == (reproduced.path / name).read_bytes() for name in (weights, page))
     assert (clone.path / "data/01_raw/photos/a.bin").read_bytes() == bytes(range(256))
 
 
-def test_another_method_has_stages_of_its_own(reproduced):
+def test_the_commands_of_dvc_say_nothing_of_methods_that_have_not_run(reproduced):
+    dvc(reproduced, "push")
+    for command in ("pull", "push", "status", "metrics show", "metrics diff", "params diff", "dag --dot"):
+        result = dvc(reproduced, *command.split())
+        told = result.stdout + result.stderr
+        assert not any(word in told for word in ("WARNING", "failed", "simclr")), (command, told)
+
+
+def test_an_experiment_leaves_the_registry_as_it_is(reproduced):
+    versions = reproduced.client().search_model_versions
+    before = {str(each.version): each.aliases for each in versions("name='unlabeled-digits'")}
+    result = dvc(reproduced, "exp", "run", "-S", "conf/base/parameters.yml:evaluation.knn_k=9")
+    assert stages_run(result) == ["evaluation-byol", "registration-byol", "reporting-byol"]
+    assert {str(each.version): each.aliases for each in versions("name='unlabeled-digits'")} == before
+    assert reproduced.json("data/06_models/byol/version.json")["version"] == ""
+    assert "It is not registered: DVC" in (reproduced.path / "data/08_reporting/byol/report.html").read_text()
+    subprocess.run(["git", "checkout", "-q", "."], cwd=reproduced.path, check=True)
+    dvc(reproduced, "checkout")
+    assert reproduced.json("data/06_models/byol/version.json")["version"] in before
+
+
+def test_another_method_has_stages_once_it_is_used(reproduced):
     dvc(reproduced, "repro")
-    shutil.copytree(reproduced.root / "stages/pca", reproduced.path / "stages/pca")
-    ran = stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml"))
-    own = ["pretraining-pca", "evaluation-pca", "registration-pca", "reporting-pca"]
-    assert [name.rpartition(":")[2] for name in ran] == own
+    with reproduced.served():
+        add_stages(reproduced.path, "pca")
+    ran = stages_run(dvc(reproduced, "repro"))
+    assert ran == ["pretraining-pca", "evaluation-pca", "registration-pca", "reporting-pca"]
     assert reproduced.json("data/06_models/pca/version.json")["name"] == "unlabeled-digits"
-    assert stages_run(dvc(reproduced, "repro", "stages/pca/dvc.yaml")) == []
     assert stages_run(dvc(reproduced, "repro")) == []
+
+
+def test_the_first_method_that_runs_is_the_only_one_with_stages(project):
+    add_stages(project.path, "gpt")
+    written = yaml.safe_load((project.path / "dvc.yaml").read_text())["stages"]
+    assert len(written) == 6 and all(name.endswith("-gpt") for name in written)
+    before = (project.path / "dvc.yaml").stat().st_mtime_ns
+    add_stages(project.path, "gpt")
+    assert (project.path / "dvc.yaml").stat().st_mtime_ns == before

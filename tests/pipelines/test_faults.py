@@ -106,9 +106,13 @@ def test_what_does_not_fit_the_size_of_the_images_is_refused_before_any_work(pro
     "options, expected",
     [
         (["--pipeline=boyl"], "byol"),
-        (["--nodes=probing"], "probing"),
-        (["--pipeline=byol", "--tags=cooking"], "no nodes after applying all provided filters"),
-        (["--pipeline=byol", "--from-nodes=evaluation"], "byol.evaluation"),
+        (["--nodes=probing"], "--nodes: received 'probing', expected one of augmentation, byol.evaluation"),
+        (["--pipeline=byol", "--tags=cooking"], "--tags: received 'cooking', expected one of augmentation, byol"),
+        (["--pipeline=byol", "--tags=pretraining,evaluatio"], "--tags: received 'evaluatio', did you mean evaluation?"),
+        (["--pipeline=byol", "--from-nodes=evaluation"], "did you mean byol.evaluation"),
+        (["--pipeline=byol", "--to-outputs=byol.metric"], "did you mean byol.metrics"),
+        (["--pipeline=pca", "--env=cifra10"], "--env: received 'cifra10', did you mean cifar10"),
+        (["--pipeline=gpt", "--params=gpt.ingestion.passage=3"], "gpt.ingestion.passage: received 3, expected"),
     ],
 )
 def test_a_name_that_kedro_does_not_know_is_said_in_one_sentence(project, options, expected):
@@ -237,8 +241,8 @@ def test_a_wrong_file_of_parameters(project, name, text, expected):
 
 
 def test_an_environment_that_is_not_there(project):
-    assert "conf/nosuch" in sentence(project.kedro("--env=nosuch"))
-    assert "conf/nosuch" in sentence(project.command("champion", "--env=nosuch"))
+    assert "--env: received 'nosuch', expected one of base, " in sentence(project.kedro("--env=nosuch"))
+    assert "--env: received 'nosuch', expected one of base, " in sentence(project.command("champion", "--env=nosuch"))
 
 
 def test_the_registry_is_asked_without_the_path_of_the_images(project):

@@ -7,6 +7,7 @@ from pipelines.clients.git import (
     DIRTY,
     LACKS,
     changed_files,
+    files_to_commit,
     git,
     git_state,
     is_recorded,
@@ -178,6 +179,17 @@ def test_data_that_a_retraining_adds_are_recorded_and_are_no_change_of_code(repo
     write(repository / "data/01_raw/photos.dvc", "outs: []\n")
     state = git_state(repository, required=True)
     assert (state[DIRTY], state[LACKS]) == ("false", "") and b"photos.dvc" in changes(repository)
+
+
+def test_what_belongs_into_the_commit_of_a_run_is_code_configuration_and_what_dvc_writes(repository):
+    written = ["conf/base/parameters.yml", "data/01_raw/.gitignore", "data/01_raw/photos.dvc", "dvc.lock", "dvc.yaml"]
+    for name in [*written, "data/01_raw/deploy.key", "data/01_raw/photos/a.png", "conf/local/parameters.yml"]:
+        write(repository / name, "new\n")
+    git(repository, "add", "dvc.lock")
+    assert files_to_commit(repository) == written
+    git(repository, "add", "-f", *written)
+    git(repository, *AUTHOR, "commit", "-q", "-m", "a run")
+    assert files_to_commit(repository) == []
 
 
 def test_a_copy_of_code_is_of_code_alone(tmp_path):

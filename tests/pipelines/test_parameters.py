@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.parameters import PER_METHOD, MethodConfigLoader, check_spelling, warn_unread
+from pipelines.parameters import PER_METHOD, MethodConfigLoader, check_spelling, warn_unread, with_method
 from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.catalogue import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
@@ -149,3 +149,22 @@ def test_what_a_user_has_set_is_told_from_defaults(tmp_path):
     assert chosen("byol.pretraining", "mine") == {"epochs"} and chosen("gpt.ingestion", "mine") == set()
     assert chosen("gpt.ingestion", gpt={"ingestion": {"vocabulary": 300}}) == {"vocabulary"}
     assert chosen("gpt.ingestion", ingestion={"path": "/photos"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "pipelines", "expected"),
+    [
+        ("lower ingestion.vocabulary", ["gpt"], "lower gpt.ingestion.vocabulary"),
+        (
+            "augmentation.mels or pretraining.encoder=a",
+            ["clip"],
+            "clip.augmentation.mels or clip.pretraining.encoder=a",
+        ),
+        ("gpt.ingestion.path, pretraining.epochs", ["gpt"], "gpt.ingestion.path, pretraining.epochs"),
+        ("conf/ingestion.yml, the ingestion. Then", ["gpt"], "conf/ingestion.yml, the ingestion. Then"),
+        ("lower ingestion.image_size", ["byol"], "lower ingestion.image_size"),
+        ("lower ingestion.image_size", ["compare"], "lower ingestion.image_size"),
+    ],
+)
+def test_a_message_names_a_parameter_as_the_method_takes_it(text, pipelines, expected):
+    assert with_method(text, pipelines) == expected

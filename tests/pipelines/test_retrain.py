@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.commands.reproduce import _diff
-from pipelines.commands.retrain import _fetch, _track_new, _uncommitted, _write_revisions
+from pipelines.commands.retrain import Outcome, Retrained, _fetch, _push, _track_new, _uncommitted, _write_revisions
 from pipelines.registry.provenance import tracked_data
 from unlabeled.errors import UnlabeledError
 from unlabeled.images.crops import open_views
@@ -79,6 +79,8 @@ def test_the_first_is_promoted_and_everything_is_in_the_remote(retrained):
     first = retrained.first
     assert first.returncode == PROMOTED, first.stdout + first.stderr
     assert "new or changed data: data/01_raw/photos" in first.stdout and len(ran(first)) == 6
+    assert "to commit: git add data/01_raw/.gitignore data/01_raw/photos.dvc dvc.lock\n" in first.stdout
+    assert ".dvc_remote, a folder in this project, which is lost with it" in " ".join(first.stdout.split())
     assert retrained.json("data/08_reporting/retrain.json")["outcome"] == "promoted"
     assert (retrained.path / "data/01_raw/photos.dvc").exists()
     assert "is up to date" in retrained.shell("dvc", "status", "--cloud").stdout.replace("in sync", "is up to date")
@@ -363,6 +365,11 @@ def test_data_added_by_hand_need_no_remote(reverted):
     (reverted.path / "data/01_raw/photos/a.png").unlink()
     fetch(reverted)
     assert taken_in(reverted) == ["data/01_raw/photos"]
+
+
+def test_without_a_remote_the_data_are_said_to_be_here_alone(project, caplog):
+    _push(project.path, "byol", Retrained(Outcome.NOTHING_NEW, {}, ""))
+    assert "are on this machine alone, as DVC has no remote: `dvc remote add --default store PLACE`" in caplog.text
 
 
 def test_raw_data_tracked_as_one_are_left_as_one(project):

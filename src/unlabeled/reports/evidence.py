@@ -62,6 +62,8 @@ class Evidence:
         if not self.version["version"]:
             return "It was not registered."
         became = "It became the champion" if self.version["champion"] else "It is a challenger"
+        if not self.version["version"]:  # an experiment of DVC
+            became = "It is not registered"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
 
     @property
