@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlparse
 from unlabeled.errors import UnlabeledError
 
 SQLITE = "sqlite:///"
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""The usual port of each kind of server."""
 
 
 def database_uri(file: Path) -> str:
@@ -27,7 +29,10 @@ def anchored_uri(uri: str, project: Path) -> str:
 
 
 def check_reachable(uri: str) -> None:
-    """Raises UnlabeledError where the server does not answer, or a database's folder or driver is missing."""
+    """Raises UnlabeledError where the server does not answer, or a database's folder or driver is missing.
+
+    MLflow itself asks a database ten times, which takes 100 seconds.
+    """
     if uri.startswith("sqlite"):
         from sqlalchemy.engine import make_url  # its import takes 0.5 s
 
@@ -39,11 +44,13 @@ def check_reachable(uri: str) -> None:
             )
         return
     address = urlparse(uri)
-    if address.scheme not in ("http", "https"):
+    kind = address.scheme.partition("+")[0]
+    if kind not in ("http", "https"):
         _check_driver(uri)
+    port = address.port or PORTS.get(kind)
+    if not (address.hostname and port):  # a socket in a folder, or no server that is known
         return
     try:
-        port = address.port or {"http": 80, "https": 443}[address.scheme]
         socket.create_connection((address.hostname, port), timeout=5).close()
     except OSError as error:
         raise UnlabeledError(

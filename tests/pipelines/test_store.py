@@ -38,3 +38,15 @@ def test_a_uri_that_leads_nowhere_is_told_at_once(tmp_path):
     with pytest.raises(UnlabeledError, match="feature/byol, which does not exist: in a URI write % as %25"):
         check_reachable(f"sqlite:///{tmp_path}/feature%2Fbyol/mlflow.db")
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql://u:p@127.0.0.1:9/db"])
+def test_a_server_that_does_not_answer_is_told_at_once(uri):
+    began = time.monotonic()
+    with pytest.raises(UnlabeledError, match=r"does not answer .*unset MLFLOW_TRACKING_URI"):
+        check_reachable(uri)
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_behind_a_socket_in_a_folder_is_left_to_its_driver():
+    check_reachable("postgresql:///db?host=/run/postgresql")

@@ -46,7 +46,7 @@ def exported(tmp_path_factory):
     return model, folder, export_model(model, images_of(model), folder)
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "small_vit", "linear", "patches"])
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50", "small_vit", "linear", "patches"])
 def test_the_onnx_file_of_every_kind_of_network_is_torch_up_to_rounding(tmp_path, architecture):
     model = model_of(architecture)
     write_onnx(model, tmp_path / "encoder.onnx")
