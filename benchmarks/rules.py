@@ -109,7 +109,7 @@ def under_training() -> Iterator[Case]:
     def speaks(rng: Generator, accuracies: np.ndarray, validated: int) -> bool:
         seen = rng.binomial(validated, accuracies) / validated
         history = pd.DataFrame({"epoch": 10 * np.arange(1, 1 + len(seen)), "knn_accuracy": seen})
-        return diagnosis.under_training(history, validated) is not None
+        return isinstance(diagnosis.under_training(history, validated), diagnosis.Finding)
 
     for accuracy, validated, looks in product((0.001, 0.1, 0.5, 0.9, 0.97, 0.995), (10, 221, 1000), (3, 10)):
         situation = f"plateau at {accuracy:.1%}, {validated} validation images, {looks} looks"
@@ -176,7 +176,7 @@ def leakage() -> Iterator[Case]:
             twins = rng.permutation(train)[: len(test)]
             images[test] = CHANGES[change](images[twins].astype(float), rng).round().clip(0, 255)
             features[test] = features[twins]  # an encoder that ignores the change
-        return diagnosis.leakage(features, images, manifest) is not None
+        return isinstance(diagnosis.leakage(features, images, manifest), diagnosis.Finding)
 
     for kind, count in product(KINDS, (100, 1000, 10_000)):
         draws = {100: 100, 1000: 20, 10_000: 1}[count]
@@ -192,7 +192,7 @@ def label_noise() -> Iterator[Case]:
         wrong = rng.permutation(count)[: round(share * count)]
         targets[wrong] = (targets[wrong] + rng.integers(1, classes, len(wrong))) % classes
         labels = Labels(targets, np.arange(count), np.arange(0), np.arange(0))
-        return diagnosis.label_noise(features, labels, [str(c) for c in range(classes)]) is not None
+        return isinstance(diagnosis.label_noise(features, labels, [str(c) for c in range(classes)]), diagnosis.Finding)
 
     def clean(shapes: Iterator[tuple], draws: int) -> Iterator[Case]:
         for classes, count, separation, dims, imbalance, tails, modes in shapes:

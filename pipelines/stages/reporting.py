@@ -54,7 +54,8 @@ def _log_result(evidence: Evidence, folder: Path) -> None:
     """Logs the verdict, the main numbers, and the addresses of the page and of MLflow."""
     method, version = evidence.run["method"], evidence.version
     standing = "the champion" if version["champion"] else "a challenger" if version["version"] else "not registered"
-    start = f"{method} on {evidence.summary['source']}, {standing}: {version['verdict']}"
+    epochs = f" after {evidence.trained}" if evidence.trained else ""
+    start = f"{method} on {evidence.summary['source']}{epochs}, {standing}: {version['verdict']}"
     result = f"{start}; {_numbers(evidence.metrics)}"
     logger.info("%s", result)
     describe_run(result, version)

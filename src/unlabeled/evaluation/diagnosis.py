@@ -15,10 +15,13 @@ from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.records import Measured, Metrics
+from unlabeled.runtime.counts import counted
 from unlabeled.storage.arrays import spread
 
 MAX_OVERFIT_GAP = 0.05
 """Difference of a probe's accuracy between training and new images, above which it overfits."""
+MIN_LOOKS = 3
+"""Measurements during a training below which a trend cannot be told."""
 FEW_ERRORS = 3
 """Wrong answers below which an accuracy has no room left to rise."""
 MONITORED_ROWS = 512
@@ -62,6 +65,13 @@ class Finding:
     rows: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Undecided:
+    """A rule cannot be applied to a run; `reason` is a clause."""
+
+    reason: str
+
+
 def collapse(metrics: Metrics, config: Pretraining) -> Finding | None:
     """The embedding is (nearly) the same for all images."""
     spread = metrics["embedding_std"]
@@ -97,7 +107,7 @@ def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int)
     )
 
 
-def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
+def under_training(history: pd.DataFrame, validated: int) -> Finding | Undecided | None:
     """kNN accuracy on the validation split was still rising when the training ended.
 
     The rise has to be significant. Which answers changed is not recorded, so the two looks are treated as
@@ -107,11 +117,15 @@ def under_training(history: pd.DataFrame, validated: int) -> Finding | None:
         history: One row for each epoch, some with `knn_accuracy`.
         validated: Number of groups of labelled rows in the validation split; each is one observation.
     """
+    if not validated:
+        return Undecided("no validation data have a label")
     watched = history.dropna(subset=["knn_accuracy"]) if "knn_accuracy" in history else history.iloc[:0]
-    if len(watched) < 3 or not validated:
-        return None
-    last, half = watched.iloc[-1], watched[watched.epoch <= watched.epoch.iloc[-1] / 2]
-    if half.empty or last.knn_accuracy < watched.knn_accuracy.max():
+    half = watched[watched.epoch <= watched.epoch.max() / 2]
+    if len(watched) < MIN_LOOKS or half.empty:
+        looks = f"kNN accuracy was measured {counted(len(watched), 'times')} during the training"
+        return Undecided(f"{looks}; it takes {MIN_LOOKS}, one of them in the first half")
+    last = watched.iloc[-1]
+    if last.knn_accuracy < watched.knn_accuracy.max():
         return None
     before, count = half.knn_accuracy.iloc[-1], min(validated, MONITORED_ROWS)
     if (1 - last.knn_accuracy) * count < FEW_ERRORS or _least_gap(last.knn_accuracy, count, before, count) <= 0:
@@ -149,7 +163,7 @@ def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.nd
     return float(right.mean()), effective_count(right, labels.groups_of(rows))
 
 
-def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | None:
+def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | Undecided | None:
     """Near-duplicates of training images among the test images, up to brightness, contrast and a little noise.
 
     A test image and its nearest training image in the embedding are near-duplicates if both differ from the mean image
@@ -158,7 +172,7 @@ def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) ->
     split = manifest.split.to_numpy()
     test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
     if not len(test) or not len(train):
-        return None
+        return Undecided("there is no test split beside a train split")
     _, found = nearest(features, test, train, 1)
     mean = images[spread(train, MAX_SEARCHED_ROWS)].mean(0, dtype=np.float32)
     parts = range(0, len(test), 256)
@@ -177,7 +191,7 @@ def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) ->
     )
 
 
-def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Finding | None:
+def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Finding | Undecided | None:
     """Images whose neighbours almost all agree on a class other than their label.
 
     Where classes overlap, neighbours contradict right labels too, but then most of their errors are split votes. Labels
@@ -186,11 +200,14 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
     """
     known = np.sort(np.concatenate([labels.train, labels.validation, labels.test]))
     if len(known) <= NEIGHBOURS:
-        return None
+        return Undecided(f"only {counted(len(known), 'images')} have a label, and {NEIGHBOURS} neighbours vote")
     looked_at = spread(known, MAX_SEARCHED_ROWS)
     given, votes = labels.targets[looked_at], _votes_of_others(features, labels.targets, looked_at, known, len(classes))
     said = votes.argmax(1)
-    told = np.bincount(given[said == given], minlength=len(classes)) >= np.bincount(given, minlength=len(classes)) / 2
+    right, count = (np.bincount(each, minlength=len(classes)) for each in (given[said == given], given))
+    told = (right >= count / 2) & (count > 0)
+    if told.sum() < 2:
+        return Undecided("the neighbours are mostly wrong about all classes but at most one")
     errors = (said != given) & told[given]
     contradicted = {agreed: np.flatnonzero(errors & (votes.max(1) >= agreed)) for agreed in OVERLAP}
     sure = [

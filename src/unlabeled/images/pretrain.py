@@ -106,7 +106,7 @@ def pretrain_encoder(
     )
     tell(history, supply.unit)
     unseen = np.flatnonzero(manifest.split == "validation")
-    shown = images[(unseen if len(unseen) else rows)[:MAX_ILLUSTRATED_IMAGES]]
+    shown = images[spread(unseen if len(unseen) else rows, MAX_ILLUSTRATED_IMAGES)]
     return Pretrained(encoder, history, _illustrations(model, encoder, shown, config.seed))
 
 

@@ -79,8 +79,10 @@ def _of_images(evidence: ImageEvidence, curves: Curves) -> Rules:
     said = dict(rules_of_features(evidence, curves))
     yield from said.items()
     yield "leakage", diagnosis.leakage(evidence.features, evidence.images, evidence.manifest)
-    if evidence.probe is not None and said["no gain"] is None:  # neighbours no better than pixels judge no labels
+    if said["no gain"] is None:
         yield "label noise", diagnosis.label_noise(evidence.features, evidence.labels, evidence.summary["classes"])
+    else:
+        yield "label noise", diagnosis.Undecided("neighbours in this embedding are no better judges than its baselines")
 
 
 def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
@@ -94,7 +96,7 @@ def _pictures_of(evidence: ImageEvidence, finding: Finding) -> Tiles | None:
 
 def _views(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """Images, some of their cached crops, and views as the network gets them."""
-    rows = spread(evidence.rows_of("train"), AUGMENTED_IMAGES)
+    rows = np.sort(_of_different_classes(evidence, evidence.rows_of("train"), AUGMENTED_IMAGES))
     fresh = evidence.augmentation.views == "fresh"
     if len(rows) < 2:
         return None
@@ -130,6 +132,13 @@ def _finished(evidence: ImageEvidence, store: np.ndarray, rows: np.ndarray) -> l
     views = (255 * (supply.batch(0)[0] * std + mean)).clamp(0, 255).byte().unflatten(0, (count, -1)).numpy()
     place = {int(row): i for i, row in enumerate(supply.rows_of(0))}
     return [[view[place[int(row)]] for view in views] for row in rows]
+
+
+def _of_different_classes(evidence: ImageEvidence, rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the rows, drawn at random: one of each class, then a second of each, and so on."""
+    drawn = np.random.default_rng(0).permutation(rows)
+    targets = evidence.manifest.target.iloc[drawn]
+    return drawn[np.argsort(targets.groupby(targets).cumcount(), kind="stable")][:count]
 
 
 def _examples(evidence: ImageEvidence, curves: Curves) -> Section | None:
@@ -174,7 +183,7 @@ def _mistakes(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 def _neighbours(evidence: ImageEvidence, curves: Curves) -> Section | None:
     """The training images nearest to random test images, and to the probe's most confident mistakes."""
-    chosen = np.random.default_rng(0).permutation(evidence.test)[:SHOWN_QUERIES]
+    chosen = _of_different_classes(evidence, evidence.test, SHOWN_QUERIES)
     train = np.setdiff1d(evidence.rows_of("train"), chosen)  # without a test split they are training images
     blocks = [_neighbour_rows(evidence, chosen, train, f"{evidence.tested.capitalize()} drawn at random.")]
     answers = evidence.predictions
@@ -262,11 +271,11 @@ def _clusters(evidence: ImageEvidence, curves: Curves) -> Section | None:
 
 
 def _saliency(evidence: ImageEvidence, curves: Curves) -> Section:
-    rows = np.random.default_rng(1).permutation(evidence.test)[:SALIENCY_IMAGES]
-    images = evidence.images[np.sort(rows)]
+    rows = np.sort(_of_different_classes(evidence, evidence.test, SALIENCY_IMAGES))
+    images = evidence.images[rows]
     maps = smooth_gradients(evidence.encoder, images, evidence.probe)
     looks = [Tile(picture((255 * each).astype(np.uint8)[None]), "where it looks") for each in maps]
-    lines = [("", [tile(evidence, row), look]) for row, look in zip(np.sort(rows), looks, strict=True)]
+    lines = [("", [tile(evidence, row), look]) for row, look in zip(rows, looks, strict=True)]
     of = "the class that the linear probe says" if evidence.probe is not None else "the length of the feature vector"
     caption = f"Bright beside an image: pixels whose change moves {of} most (SmoothGrad, arXiv:1706.03825)."
     return Section("Where it looks", [Tiles(lines, caption)], layout="wide")

@@ -79,7 +79,7 @@ def label_efficiency(curves: dict[str, list[Accuracy]], unit: str = "images") ->
         ticks = sorted({point.labels for points in curves.values() for point in points})
         _logarithmic(axes, ticks)
         axes.set_ylim(0, 101)
-        axes.legend(frameon=False, loc="best")
+        figure.legend(loc="outside upper left", ncols=min(3, len(curves)), frameon=False)
         first, last = next(iter(curves.values()))[0], next(iter(curves.values()))[-1]
         said = f"{next(iter(curves))}: {first} with {first.setting}, {last} with {last.setting}"
         return _chart(
@@ -112,7 +112,7 @@ def _curve(history: pd.DataFrame, name: str) -> Chart:
             if len(untrained):
                 axes.axhline(untrained.iloc[-1], color=SERIES[1][0], linestyle="--", linewidth=1.2)
                 beside = axes.get_yaxis_transform()
-                axes.text(0.99, untrained.iloc[-1], "untrained", transform=beside, fontsize=8, va="bottom", ha="right")
+                axes.text(1.01, untrained.iloc[-1], "untrained", transform=beside, fontsize=8, va="center")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         if name == "knn_accuracy":

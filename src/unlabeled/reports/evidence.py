@@ -8,6 +8,7 @@ import pandas as pd
 
 from unlabeled.config import Block, Evaluation, Pretraining, Registration
 from unlabeled.records import Metrics, Numbers, RunRecord, Summary, Version
+from unlabeled.runtime.counts import counted
 
 if TYPE_CHECKING:
     from unlabeled.evaluation.probe import Labels, LinearProbe
@@ -65,6 +66,11 @@ class Evidence:
         if not self.version["version"]:  # an experiment of DVC
             became = "It is not registered"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
+
+    @property
+    def trained(self) -> str:
+        """Number of epochs in words; empty where it is not recorded."""
+        return "" if self.history.empty else counted(int(self.history.epoch.iloc[-1]), "epochs")
 
     @property
     def labels(self) -> Labels:

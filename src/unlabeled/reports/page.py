@@ -162,11 +162,13 @@ class Code:
 
 @dataclass(frozen=True)
 class Findings:
-    """Findings of the rules, each with its pictures, and the names of the rules without a finding."""
+    """Findings of the rules, each with its pictures, the names of the rules without a finding, and of those that cannot
+    be applied with the reason."""
 
     kind: ClassVar[str] = "findings"
     found: list[tuple[Finding, Tiles | None]]
     fine: list[str]
+    undecided: list[tuple[str, str]] = field(default_factory=list)
 
 
 def percent(share: float) -> tuple[str, float]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from unlabeled.config import in_words
 from unlabeled.evaluation import diagnosis
-from unlabeled.evaluation.diagnosis import Finding
+from unlabeled.evaluation.diagnosis import Finding, Undecided
 from unlabeled.evaluation.verdict import BASELINE_NAMES, Accuracy, all_curves, over_draws, with_fewest_labels, worth
 from unlabeled.records import Accuracies
 from unlabeled.reports import charts
@@ -25,8 +25,8 @@ from unlabeled.reports.page import (
 )
 from unlabeled.runtime.counts import counted
 
-Rules = Iterator[tuple[str, Finding | None]]
-"""Names of the rules that could be applied, each with its finding."""
+Rules = Iterator[tuple[str, Finding | Undecided | None]]
+"""Names of the rules, each with its finding; None: nothing was found."""
 Curves = dict[str, list[Accuracy]]
 
 
@@ -36,14 +36,15 @@ def curves_of(evidence: Evidence) -> Curves:
 
 
 def verdict_of(evidence: Evidence, curves: Curves) -> str:
-    """The verdict on the encoder, its numbers, and the gate's decision."""
+    """The verdict on the encoder and after how many epochs, its numbers, and the gate's decision."""
     words = worth(evidence.metrics, evidence.manifest, evidence.pretraining, evidence.unit).words
     if curves:
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
         numbers = with_fewest_labels(curves["encoder"], baselines)
     else:
         numbers = f"It uses {evidence.metrics['rankme']:.0f} effective dimensions of {evidence.features.shape[1]}"
-    return " ".join(filter(None, [f"{words[0].upper()}{words[1:]}. {numbers}.", evidence.standing]))
+    said = f"After {evidence.trained}: {words}" if evidence.trained else f"{words[0].upper()}{words[1:]}"
+    return " ".join(filter(None, [f"{said}. {numbers}.", evidence.standing]))
 
 
 def facts(evidence: Evidence) -> list[tuple[str, str]]:
@@ -98,13 +99,14 @@ def feature_findings(evidence: Evidence, curves: Curves) -> Section:
 
 def findings_section(rules: Rules, pictures_of: Callable[[Finding], Tiles | None]) -> Section:
     said = dict(rules)
-    found = [(finding, pictures_of(finding)) for finding in said.values() if finding]
-    fine = [rule for rule, finding in said.items() if not finding]
+    found = [(finding, pictures_of(finding)) for finding in said.values() if isinstance(finding, Finding)]
+    fine = [rule for rule, finding in said.items() if finding is None]
+    undecided = [(rule, finding.reason) for rule, finding in said.items() if isinstance(finding, Undecided)]
     lead = (
         "Rules that a run is held against, each with its source (src/unlabeled/evaluation/diagnosis.py). Not found is "
         "not proof: docs/diagnosis.md says how much each rule finds."
     )
-    return Section("What to look out for", [Findings(found, fine)], lead, layout="wide")
+    return Section("What to look out for", [Findings(found, fine, undecided)], lead, layout="wide")
 
 
 def rules_of_features(evidence: Evidence, curves: Curves) -> Rules:
@@ -112,9 +114,13 @@ def rules_of_features(evidence: Evidence, curves: Curves) -> Rules:
     yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
     room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
     yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
-    if len(labels.validation):
-        yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
-    if evidence.probe is not None and (accuracy := metrics["linear_probe_accuracy"]) is not None:
+    yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
+    if evidence.probe is None or (accuracy := metrics["linear_probe_accuracy"]) is None:
+        from unlabeled.evaluation.probe import why_untested  # imports torch
+
+        untested = Undecided(why_untested(evidence.manifest, evidence.unit) or "no linear probe was fitted")
+        yield from (("overfit probe", untested), ("no gain", untested))
+    else:
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
         yield "overfit probe", said
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
@@ -129,7 +135,7 @@ def training(evidence: Evidence, curves: Curves) -> Section | None:
 def data(evidence: Evidence, curves: Curves) -> Section:
     summary = evidence.summary
     rows = [[name, _as_text(value)] for name, value in summary.items() if name not in SHOWN_KEYS]
-    blocks: list[Block] = [*understood(summary), Table(["what", "value"], rows, "What ingestion read.")]
+    blocks: list[Block] = [Table(["what", "value"], rows, "What ingestion read."), *understood(summary)]
     if len(evidence.quarantine):
         bad = evidence.quarantine.head(20)
         caption = f"{counted(len(evidence.quarantine), 'files')} in quarantine, and why; the first {len(bad)}."

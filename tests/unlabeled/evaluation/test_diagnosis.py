@@ -74,23 +74,31 @@ def test_a_training_that_was_still_rising_was_too_short():
         ((0.3, 0.62, 0.66, 0.7), 200),
         ((0.3, 220 / 221, 220 / 221, 1.0), 221),
         ((0.3, 0.9, 0.96, 0.99), 221),
-        ((0.3, 0.5, 0.6, 0.7), 0),
-        ((0.3, 0.7), 200),
-        ((), 200),
     ],
-    ids=[
-        *("past its best", "within the error", "within two errors", "one image at the ceiling", "two errors are left"),
-        *("no validation split", "too few looks", "no looks"),
-    ],
+    ids=["past its best", "within the error", "within two errors", "one image at the ceiling", "two errors are left"],
 )
-def test_a_training_that_was_long_enough_or_unwatched_is_not_called_short(accuracies, validated):
+def test_a_training_that_was_long_enough_is_not_called_short(accuracies, validated):
     assert diagnosis.under_training(history_of(*accuracies), validated) is None
+
+
+@pytest.mark.parametrize(
+    "accuracies, validated, reason",
+    [
+        ((0.3, 0.5, 0.6, 0.7), 0, "no validation data have a label"),
+        ((0.3, 0.7), 200, "kNN accuracy was measured 2 times during the training; it takes 3"),
+        ((np.nan, np.nan, 0.5, 0.6, 0.7), 200, "one of them in the first half"),
+        ((), 200, "measured 0 times"),
+    ],
+    ids=["no validation split", "too few looks", "no early look", "no looks"],
+)
+def test_whether_an_unwatched_training_was_too_short_cannot_be_told(accuracies, validated, reason):
+    assert reason in diagnosis.under_training(history_of(*accuracies), validated).reason
 
 
 def test_epochs_without_a_look_are_skipped_and_there_may_be_none_at_all():
     rising = history_of(0.3, np.nan, 0.5, np.nan, 0.6, 0.7)
-    assert diagnosis.under_training(rising, 200) is not None
-    assert diagnosis.under_training(rising.drop(columns="knn_accuracy"), 200) is None
+    assert isinstance(diagnosis.under_training(rising, 200), diagnosis.Finding)
+    assert "0 times" in diagnosis.under_training(rising.drop(columns="knn_accuracy"), 200).reason
 
 
 def probed(features, manifest):
@@ -203,9 +211,10 @@ def test_one_twin_among_very_many_test_images_does_not_matter():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_without_two_splits_nothing_leaks(split):
+def test_without_two_splits_leakage_cannot_be_told(split):
     images = pictures(20)
-    assert diagnosis.leakage(of_pixels(images), images, pd.DataFrame({"split": [split] * 20})) is None
+    said = diagnosis.leakage(of_pixels(images), images, pd.DataFrame({"split": [split] * 20}))
+    assert said == diagnosis.Undecided("there is no test split beside a train split")
 
 
 def noisy(flipped):
@@ -231,9 +240,10 @@ def test_right_labels_are_not_doubted():
 
 def test_labels_that_an_embedding_knows_nothing_of_are_not_doubted():
     features, manifest = blobs(n=900, noise=30)
-    assert diagnosis.label_noise(features, Labels.of(manifest), NAMES) is None
+    assert not isinstance(diagnosis.label_noise(features, Labels.of(manifest), NAMES), diagnosis.Finding)
     manifest["target"] = (np.arange(900) % 20 == 0).astype(int)  # all neighbours are of the frequent class
-    assert diagnosis.label_noise(features, Labels.of(manifest), NAMES) is None
+    said = diagnosis.label_noise(features, Labels.of(manifest), NAMES)
+    assert "mostly wrong about all classes but at most one" in said.reason
 
 
 def test_unlabelled_images_are_neither_doubted_nor_asked():
@@ -247,7 +257,8 @@ def test_unlabelled_images_are_neither_doubted_nor_asked():
 def test_too_few_images_to_ask_are_not_asked():
     features, manifest = noisy([5])
     few = Labels.of(manifest.iloc[:10])
-    assert diagnosis.label_noise(features[:10], few, NAMES) is None
+    said = diagnosis.label_noise(features[:10], few, NAMES)
+    assert said.reason == "only 10 images have a label, and 10 neighbours vote"
 
 
 def points(*lows_and_highs):

@@ -17,6 +17,7 @@ from unlabeled.images.crops import cache_views
 from unlabeled.images.pretrain import fingerprint, pretrain_encoder
 from unlabeled.method import Method
 from unlabeled.methods.byol import BYOL
+from unlabeled.storage.arrays import spread
 
 N = 128
 """Images: 64 to train on, 32 each to validate and to test on."""
@@ -125,14 +126,14 @@ def test_what_a_method_makes_of_unseen_images_is_left_as_pictures(train, data):
     pictures = train("autoencoder", method={"latent_dim": 8, "width": 4}).examples
     assert list(pictures) == ["image", "reconstruction"]
     assert all(row.dtype == np.uint8 and row.shape == (12, 1, 8, 8) for row in pictures.values())
-    unseen = data[0][data[1].split == "validation"][:12]
+    unseen = spread(data[0][data[1].split == "validation"], 12)
     assert np.abs(pictures["image"].astype(int) - unseen).max() <= 1
 
 
 def test_without_a_validation_split_the_pictures_are_of_training_images(train, data):
     data[1]["split"] = "train"
     pictures = train("autoencoder", method={"latent_dim": 8, "width": 4}, batch_size=64).examples
-    assert np.abs(pictures["image"].astype(int) - data[0][:12]).max() <= 1
+    assert np.abs(pictures["image"].astype(int) - spread(data[0], 12)).max() <= 1
 
 
 def test_pictures_are_of_the_size_that_was_trained_on(train):

@@ -12,7 +12,7 @@ from unlabeled.images.crops import cache_views, open_views
 from unlabeled.images.encoder import ImageEncoder, Normalisation
 from unlabeled.images.evaluate import evaluate
 from unlabeled.images.evidence import ImageEvidence
-from unlabeled.images.report import SECTIONS, build_report
+from unlabeled.images.report import SECTIONS, _of_different_classes, build_report
 
 CONFIG = Evaluation(shots=(1, 5), fractions=(), draws=2, regularisation=(0.1, 1.0), max_iterations=40)
 VERSION = {
@@ -132,7 +132,7 @@ def titles_of(page):
 
 def test_a_page_has_every_section_and_is_small(page):
     assert titles_of(page) == TITLES and len(page.html) < 5e6
-    start = "byol on digits Skip to the content byol on digits Not clearly better than the baselines with any number"
+    start = "byol on digits Skip to the content byol on digits After 6 epochs: not clearly better than the baselines"
     assert page.text.startswith(start)
 
 
@@ -279,7 +279,7 @@ def test_without_labels_there_are_clusters_and_no_accuracies(page_without_labels
     page = page_without_labels
     assert set(TITLES) - set(titles_of(page)) == OF_LABELS
     assert "What it takes to be alike" in titles_of(page)
-    assert "There are no labels to test with, and its embedding is alive (standard deviation 0." in page.text
+    assert "After 6 epochs: there are no labels to test with, and its embedding is alive" in page.text
     assert "linear probe" not in page.text.split("How many")[0].split("What to look out for")[0]
     assert "k-means with 10 clusters of 59 training images" in page.text
     assert "of its class" not in page.text
@@ -289,6 +289,16 @@ def test_without_labels_no_rule_that_needs_them_is_called_passed(page_without_la
     fine = page_without_labels.text.split("Looked for, and not found: ")[1].split(".")[0]
     assert "collapse" in fine and "leakage" in fine
     assert not any(rule in fine for rule in ("no gain", "label noise", "overfit probe"))
+    untold = page_without_labels.text.split("Cannot be told of this run: ")[1]
+    for rule in ("no gain", "overfit probe"):
+        assert f"{rule}: there are no labels to test with." in untold
+
+
+def test_rows_of_pictures_begin_with_one_of_each_class(evidence):
+    drawn = _of_different_classes(evidence, evidence.test, 5)
+    targets = evidence.manifest.target.to_numpy()[drawn]
+    assert set(targets[:3]) == {0, 1, 2} and len(set(targets[3:])) == 2
+    assert len(set(drawn)) == 5 and np.isin(drawn, evidence.test).all()
 
 
 def test_without_labels_dots_are_images_without_a_label(page_without_labels):
@@ -336,12 +346,12 @@ def test_a_collapsed_encoder_without_labels_has_a_page_that_says_so(unlabelled, 
     features = np.ones_like(unlabelled.features)
     metrics = unlabelled.metrics | {"embedding_std": 0.0, "rankme": 1.0}
     page = read_page(build_report(replace(unlabelled, features=features, metrics=metrics)))
-    assert "Its embedding has collapsed" in page.text and "nan" not in page.html
+    assert "After 6 epochs: its embedding has collapsed" in page.text and "nan" not in page.html
 
 
 def test_the_page_begins_with_what_the_encoder_is_worth_and_what_the_gate_made_of_it(evidence, read_page):
     page = read_page(build_report(evidence))
-    start = page.text.index("Not clearly better than the baselines with any number of labels")
+    start = page.text.index("After 6 epochs: not clearly better than the baselines with any number of labels")
     rest = page.text[start : page.text.index("How many labels it saves", start)]
     assert "With one label a class the encoder gets" in rest and "It is a challenger: for a reason." in rest
 
@@ -349,7 +359,7 @@ def test_the_page_begins_with_what_the_encoder_is_worth_and_what_the_gate_made_o
 def test_a_page_of_one_class_says_so(evidence, read_page):
     manifest = evidence.manifest.assign(target=0, label="pets")
     page = read_page(build_report(replace(evidence, manifest=manifest, probe=None)))
-    assert "All labelled images are of one class, 'pets': there is nothing to tell apart" in page.text
+    assert ": all labelled images are of one class, 'pets': there is nothing to tell apart" in page.text
     assert "no labels" not in page.text
 
 

@@ -211,10 +211,18 @@ def test_long_names_are_told_apart(name):
         assert len({each for each in texts(chart) if "…" in each}) == 2
 
 
-def test_a_legend_does_not_lie_on_the_curves():
-    low = charts.label_efficiency({"encoder": points_of(0.1, 0.1, 0.2), "raw pixels": points_of(0.1, 0.1, 0.3)})
-    (height,) = re.findall(r'y="([\d.]+)"[^>]*>encoder</text>', low.svg)
-    assert float(height) < 60
+@pytest.mark.parametrize("mean", [0.1, 0.5, 0.99])
+def test_a_legend_stands_above_the_axes(mean):
+    chart = charts.label_efficiency({"encoder": points_of(mean, mean, mean), "raw pixels": points_of(mean, mean, mean)})
+    (legend,), (top,) = (re.findall(rf'y="([\d.]+)"[^>]*>{text}</text>', chart.svg) for text in ("encoder", "100"))
+    assert float(legend) < float(top) - 9
+
+
+def test_the_word_untrained_stands_beside_the_axes():
+    chart = charts.training_curves(history_of(30))[2]
+    drawn = line(chart, charts.SERIES[0][0])
+    (beside,) = re.findall(r'x="([\d.]+)"[^>]*>untrained</text>', chart.svg)
+    assert float(beside) > drawn[:, 0].max()
 
 
 def test_one_class_is_enough():

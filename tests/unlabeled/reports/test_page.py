@@ -48,7 +48,8 @@ def everything(text="plain"):
     finding = Finding(text, text, text, text, [((0,), text)])
     dots = Map([[0.0, 0.0], [1.0, 0.5]], [0, 1], [text, "owl"], [text, "an owl"], picture(random_image()), 2, 1, text)
     table = Table([text, "number"], [[text, (text, 1.5)], [Link(text, ADDRESS), 2]], text, sortable=True)
-    blocks = [CHART, tiles, table, dots, Prose([text, text]), Code(text), Findings([(finding, tiles)], [text])]
+    findings = Findings([(finding, tiles)], [text], [(text, text)])
+    blocks = [CHART, tiles, table, dots, Prose([text, text]), Code(text), findings]
     sections = [Section(text, blocks, text, "wide"), Section("Another", [Table(["a"], [[1]]), Findings([], [])])]
     return render(text, text, [(text, text)], sections)
 
@@ -189,8 +190,10 @@ def test_a_map_has_a_button_for_each_of_many_classes(read_page):
 
 
 def test_findings_name_what_was_not_found(read_page):
-    page = read_page(render("a", "b", [], [Section("c", [Findings([], ["collapse", "leakage"])])]))
+    findings = Findings([], ["collapse", "leakage"], [("under-training", "nobody looked")])
+    page = read_page(render("a", "b", [], [Section("c", [findings])]))
     assert "Looked for, and not found: collapse, leakage." in page.text
+    assert "Cannot be told of this run: under-training: nobody looked." in page.text
     page = read_page(render("a", "b", [], [Section("c", [Findings([(Finding("r", "s", "t", "u"), None)], [])])]))
     assert "Looked for" not in page.text and "r s t u" in page.text
 
