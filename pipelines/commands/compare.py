@@ -85,7 +85,8 @@ def compare(
         numbers = {name: row[name] for name in _measured(board) if pd.notna(row[name])}
         # MLflow takes no % in a name.
         mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
-    logger.info("accuracy on test, %%:\n%s", "\n".join(_in_lines(board)))
+    for line in ("accuracy on test, %:", *_in_lines(board)):
+        logger.info("%s", line)
     if registration.register == "best":
         _register_best({method: reporting_folder / method for method in metrics}, models_folder, session)
     from unlabeled.reports.figures import draw_leaderboard  # imports matplotlib

@@ -65,7 +65,7 @@ UNREGISTERED: Version = {
     "version": "",
     "champion": False,
     "verdict": "",
-    "reason": "it was not registered",
+    "reason": "registration.register=none",
     "selection": "",
 }
 """The result of a registration that is not asked for."""

@@ -47,13 +47,17 @@ def test_each_method_has_its_own_random_encoder_beside_it(compared):
 
 def test_the_printed_table_has_its_header_above_it_in_words_and_80_columns(compared):
     lines = compared[1].output.splitlines()
-    (start,) = (number for number, line in enumerate(lines) if "accuracy on test, %" in line)
-    header = next(line for line in lines[start:] if "features" in line)
-    block = lines[lines.index(header, start) :]
-    end = next(number for number, line in enumerate(block) if "raw pixels" in line)
-    head = " ".join(" ".join(lines[start : start + 6]).split())
-    assert "few_label" not in head and all(word in head for word in ("random", "label a", "probe", "kNN"))
-    assert max(map(len, block[: end + 1])) <= 80
+    start = next(number for number, line in enumerate(lines) if "accuracy on test, %:" in line)
+    rule = next(number for number, line in enumerate(lines) if number > start and set(line.strip()) == {"─"})
+    header, rows = lines[start + 1 : rule], lines[rule + 1 : rule + 6]
+    words = " ".join(" ".join(header).split())
+    assert lines[rule - 1].split()[:2] == ["features", "status"] and "few_label" not in words
+    assert all(word in words for word in ("random", "label a", "probe", "kNN"))
+    assert sorted(row.split()[0] for row in rows) == ["PCA", "colorization", "pca", "raw", "simclr"]
+    numbers = board(compared[0]).loc["simclr"]
+    (simclr,) = (row.split() for row in rows if row.startswith("simclr"))
+    assert simclr[1] == "trained" and simclr[-1] == f"{100 * numbers.knn_accuracy:.1f}"
+    assert max(map(len, [*header, *rows])) <= 80
 
 
 def test_a_method_that_fails_says_why_and_does_not_lose_the_others(compared):
@@ -92,7 +96,8 @@ def test_comparing_registers_nothing(compared):
     project, _ = compared
     assert not project.client().search_registered_models()
     page = (project.path / "data/08_reporting/simclr/report.html").read_text()
-    assert "It was not registered." in page and project.json("data/06_models/simclr/version.json")["version"] == ""
+    assert "It is not registered: registration.register=none." in page
+    assert project.json("data/06_models/simclr/version.json")["version"] == ""
 
 
 def test_the_board_is_a_picture_too(compared):

@@ -61,10 +61,8 @@ class Evidence:
     def standing(self) -> str:
         """The gate's decision, in sentences."""
         if not self.version["version"]:
-            return "It was not registered."
+            return f"It is not registered: {self.version['reason']}."
         became = "It became the champion" if self.version["champion"] else "It is a challenger"
-        if not self.version["version"]:  # an experiment of DVC
-            became = "It is not registered"
         return " ".join(filter(None, [f"{became}: {self.version['reason']}.", self.version["selection"]]))
 
     @property
