@@ -23,7 +23,7 @@ from unlabeled.runtime.progress import be_quiet
 def main() -> None:
     order = json.load(sys.stdin)
     project, method = Path(order["project_path"]), order["method"]
-    registers = {"registration": {**order["runtime_params"].get("registration", {}), "register": order["register"]}}
+    registers = {"registration": {**order["runtime_params"].get("registration", {}), "which": order["which"]}}
     # MLflow records this as the command that repeats the run.
     sys.argv = ["kedro", "run", f"--pipeline={method}", *_arguments(order["env"], order["runtime_params"])]
     if is_kedro_project(project):

@@ -35,8 +35,8 @@ class MethodConfigLoader(OmegaConfigLoader):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         if self.env and Path(self.conf_source).is_dir():  # else it is an archive
-            known = [folder.name for folder in Path(self.conf_source).iterdir() if folder.is_dir()]
-            check_names("--env", [self.env], known)
+            known = {folder.name for folder in Path(self.conf_source).iterdir() if folder.is_dir()}
+            check_names("--env", [self.env], known | {self.default_run_env})
         for environment in {self.base_env, self.env or self.default_run_env}:
             for file in sorted(Path(self.conf_source, environment).rglob("*")):
                 if file.suffix in (".yml", ".yaml", ".json"):

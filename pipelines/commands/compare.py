@@ -57,7 +57,7 @@ def compare(
 ) -> dict[str, Any]:
     """Trains each method that is not yet trained with these inputs. A method that fails does not stop the others.
 
-    Nothing is registered, or the best method alone where `registration.register` is `best`.
+    Nothing is registered, or the best method alone where `registration.which` is `best`.
 
     Args:
         parameters: The resolved parameters of all methods.
@@ -71,7 +71,7 @@ def compare(
             status, reason = "kept", "trained before with the same inputs"
         else:
             logger.info("%s", method)
-            reason = _run(method, session, first="pretraining", register="none")
+            reason = _run(method, session, first="pretraining", which="none")
             status = "failed" if reason else "trained"
         if status == "failed":
             logger.warning("%s failed: %s", method, reason)
@@ -87,7 +87,7 @@ def compare(
         mlflow.log_metrics({f"{row['method']}.{name.replace('%', 'pct')}": value for name, value in numbers.items()})
     for line in ("accuracy on test, %:", *_in_lines(board)):
         logger.info("%s", line)
-    if registration.register == "best":
+    if registration.which == "best":
         _register_best({method: reporting_folder / method for method in metrics}, models_folder, session)
     from unlabeled.reports.figures import draw_leaderboard  # imports matplotlib
 
@@ -134,19 +134,19 @@ def _register_best(reports: dict[str, Path], models_folder: Path, session: dict[
     file = models_folder / best / "version.json"
     if file.exists() and read_json(file)["version"]:
         logger.info("it is registered already, as version %(version)s of %(name)s", read_json(file))
-    elif reason := _run(best, session, first="registration", register="single"):
+    elif reason := _run(best, session, first="registration", which="single"):
         raise UnlabeledError(f"{best} could not be registered: {reason}")
 
 
-def _run(method: str, session: dict[str, Any], first: str, register: str) -> str:
+def _run(method: str, session: dict[str, Any], first: str, which: str) -> str:
     """Runs a method from a stage on; returns its error message, empty where it succeeded.
 
     Args:
-        register: Value of `registration.register`.
+        which: Value of `registration.which`.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer")
-        order = {**session, "method": method, "first": first, "register": register, "answer": str(answer)}
+        order = {**session, "method": method, "first": first, "which": which, "answer": str(answer)}
         environment = {**os.environ, PARENT_RUN: active_run_id()}
         process = subprocess.run(
             [sys.executable, "-m", "pipelines.one_method"],

@@ -242,7 +242,7 @@ def _rerun(
         repro(last)
         before, version = {}, _registered(project, method)
         if not version["version"]:
-            raise UnlabeledError("registration.register: received 'none', expected 'single' for a retraining")
+            raise UnlabeledError("registration.which: received 'none', expected 'single' for a retraining")
     if before and (version["name"], version["version"]) == (before["name"], before["version"]):
         return {}, champion
     return version, champion if champion and champion.name == version["name"] else None

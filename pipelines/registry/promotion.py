@@ -133,7 +133,7 @@ def judge(
             features = encoder.embed(data)
             drift = {} if same[0] else _drift(champion, manifest, features, data)
             if drift and champion.tags.get(registry.WEIGHTS) == tags.get(registry.WEIGHTS, ""):
-                reason = f"its encoder is that of {name}, and only what today's labels say of it is new"
+                reason = f"its encoder is that of {name}, and only its measurement on today's data is new"
                 return Decision(False, f"{reason}: kedro promote makes it the champion", drift=drift)
             unseen, before = _unseen(champion, manifest), len(answers)
             incumbent = _answers(features, manifest, evaluation)

@@ -65,7 +65,7 @@ UNREGISTERED: Version = {
     "version": "",
     "champion": False,
     "verdict": "",
-    "reason": "registration.register=none",
+    "reason": "registration.which=none",
     "selection": "",
 }
 """The result of a registration that is not asked for."""
@@ -128,7 +128,7 @@ def register_version(candidate: Candidate, served: Served, kind: Kind, data: Any
     metrics, run, registration = candidate.metrics, candidate.run, candidate.registration
     check_metrics_current(metrics, candidate.summary, candidate.evaluation, run)
     alone = worth(metrics, candidate.manifest, candidate.pretraining, kind.unit)
-    if registration.register == "none":
+    if registration.which == "none":
         return UNREGISTERED | {"verdict": alone.words}
     if experiment := os.environ.get(EXPERIMENT):
         reason = f"DVC's experiment {experiment} leaves the registry as it is; kedro retrain registers what it has made"

@@ -6,7 +6,6 @@ They live together, and apart from the functions that use them, so that a comman
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -470,19 +469,13 @@ class Compare(Block):
         return self
 
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", 'Field name "register"')  # shadows a method of abstract classes, which none uses
-
-    class _Registering(Block):
-        register: Literal["single", "best", "none"] = "single"
-        """What is registered. `single`: the version of a run of one method; a comparison of methods registers nothing.
-        `best`: also the method of a comparison with the best kNN accuracy on the validation split. `none`: nothing."""
-
-
-class Registration(_Registering):
+class Registration(Block):
     """Registration of a version, and the gate to the champion."""
 
     block: ClassVar[str] = "registration"
+    which: Literal["single", "best", "none"] = "single"
+    """What is registered. `single`: the version of a run of one method; a comparison of methods registers nothing.
+    `best`: also the method of a comparison with the best kNN accuracy on the validation split. `none`: nothing."""
     model_name: Name | None = None
     """Name of the model in the registry; None: `unlabeled-` and the name of the data set's folder or file."""
     must_beat_baselines: bool = True

@@ -96,7 +96,7 @@ def test_comparing_registers_nothing(compared):
     project, _ = compared
     assert not project.client().search_registered_models()
     page = (project.path / "data/08_reporting/simclr/report.html").read_text()
-    assert "It is not registered: registration.register=none." in page
+    assert "It is not registered: registration.which=none." in page
     assert project.json("data/06_models/simclr/version.json")["version"] == ""
 
 
@@ -134,7 +134,7 @@ def test_the_best_on_validation_is_registered_where_that_is_asked_for(compared):
     histories = {name: project.path / f"data/08_reporting/{name}/history.csv" for name in ("pca", "simclr")}
     accuracies = {name: pd.read_csv(file).knn_accuracy.iloc[-1] for name, file in histories.items()}
     best = max(accuracies, key=accuracies.get)
-    asked = "--params=compare.methods=pca+simclr,simclr.pretraining.epochs=1,registration.register=best"
+    asked = "--params=compare.methods=pca+simclr,simclr.pretraining.epochs=1,registration.which=best"
     result = project.kedro("--pipeline=compare", asked)
     assert result.exit_code == 0 and board(project).status[["pca", "simclr"]].tolist() == ["kept", "kept"]
     assert f"best by kNN on the validation split: {best}" in " ".join(result.output.split())

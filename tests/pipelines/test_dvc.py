@@ -156,6 +156,8 @@ def test_the_commands_of_dvc_say_nothing_of_methods_that_have_not_run(reproduced
 
 
 def test_an_experiment_leaves_the_registry_as_it_is(reproduced):
+    if stages_run(dvc(reproduced, "repro")):
+        reproduced.commit("reproduced again")
     versions = reproduced.client().search_model_versions
     before = {str(each.version): each.aliases for each in versions("name='unlabeled-digits'")}
     result = dvc(reproduced, "exp", "run", "-S", "conf/base/parameters.yml:evaluation.knn_k=9")

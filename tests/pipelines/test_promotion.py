@@ -181,7 +181,7 @@ def test_the_champions_encoder_with_other_labels_is_for_people_to_decide(gate, t
     promoted, reason, numbers, drift = gate(mended(gate.answers), tags={"data_digest": "another", "weights": weights})
     assert not promoted and not numbers and drift["relabelled"] == []
     assert reason == (
-        "its encoder is that of version 1, and only what today's labels say of it is new: kedro promote makes it the "
+        "its encoder is that of version 1, and only its measurement on today's data is new: kedro promote makes it the "
         "champion"
     )
 

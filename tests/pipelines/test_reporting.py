@@ -86,7 +86,7 @@ def test_a_run_ends_with_three_numbers_and_the_way_to_its_page(reported):
     metrics = project.json("data/08_reporting/autoencoder/metrics.json")
     numbers = f"one label a class {metrics['few_label']['1']['mean']:.1%}, "
     numbers += f"linear probe {metrics['linear_probe_accuracy']:.1%}, kNN {metrics['knn_accuracy']:.1%}"
-    assert "autoencoder on digits, " in printed and numbers in printed
+    assert "autoencoder on digits after " in printed and numbers in printed
     assert f"its page: {PAGE}" in printed and "trained for 2 epochs in" in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 

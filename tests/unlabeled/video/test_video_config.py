@@ -22,9 +22,9 @@ def test_parameters_that_cannot_be(keys, message):
         VideoIngestion.model_validate(keys)
 
 
-def test_the_embedded_clips_are_called_synthetic():
+def test_clips_are_called_after_their_folder_and_the_embedded_ones_synthetic():
     assert VideoIngestion().name == "synthetic_moving_digits"
-    assert VideoIngestion(source="video", path="films").name == "video"
+    assert VideoIngestion(source="video", path="films").name == "films"
 
 
 def test_samples_of_a_sound():

@@ -66,7 +66,7 @@ def test_the_manifest_has_a_row_a_clip(result):
 
 def test_the_summary_says_what_there_is(result):
     summary = result.summary
-    assert (summary["source"], summary["clips"], summary["labelled"], summary["quarantined"]) == ("video", 31, 31, 0)
+    assert (summary["source"], summary["clips"], summary["labelled"], summary["quarantined"]) == ("films", 31, 31, 0)
     assert summary["classes"] == ["cat", "dog"] and summary["duplicates"] == 1
     stored = {"channels": 1, "image_size": 8, "frames": 2, "seconds": 1.0, "rate": 8000}
     assert stored.items() <= summary.items() and len(summary["data_digest"]) == 16
