@@ -110,7 +110,7 @@ def data_set_name(path: str | None, source: str) -> str:
 
     Other than letters, digits, `_`, `-` and `.` become `-`: MLflow allows neither `/` nor `:` in the name of a model.
     """
-    name = re.sub(r"\.(parquet|txt|md)$", "", Path(path or "").name, flags=re.IGNORECASE)
+    name = re.sub(r"\.(parquet|csv|tsv|jsonl|txt|md)$", "", Path(path or "").name, flags=re.IGNORECASE)
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or source
 
 

@@ -293,6 +293,7 @@ def test_a_collapse_is_a_spread_below_the_threshold_and_far_below_the_untrained_
         (PairsIngestion, {"source": "pairs", "path": "data/emoji"}, "emoji"),
         (TextIngestion, {}, "topics"),
         (TextIngestion, {"source": "text", "path": "data/shakespeare.txt"}, "shakespeare"),
+        (TextIngestion, {"source": "text", "path": "texte.csv"}, "texte"),
         (VideoIngestion, {}, "synthetic_moving_digits"),
         (VideoIngestion, {"source": "video", "path": "films"}, "films"),
     ],

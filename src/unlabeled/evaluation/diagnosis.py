@@ -85,7 +85,9 @@ def collapse(metrics: Metrics, config: Pretraining) -> Finding | None:
     )
 
 
-def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int) -> Finding | None:
+def dimensional_collapse(
+    metrics: Measured, dims: int, classes: int, count: int, augmented: bool = True
+) -> Finding | None:
     """The embedding uses far fewer directions than it has and than its classes could use.
 
     The limit is the largest of half of classes − 1, a fiftieth of the dimensions, and two, as far as there is room for
@@ -94,15 +96,20 @@ def dimensional_collapse(metrics: Measured, dims: int, classes: int, count: int)
     Args:
         dims: Dimensions of the embedding.
         count: Rows that RankMe was measured on.
+        augmented: Whether the method learned from augmented views.
     """
     room, rank = min(dims, count, MAX_ROWS), metrics["rankme"]
     needed = max(min(classes - 1, room) / 2, room / 50, min(2, room / 2))
     if rank >= needed:
         return None
+    advice = "Train for longer (pretraining.epochs), or bring more data."
+    if augmented:
+        advice = "Strengthen the augmentation, widen the projector (pretraining.method), or train with vicreg or "
+        advice += "barlow_twins."
     return Finding(
         "dimensional collapse",
         f"The embedding has {dims} dimensions and uses {rank:.1f} of them (RankMe), where {needed:.1f} are the least.",
-        "Strengthen the augmentation, widen the projector (pretraining.method), or train with vicreg or barlow_twins.",
+        advice,
         "Jing et al. 2021, arXiv:2110.09348; Garrido et al. 2022, arXiv:2210.02885",
     )
 
@@ -230,7 +237,9 @@ def label_noise(features: np.ndarray, labels: Labels, classes: list[str]) -> Fin
     )
 
 
-def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images") -> Finding | None:
+def no_gain(
+    encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit: str = "images", augmented: bool = True
+) -> Finding | None:
     """The encoder is not clearly better than the best baseline with any number of labels. The test data may be too few:
     the sentence says how large a gain is still possible."""
     settings = zip(*baselines.values(), strict=True)
@@ -238,13 +247,13 @@ def no_gain(encoder: list[Accuracy], baselines: dict[str, list[Accuracy]], unit:
         return None
     mine, other = encoder[-1], max((points[-1] for points in baselines.values()), key=lambda point: point.mean)
     low, high = possible_gain(mine, other)
+    check = f"Check augmentation against the {unit} (what must not matter?), t" if augmented else "T"
     return Finding(
         "no gain",
         f"With no number of labels is the encoder clearly better than the best baseline. With {mine.setting} it gains "
         f"{100 * (mine.mean - other.mean):+.1f} points, and anything from {100 * low:+.1f} to {100 * high:+.1f} is "
         f"possible.",
-        f"Check augmentation against the {unit} (what must not matter?), train for longer, or bring more {unit}, also "
-        f"to test on.",
+        f"{check}rain for longer, or bring more {unit}, also to test on.",
         "Newell & Deng 2020, arXiv:2003.14323: how useful is self-supervised pretraining",
     )
 

@@ -22,6 +22,7 @@ class Evidence:
 
     Attributes:
         unit: Name of the rows in the plural.
+        augmented: Whether the methods learn from augmented views.
         quarantine: Path and reason of each file that could not be used.
         features: Embeddings, float32 (N, D).
         predictions: Answers of the linear probe, as `evaluation.protocol.predict` returns them.
@@ -31,6 +32,7 @@ class Evidence:
     """
 
     unit: ClassVar[str]
+    augmented: ClassVar[bool] = True
     manifest: pd.DataFrame
     summary: Summary
     quarantine: pd.DataFrame

@@ -41,6 +41,8 @@ TINY_BELOW = 32
 PNG, WEBP = "data:image/png;base64,", "data:image/webp;base64,"
 LONG_WORD = 24
 """Characters above which a word in a table, such as a path or a digest, may be broken."""
+MAX_UNBROKEN = 60
+"""Characters above which the first cell of a row, such as a text, may have several lines."""
 MAX_TABLE_ROWS = 30
 """Rows above which a table scrolls by itself."""
 
@@ -261,6 +263,7 @@ def _template():
     environment.filters["unbroken"] = _unbroken
     environment.filters["shown"] = _shown
     environment.filters["sorts"] = _sorts
+    environment.filters["is_long"] = lambda cell: len(str(_content(cell))) > MAX_UNBROKEN
     return environment.get_template("page.html.j2", globals={"colours": CLASS_COLOURS})
 
 
@@ -282,9 +285,14 @@ def _shown(cell: object) -> object:
     """The content of a cell, with long words marked, as these may be broken."""
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(cell.address, legible(cell.text))
-    words = legible(str(cell[0] if isinstance(cell, tuple) else cell)).split(" ")
+    words = legible(str(_content(cell))).split(" ")
     long = Markup('<span class="long">{}</span>')
     return Markup(" ").join(long.format(word) if len(word) > LONG_WORD else word for word in words)
+
+
+def _content(cell: object) -> object:
+    """What a cell shows: its text, number or link's text."""
+    return cell.text if isinstance(cell, Link) else cell[0] if isinstance(cell, tuple) else cell
 
 
 def _sorts(cell: object) -> object:

@@ -113,7 +113,7 @@ def rules_of_features(evidence: Evidence, curves: Curves) -> Rules:
     metrics, labels, classes = evidence.metrics, evidence.labels, evidence.summary["classes"]
     yield "collapse", diagnosis.collapse(metrics, evidence.pretraining)
     room = evidence.features.shape[1], len(classes), len(evidence.rows_of("train"))
-    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room)
+    yield "dimensional collapse", diagnosis.dimensional_collapse(metrics, *room, evidence.augmented)
     yield "under-training", diagnosis.under_training(evidence.history, labels.independent(labels.validation))
     if evidence.probe is None or (accuracy := metrics["linear_probe_accuracy"]) is None:
         from unlabeled.evaluation.probe import why_untested  # imports torch
@@ -124,7 +124,7 @@ def rules_of_features(evidence: Evidence, curves: Curves) -> Rules:
         said = diagnosis.overfit_probe(evidence.probe, evidence.features, labels, accuracy, evidence.unit)
         yield "overfit probe", said
         baselines = {name: points for name, points in curves.items() if name != "encoder"}
-        yield "no gain", diagnosis.no_gain(curves["encoder"], baselines, evidence.unit)
+        yield "no gain", diagnosis.no_gain(curves["encoder"], baselines, evidence.unit, evidence.augmented)
 
 
 def training(evidence: Evidence, curves: Curves) -> Section | None:

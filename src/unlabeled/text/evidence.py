@@ -12,6 +12,7 @@ class TextEvidence(Evidence):
     """The data that the page of a run on text shows; `shown`: some texts, each with the model's output."""
 
     unit = "passages"
+    augmented = False
     shown: Sequence[Sequence[str]]
     ingestion: TextIngestion
     augmentation: Packing

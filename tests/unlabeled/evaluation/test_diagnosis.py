@@ -56,6 +56,14 @@ def test_an_embedding_needs_directions_for_its_classes_and_its_width(rank, dims,
     assert not found or (says_enough(finding) and f"{dims} dimensions and uses {rank:.1f}" in finding.sentence)
 
 
+def test_advice_for_texts_names_no_augmentation():
+    narrow = diagnosis.dimensional_collapse({"rankme": 1.9}, 128, 2, 900, augmented=False)
+    curve = [Accuracy(1.0, "one label a class", 0.5, 0.4, 0.6)]
+    none = diagnosis.no_gain(curve, {"tfidf": curve}, "passages", augmented=False)
+    assert narrow.advice == "Train for longer (pretraining.epochs), or bring more data."
+    assert none.advice == "Train for longer, or bring more passages, also to test on."
+
+
 def history_of(*accuracies):
     return pd.DataFrame({"epoch": 10 * np.arange(1, 1 + len(accuracies)), "knn_accuracy": accuracies})
 

@@ -158,6 +158,11 @@ def test_a_long_word_of_a_table_may_be_broken_and_a_short_one_may_not(read_page)
     assert '<span class="long">a/path/' in page.html and ">longsleeve<" in page.html
 
 
+def test_a_text_in_the_first_column_has_several_lines_and_a_name_has_one(read_page):
+    page = read_page(table_of([["a text of many words " * 9, 1], ["a random encoder", 2], [("t " * 40, 1.0), 3]]))
+    assert [each.get("class") for each in page.all("td")][::2] == ["text", None, "text"]
+
+
 def test_a_long_table_scrolls_by_itself(read_page):
     short, long = (read_page(table_of([[i, i] for i in range(count)])) for count in (30, 200))
     assert long.all("div", **{"class": "scroll tall"}) and not short.all("div", **{"class": "scroll tall"})
