@@ -9,6 +9,7 @@ from pipelines.images import model
 from pipelines.registry.card import Kind
 from pipelines.stages.registration import EXAMPLES, Candidate, Served, outputs_of, register_version
 from pipelines.stages.stage import stage
+from unlabeled.catalogue import NETWORKS
 from unlabeled.records import Summary, Version
 from unlabeled.runtime.counts import counted
 
@@ -40,7 +41,8 @@ def register(candidate: Candidate, images: np.ndarray) -> Version:
     # No input schema, for any kind of data: MLflow would refuse most forms before the model sees them, with an error
     # that holds all pixels; and a server would cast fractions in [0, 1] to uint8, and embed black images.
     signature = ModelSignature(None, outputs_of(candidate.encoder, candidate.probe), FILES)
-    served = Served(model.__file__, signature, np.array(images[:EXAMPLES]), REQUIREMENTS)
+    from_timm = () if candidate.encoder.architecture in NETWORKS else ("timm",)
+    served = Served(model.__file__, signature, np.array(images[:EXAMPLES]), REQUIREMENTS + from_timm)
     kind = Kind("An image encoder", stored_images(candidate.summary, "images"), 'Path("photo.jpg")', TAKES)
     return register_version(candidate, served, kind, images)
 

@@ -67,3 +67,19 @@ ENCODERS = {
     "sound": "unlabeled.video.encoders:SoundEncoder",
 }
 """Location of each encoder's class, by the `kind` in its .json; a file without a kind holds an encoder of images."""
+
+
+NETWORKS = (
+    "small_resnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "small_vit",
+    "vit_tiny",
+    "vit_small",
+    "vit_base",
+    "linear",
+    "patches",
+)
+"""Networks of images that `pretraining.encoder` names without timm. The last two are those of the methods pca and
+kmeans."""

@@ -340,19 +340,8 @@ class Pretraining(Block):
     """The training loop: network, method, duration and optimizer."""
 
     block: ClassVar[str] = "pretraining"
-    encoder: Literal[
-        "small_resnet",
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "small_vit",
-        "vit_tiny",
-        "vit_small",
-        "vit_base",
-        "linear",
-        "patches",
-    ] = "small_resnet"
-    """Architecture of the encoder. The last two are those of the methods pca and kmeans."""
+    encoder: Name = "small_resnet"
+    """Architecture of the encoder: one of `catalogue.NETWORKS`, or the name of any model of timm."""
     method: dict[str, Any] = Field(default_factory=dict)
     """The paper's constants, passed to the method by name."""
     epochs: Count = 100

@@ -49,13 +49,24 @@ def test_the_defaults_of_a_method_pass_the_check_before_any_work(name):
 
 
 @pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if not issubclass(load_method(name), ClosedForm)])
-@pytest.mark.parametrize("architecture", ["small_resnet", "resnet18", "small_vit"])
-def test_methods_and_encoders_go_together(name, architecture):
-    if name == "mae" and architecture != "small_vit":
+@pytest.mark.parametrize(
+    "architecture, size",
+    [
+        ("small_resnet", 32),
+        ("resnet18", 32),
+        ("small_vit", 32),
+        ("test_resnet", 32),
+        ("test_vit", 64),
+        ("test_convnext", 96),
+        ("swin_tiny_patch4_window7_224", 64),
+    ],
+)
+def test_methods_and_encoders_go_together(name, architecture, size):
+    if name == "mae" and architecture not in ("small_vit", "test_vit"):
         with pytest.raises(ConfigError, match="mae needs a ViT"):
-            check(name, Pretraining(encoder=architecture), 32)
+            check(name, Pretraining(encoder=architecture), size)
     else:
-        check(name, Pretraining(encoder=architecture, batch_size=16), 32)
+        check(name, Pretraining(encoder=architecture, batch_size=16), size)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,18 @@ def test_methods_and_encoders_go_together(name, architecture):
             {"encoder": "linear"},
             "pretraining.encoder: jigsaw does not fit 'linear'",
         ),
+        (
+            "byol",
+            {"encoder": "resnet_18"},
+            "pretraining.encoder: received 'resnet_18', expected .* the name of a model of timm: did you mean resnet18",
+        ),
+        (
+            "mae",
+            {"encoder": "test_vit"},
+            "pretraining.encoder: test_vit needs patches of 16 pixels, which do not divide",
+        ),
+        ("colorization", {"encoder": "mobilenetv3_small_050"}, "colorization does not fit 'mobilenetv3_small_050'"),
+        ("dino", {"encoder": "deit_tiny_distilled_patch16_224"}, "dino does not fit 'deit_tiny_distilled_patch16_224'"),
         ("rotation", {"method": {"turns": 3}}, "turns is not a constant of rotation: choose from none"),
         ("supervised", {"method": {"classes": 3}}, "pretraining.method.classes is not a constant of supervised"),
         ("mae", {"encoder": "small_vit", "method": {"mask_ratio": 1.0}}, "pretraining.method.mask_ratio: received 1.0"),
@@ -89,7 +112,7 @@ def test_methods_and_encoders_go_together(name, architecture):
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(name, changed, message):
-    size = 11 if "grid" in str(changed) else 97 if changed == {"encoder": "small_vit"} else None
+    size = 11 if "grid" in str(changed) else 97 if name == "mae" and "method" not in changed else None
     with pytest.raises(ConfigError, match=message):
         check(name, Pretraining(**{"batch_size": 32} | changed), size)
 

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from unlabeled.catalogue import NETWORKS
 from unlabeled.config import Augmentation, Block, Pretraining
 from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
@@ -117,7 +118,9 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
         size: Pixels a side of a view; None: not known yet, so that checks which depend on it come later.
     """
     choose_device(config.device)
-    size, anything = size or DIVISIBLE_SIDE, Normalisation((0.0,) * 3, (1.0,) * 3)
+    anything = Normalisation((0.0,) * 3, (1.0,) * 3)
+    if size is None:
+        size = _fitting_size(config.encoder)
     with tentatively():
         _, model = build_method(method, config, 3, size, anything, classes=2)
         if not isinstance(model, ClosedForm):
@@ -125,6 +128,16 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
             with _misfit_as_config_error(method, config.encoder), as_config_error():
                 model(views, *labels)
+
+
+def _fitting_size(architecture: str) -> int:
+    """Side in pixels of images that the architecture takes, where theirs is not known yet."""
+    if architecture in NETWORKS:
+        return DIVISIBLE_SIDE
+    from unlabeled.nn.backbones import usual_size  # seconds to import
+
+    with as_config_error():
+        return usual_size(architecture)
 
 
 def build_method(
@@ -143,7 +156,7 @@ def _misfit_as_config_error(method: str, encoder: str) -> Generator[None]:
     """Turns torch's errors about shapes into a ConfigError. Operations that meta tensors do not support are ignored."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # timm asserts the size of images
         if not isinstance(error, NotImplementedError) and "meta" not in str(error):
             raise ConfigError(f"pretraining.encoder: {method} does not fit {encoder!r} ({error})") from error
 

@@ -85,7 +85,7 @@ class Jigsaw(Method):
         """Logits of the permutations, (B, permutations), for tiles shown in the given orders, (B, grid²)."""
         shuffled = tiles.gather(1, orders[:, :, None, None, None].expand_as(tiles))
         features = self.encoder(shuffled.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        return self.head(features.view(len(tiles), -1)).float()
+        return self.head(features.reshape(len(tiles), -1)).float()
 
     def illustrate(self, images: Tensor) -> dict[str, Tensor]:
         orders = self.permutations[torch.arange(len(images), device=images.device) % len(self.permutations)]

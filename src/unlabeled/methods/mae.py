@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from unlabeled.config import Count
 from unlabeled.method import Method
-from unlabeled.nn.torchvision_networks import ViT, transformer_block
+from unlabeled.nn.network import ImageNetwork
+from unlabeled.nn.torchvision_networks import transformer_block
 from unlabeled.training.constants import check_share
 
 
@@ -29,12 +30,12 @@ class MAE(Method):
     decoder_dim, decoder_depth, decoder_heads: Width, blocks and attention heads of the decoder.
     """
 
-    encoder: ViT
+    encoder: ImageNetwork
     views = 1
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ImageNetwork,
         *,
         mask_ratio: float = 0.75,
         decoder_dim: Count = 512,
@@ -43,8 +44,10 @@ class MAE(Method):
     ):
         super().__init__()
         check_share("mask_ratio", mask_ratio)
-        if not isinstance(encoder, ViT):
-            raise ValueError("mae needs a ViT: set pretraining.encoder to small_vit, vit_tiny, vit_small or vit_base")
+        if not hasattr(encoder, "tokens"):
+            raise ValueError(
+                "mae needs a ViT: set pretraining.encoder to small_vit, vit_tiny, vit_small, vit_base or timm's vit_…"
+            )
         if decoder_dim % decoder_heads:
             raise ValueError(
                 f"decoder_heads: received {decoder_heads}, expected a divisor of decoder_dim={decoder_dim}"

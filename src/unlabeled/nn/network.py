@@ -24,5 +24,9 @@ class ImageNetwork(Network):
     normalisation: Normalisation
     """Normalisation of the images that it is trained on; absent for spectrograms."""
     feature_map: Callable[[Tensor], Tensor]
-    """Feature map from (B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector; absent in `linear`
-    and `patches`."""
+    """Feature map from (B, C, H, W) to (B, D, h, w); absent in `linear` and `patches`. Its mean over h and w is the
+    feature vector, unless timm's model pools otherwise."""
+    tokens: Callable[..., Tensor]
+    """The last tokens (B, T, D) of an image's patches, by `ViT.tokens`; absent in all but plain vision transformers."""
+    patch_size: int
+    """Side of a patch in pixels; absent or 1 in networks without patches."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.catalogue import NETWORKS
 from unlabeled.nn.network import ImageNetwork
 
 HALVED_FROM = 32
@@ -137,13 +138,17 @@ def build_encoder(
         have a `feature_map` too.
 
     Raises:
-        ValueError: The architecture does not fit images of this size.
+        ValueError: There is no such architecture, or it does not fit images of this size.
     """
     small = {"linear": LinearNetwork, "patches": PatchNetwork}
     if architecture == "small_resnet":
         network: ImageNetwork = SmallResNet(channels, image_size, widths)
     elif architecture in small:
         network = small[architecture](channels, image_size)
+    elif architecture not in NETWORKS:
+        from unlabeled.nn.backbones import build_backbone  # seconds to import
+
+        network = build_backbone(architecture, channels, image_size)
     else:
         from unlabeled.nn.torchvision_networks import (  # seconds to import, and not needed by the default
             VITS,

@@ -83,6 +83,5 @@ class Packing(Block):
 class TextPretraining(Pretraining):
     """The training loop, as for images, for a transformer."""
 
-    # ty: ignore[incompatible-attribute-override]: the loop reads no name of an encoder
     encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
     epochs: Count = 20

@@ -54,6 +54,16 @@ def test_the_onnx_file_of_every_kind_of_network_is_torch_up_to_rounding(tmp_path
         assert largest_difference(model, images_of(model, count), tmp_path / "encoder.onnx") < export.TOLERANCE
 
 
+@pytest.mark.parametrize(
+    "architecture", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "swin_tiny_patch4_window7_224"]
+)
+def test_the_onnx_file_of_each_family_of_timm_is_torch_up_to_rounding(tmp_path, architecture):
+    model = model_of(architecture, size=64)
+    write_onnx(model, tmp_path / "encoder.onnx")
+    for count in (1, 2, 7):
+        assert largest_difference(model, images_of(model, count), tmp_path / "encoder.onnx") < export.TOLERANCE
+
+
 @pytest.mark.parametrize("channels, size", [(1, 8), (3, 96)])
 def test_images_of_any_size_and_channels(tmp_path, channels, size):
     model = model_of("small_resnet", channels, size, probe=False)
