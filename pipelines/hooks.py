@@ -32,6 +32,7 @@ from pipelines.parameters import check_blocks_known, check_no_image_parameters, 
 from pipelines.registry.killed import HOST, PROJECT, RERUN, delete_unregistered_models, mark_killed_runs
 from pipelines.registry.notes import describe_experiment
 from pipelines.registry.provenance import Provenance, provenance
+from pipelines.registry.starts import resolved
 from pipelines.stages.defaults import Defaults
 from pipelines.stages.freshness import check_intact
 from pipelines.stages.planning import log_plan, method_to_train
@@ -243,7 +244,7 @@ def _check_methods(pipeline: Any, catalog: Any) -> None:
         config, of_views = (catalog.load(f"params:{method}.{block}") for block in ("pretraining", "augmentation"))
         if method in IMAGE_METHODS:
             of_views = of_views.crop_size or (catalog.load("params:ingestion").known_size if ingests else None)
-        import_module(f"unlabeled.{room}.pretrain").check(method, config, of_views)  # imports torch
+        import_module(f"unlabeled.{room}.pretrain").check(method, resolved(config), of_views)  # imports torch
 
 
 def _lock(project: Path) -> FileLock:

@@ -21,6 +21,7 @@ from rich.text import Text
 from pipelines.clients.tracking import active_run_id
 from pipelines.datasets.files import read_json
 from pipelines.images import augmentation, ingestion
+from pipelines.registry.starts import resolved
 from pipelines.stages.freshness import WEIGHTS
 from pipelines.stages.stage import stage
 from unlabeled.catalogue import IMAGE_METHODS
@@ -116,7 +117,7 @@ def _is_trained(
     except DataError as error:
         logger.warning("%s", error)
         return False
-    decides = fingerprint(method, manifest, summary, pretraining, recipe)
+    decides = fingerprint(method, manifest, summary, resolved(pretraining), recipe)
     asked = {"fingerprint": decides, "protocol": evaluation.digest()}
     return difference(asked, {"fingerprint": run.get("fingerprint"), "protocol": metrics.get("protocol")}) is None
 

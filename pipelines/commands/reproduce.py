@@ -33,10 +33,12 @@ from pipelines.registry.provenance import (
     plugin_of,
     tracked_data,
 )
+from pipelines.registry.starts import START, for_work_tree
 from pipelines.registry.trust import check_patch, check_trusted, checked_tags, object_of, verified
 from pipelines.registry.versions import DIGESTS, RECORD
 from unlabeled.errors import UnlabeledError
 from unlabeled.storage.arrays import replace_file
+from unlabeled.storage.freshness import is_other
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ def reproduce(
             _apply(tree, diff)
         _fetch_data(project, tree, tracked or {})
         environment = tree / "conf" / ENVIRONMENT
-        replace_file(environment / "parameters.yml", lambda aside: aside.write_text(json.dumps(parameters)))
+        here = for_work_tree(parameters, project)
+        replace_file(environment / "parameters.yml", lambda aside: aside.write_text(json.dumps(here)))
         python = _environment(tree) if fresh_environment else sys.executable
         _run(tree, found, python)
         return _compare(tree, found, metrics, python)
@@ -228,6 +231,9 @@ def _compare(tree: Path, version: ModelVersion, old: dict[str, Any], python: str
     code = [f"code: the weights were trained with {trained_with}, which is not the version's"] if trained_with else []
     if (plugin := version.tags.get(PLUGIN, "")) != (here := plugin_of(method)):
         code.append(f"plug-in: {here or 'none'}, recorded is {plugin or 'none'}")
+    start = json.loads((tree / f"data/06_models/{method}/run.json").read_text()).get(START)
+    if is_other(start, version.tags.get(START)):
+        code.append(f"start: weights with the digest {start}, recorded is {version.tags[START]}")
     if before := version.tags.get(LABELS_BEFORE):
         code.append(f"data: the weights were trained on {before}, before labels changed: reproduce a version of those")
     return judge(weights, changed, ground, old, new, code)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from kedro.pipeline import Pipeline
 
+from pipelines.registry.starts import resolved
 from pipelines.stages.freshness import check_crops_current
 from pipelines.stages.pretraining import Training, track
 from pipelines.stages.stage import stage
@@ -22,12 +23,13 @@ class ImageTraining(Training):
 def pretrain(
     training: ImageTraining, images: np.ndarray, views: np.ndarray, views_of: dict[str, Any]
 ) -> dict[str, Any]:
-    from unlabeled.images.pretrain import fingerprint, pretrain_encoder  # imports torch
+    from unlabeled.images.pretrain import digest_of_start, fingerprint, pretrain_encoder  # imports torch
 
     recipe, manifest, summary = training.recipe, training.manifest, training.summary
     check_crops_current(views_of, recipe.crops_of(summary["data_digest"], order_of(manifest)))
-    decides = fingerprint(training.method, manifest, summary, training.config, recipe)
-    return track(training, partial(pretrain_encoder, images=images, views=views), decides)
+    config = resolved(training.config)
+    decides = fingerprint(training.method, manifest, summary, config, recipe)
+    return track(training, partial(pretrain_encoder, images=images, views=views), decides, digest_of_start(config))
 
 
 def create_pipeline(method: str) -> Pipeline:

@@ -28,7 +28,7 @@ from unlabeled.storage.freshness import code_digest
 logger = logging.getLogger(__name__)
 
 LIBRARIES = ("av", "numpy", "pandas", "pillow", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
-LIBRARIES += ("torch", "torchvision")
+LIBRARIES += ("timm", "torch", "torchvision")
 """Libraries whose version may change results."""
 PARAMETERS, DATA, DIFF = "parameters.json", "dvc_data.json", "changes.diff"
 """Files of a record: all resolved parameters; the revisions of data that DVC tracks; the patch from the commit to the

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from pipelines.registry.starts import resolved
 from pipelines.stages.defaults import Defaults
 from pipelines.stages.pretraining import CHECKPOINT
 from unlabeled.catalogue import IMAGE_METHODS
@@ -22,7 +23,8 @@ def log_plan(method: str, catalog: Any, defaults: Defaults) -> None:
 
     data = [catalog.load(name) for name in ("images", "manifest", "summary")]
     names = [f"{method}.pretraining", f"{method}.augmentation"]
-    blocks = [defaults.fit(name, catalog.load(f"params:{name}"), catalog) for name in names]
+    blocks: Any = [defaults.fit(name, catalog.load(f"params:{name}"), catalog) for name in names]
+    blocks[0] = resolved(blocks[0])
     checkpoint = catalog.load(f"{method}.model_folder") / CHECKPOINT
     plan = plan_training(method, *data, *blocks, catalog.load("augmentation_folder"), resume=checkpoint)
     if plan is None:

@@ -1,7 +1,7 @@
 """The pretraining stage, as far as all kinds of data share it: live metrics, and the record of the training."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipelines.clients.tracking import LiveMetrics, active_run_id
 from pipelines.datasets.encoder import EncoderDataset
 from pipelines.datasets.files import CsvDataset, JsonDataset, PicturesDataset
 from pipelines.registry.provenance import CODE, hardware
+from pipelines.registry.starts import pinned, resolved
 from pipelines.stages.freshness import WEIGHTS
 from unlabeled.catalogue import IMAGE_METHODS
 from unlabeled.config import Block, Pretraining
@@ -50,7 +51,9 @@ class Training:
     reporting_folder: Path
 
 
-def track(training: Training, train: Callable[..., tuple], fingerprint: str) -> dict[str, Any]:
+def track(
+    training: Training, train: Callable[..., tuple], fingerprint: str, start: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Trains with live metrics in MLflow, and returns the outputs of the stage.
 
     Where only labels have changed since the last training, from which it has not learned, its outputs are kept.
@@ -58,20 +61,22 @@ def track(training: Training, train: Callable[..., tuple], fingerprint: str) -> 
     Args:
         train: `pretrain_encoder` with its data, which lacks the arguments that all kinds of data share. Returns the
             encoder, its history and, for images, `examples`.
+        start: The digest of the weights that it starts from, by its key in run.json; None: they are random.
     """
     from unlabeled.encoders import weights_digest  # imports torch
     from unlabeled.training.setup import lesson_of
 
     shared = {name: getattr(training, name) for name in ("method", "manifest", "summary", "config", "recipe")}
+    shared["config"] = resolved(training.config)
     _log_data(training.summary)
-    lesson = lesson_of(**shared)
+    lesson = lesson_of(**shared, **(start or {}))
     if kept := _kept(training, lesson):
         return kept
     with LiveMetrics(active_run_id()) as report:
         made = train(**shared, resume=training.folder / CHECKPOINT, report=report)
     outputs = dict(zip(("encoder", "history", "examples"), made, strict=False))
     record = _record(training, fingerprint, weights_digest(outputs["encoder"]))
-    record |= {"lesson": lesson, "data_digest": training.summary["data_digest"]}
+    record |= {**(start or {}), "lesson": lesson, "data_digest": training.summary["data_digest"]}
     return outputs | {"history": pd.DataFrame(outputs["history"]), "run": record}
 
 
@@ -118,7 +123,8 @@ def _record(training: Training, fingerprint: str, weights: str) -> RunRecord:
     run_id = active_run_id()
     code = mlflow.get_run(run_id).data.tags.get(CODE)  # mlflow.active_run() does not hold tags that were set later
     blocks = {
-        block.block: block.model_dump(mode="json", exclude_unset=True) for block in (training.config, training.recipe)
+        block.block: block.model_dump(mode="json", exclude_unset=True)
+        for block in (pinned(training.config), training.recipe)
     }
     return {
         "run_id": run_id,

@@ -47,6 +47,7 @@ from pipelines.registry.provenance import (
     with_parameters,
 )
 from pipelines.registry.signature import signature
+from pipelines.registry.starts import START
 from pipelines.registry.versions import DIGESTS, MODEL, RECORD, left_behind, model_name
 from pipelines.stages.freshness import check_metrics_current
 from unlabeled.config import Evaluation, Pretraining, Registration
@@ -213,6 +214,8 @@ def _tags(candidate: Candidate) -> dict[str, Any]:
         **{key: metrics[key] for key in (EFFECTIVE, KNN_EFFECTIVE) if key in metrics},
         **candidate.provenance.tags,
     }
+    if START in run:
+        tags[START] = run[START]
     if LABELS_BEFORE in run:
         tags[LABELS_BEFORE] = run[LABELS_BEFORE]
     if run.get(CODE) not in (None, tags.get(CODE)):

@@ -342,6 +342,16 @@ class Pretraining(Block):
     block: ClassVar[str] = "pretraining"
     encoder: Name = "small_resnet"
     """Architecture of the encoder: one of `catalogue.NETWORKS`, or the name of any model of timm."""
+    starts_from_weights: ClassVar[bool] = True
+    """Whether the encoder can start from given weights; only one of images can."""
+    weights: Name | None = None
+    """Weights that the encoder starts from. None: random; `pretrained`: the published ones of the encoder's name; a
+    file (.safetensors, or a .pth of tensors alone), a folder (of an earlier run's encoder, or in Hugging Face's
+    format), `hf-hub:…`, or `models:/name@alias`."""
+    freeze: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """Number of stages that keep their weights, counted from the input, the stem included."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of a layer as a fraction of that of the layer after it (arXiv:2106.08254); 1: the same for all."""
     method: dict[str, Any] = Field(default_factory=dict)
     """The paper's constants, passed to the method by name."""
     epochs: Count = 100
@@ -373,6 +383,23 @@ class Pretraining(Block):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
     """Least seconds between two checkpoints. A large checkpoint that would take over a fiftieth of the time is written
     less often; 0: one after each step."""
+
+    def anchored(self, root: Path) -> "Block":
+        named = self.weights is None or self.weights == "pretrained" or self.weights.startswith(("hf-hub:", "models:/"))
+        return self if named else self.model_copy(update={"weights": str(root / Path(self.weights or "").expanduser())})
+
+    @model_validator(mode="after")
+    def _start_is_possible(self) -> "Pretraining":
+        if not self.starts_from_weights and (self.weights or self.freeze or self.layer_decay != 1):
+            raise ValueError(
+                f"weights={self.weights!r}, freeze={self.freeze!r} and layer_decay={self.layer_decay:g}, expected "
+                f"null, 0 and 1: only methods of images start from weights"
+            )
+        if self.freeze == "all":
+            raise ValueError("freeze='all', expected a number of stages: a head on a fixed encoder is not trained yet")
+        if self.freeze and not self.weights:
+            raise ValueError(f"freeze={self.freeze} without weights, expected pretraining.weights to be set as well")
+        return self
 
     def is_collapsed(self, embedding_std: float, untrained: float | None) -> bool:
         """Whether this spread is a collapse; `untrained`: spread of the network before its training, if known.

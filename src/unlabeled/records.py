@@ -165,6 +165,7 @@ class RunRecord(TypedDict):
         data_digest: Digest of the data that the encoder belongs to, as in the summary.
         labels_before: Digest of the data of the training, where only labels have changed since.
         weights: Digest of all weights.
+        start: Digest of the weights that the training started from, where they were not random.
         parameters: The blocks of parameters as they were given, by name.
         code: The code of the training, as in the registry's tag.
         hardware: The hardware of the training.
@@ -179,6 +180,7 @@ class RunRecord(TypedDict):
     data_digest: NotRequired[str]
     labels_before: NotRequired[str]
     weights: NotRequired[str]
+    start: NotRequired[str]
     parameters: NotRequired[dict[str, dict[str, Any]]]
     code: NotRequired[str | None]
     hardware: NotRequired[dict[str, Any]]

@@ -86,7 +86,7 @@ def plan_training(
     changes = {}
     if smaller >= MIN_SUGGESTED_CROP:
         changes[f"augmentation.crop_size={smaller}"] = lambda: pace(config, with_crops)
-    if config.encoder != FASTEST_ENCODER:
+    if config.encoder != FASTEST_ENCODER and config.weights is None:
         changes[f"pretraining.encoder={FASTEST_ENCODER}"] = lambda: pace(config.model_copy(update=with_encoder), recipe)
     return replace(plan, shorter=faster(now, changes))
 

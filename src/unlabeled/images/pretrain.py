@@ -1,5 +1,6 @@
 """Pretraining on ingested images: builds the method, its views and its monitor, and runs the loop."""
 
+import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,11 @@ from unlabeled.errors import ConfigError, TrainingError
 from unlabeled.evaluation import health
 from unlabeled.evaluation.monitor import MAX_MONITORED_IMAGES, embedding_monitor
 from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.start import Start, match, started
+from unlabeled.images.start_files import read_start
 from unlabeled.images.views import Views
 from unlabeled.method import ClosedForm, Method, load_method
+from unlabeled.nn.network import freeze
 from unlabeled.nn.small_networks import WIDTHS
 from unlabeled.records import Summary
 from unlabeled.storage.arrays import Rows, spread
@@ -27,6 +31,8 @@ from unlabeled.training.devices import choose_device
 from unlabeled.training.history import Monitor, Report, tell
 from unlabeled.training.loop import pretrain
 from unlabeled.training.setup import as_config_error, constants_of, fingerprint_of, rows_to_train_on, tentatively
+
+logger = logging.getLogger(__name__)
 
 DIVISIBLE_SIDE = 840
 """Side in pixels, divisible by every grid and patch size, for images whose size is not known yet."""
@@ -74,19 +80,20 @@ def pretrain_encoder(
     check(method, config, size)
     kind = load_method(method)
     rows = rows_to_train_on(manifest, len(images), config, "images", kind.supervised)
-    normalisation = Normalisation.of(summary)
     device = choose_device(config.device)
     classes = int(manifest.target.max()) + 1
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        encoder, model = build_method(method, config, channels, size, normalisation, classes)
+        encoder, model = build_method(method, config, channels, size, Normalisation.of(summary), classes)
+    if start := start_of(config):
+        logger.info("%s", match(encoder.network, config.encoder, start).sentence(start.name))
     if reason := model.reason_unsuitable(torch.from_numpy(images[spread(rows, MAX_JUDGED_IMAGES)]).float() / 255):
         raise TrainingError(f"{method} does not suit these images: {reason}")
     supply = Views(
         images if recipe.views == "fresh" else checked_views(views, recipe, images),
         rows,
         recipe,
-        normalisation,
+        encoder.normalisation,
         count=model.views,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -121,13 +128,24 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     anything = Normalisation((0.0,) * 3, (1.0,) * 3)
     if size is None:
         size = _fitting_size(config.encoder)
+    start = start_of(config)
     with tentatively():
-        _, model = build_method(method, config, 3, size, anything, classes=2)
+        encoder, model = build_method(method, config.model_copy(update={"weights": None}), 3, size, anything, classes=2)
+        if config.layer_decay < 1:
+            with as_config_error():
+                encoder.network.layers()
         if not isinstance(model, ClosedForm):
             views = torch.zeros(model.views * config.batch_size, 3, size, size)
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
             with _misfit_as_config_error(method, config.encoder), as_config_error():
                 model(views, *labels)
+    if start:
+        match(encoder.network, config.encoder, start)  # outside, as it computes
+
+
+def start_of(config: Pretraining) -> Start | None:
+    """The weights that a training starts from; None: random ones."""
+    return None if config.weights is None else read_start(config.weights, config.encoder)
 
 
 def _fitting_size(architecture: str) -> int:
@@ -143,11 +161,20 @@ def _fitting_size(architecture: str) -> int:
 def build_method(
     name: str, config: Pretraining, channels: int, size: int, normalisation: Normalisation, classes: int
 ) -> tuple[ImageEncoder, Method]:
-    """An encoder, and the named method on it; `classes` is the number of classes for a supervised method."""
+    """An encoder, and the named method on it.
+
+    Args:
+        normalisation: That of the data; weights that the encoder starts from bring their own.
+        classes: Number of classes, for a supervised method.
+    """
     kind = load_method(name)
     labels = {"classes": classes} if kind.supervised else {}
     with as_config_error():
         encoder = ImageEncoder(config.encoder, channels, size, normalisation)
+        if start := start_of(config):
+            encoder = started(encoder, start)
+        if config.freeze:
+            freeze(encoder.network, int(config.freeze))
         return encoder, kind(encoder.network, **labels, **constants_of(name, config))
 
 
@@ -221,7 +248,13 @@ def fingerprint(method: str, manifest: pd.DataFrame, summary: Summary, config: P
     """Digest of everything that decides the weights, so that a checkpoint is resumed only where it leads to the same
     ones."""
     small = {"widths": WIDTHS} if config.encoder == "small_resnet" else {}
-    return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small)
+    return fingerprint_of(method, summary, config, recipe, order=order_of(manifest), **small, **digest_of_start(config))
+
+
+def digest_of_start(config: Pretraining) -> dict[str, str]:
+    """The digest of the weights that a training starts from, by the key of records; empty where they are random."""
+    start = start_of(config)
+    return {"start": start.digest} if start else {}
 
 
 def _monitor(encoder: ImageEncoder, images: np.ndarray, manifest: pd.DataFrame, views: Views) -> Monitor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import ResNet, VisionTransformer
+from timm.models import ResNet, VisionTransformer, group_parameters
 from torch import Tensor, nn
 
 from unlabeled.catalogue import NETWORKS
@@ -22,6 +22,7 @@ FLEXIBLE = {"dynamic_img_size": True, "strict_img_size": False}
 """Arguments by which a model of timm takes images of other sizes than its own, where it knows the argument."""
 MAX_SUGGESTED_NAMES = 3
 WRAPPED = "model."
+"""Prefix of the names of parameters, which the keys of saved weights lack."""
 
 
 class Backbone(ImageNetwork):
@@ -52,6 +53,10 @@ class Backbone(ImageNetwork):
             return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "") == "NHWC" else features
         patches = features[:, getattr(self.model, "num_prefix_tokens", 0) :].transpose(1, 2)
         return patches.unflatten(2, (math.isqrt(patches.shape[2]), -1))
+
+    def layers(self, coarse: bool = False) -> dict[str, int]:
+        found = group_parameters(self.model, self.model.group_matcher(coarse=coarse), reverse=True)
+        return {f"{WRAPPED}{name}": layer for name, layer in found.items()}
 
     def _whole_patches(self, images: Tensor) -> Tensor:
         height, width = (side - side % self.patch_size for side in images.shape[-2:])

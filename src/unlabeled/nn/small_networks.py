@@ -71,6 +71,9 @@ class SmallResNet(ImageNetwork, nn.Sequential):
             images = layer(images)
         return images
 
+    def group_matcher(self, coarse: bool) -> dict[str, Any]:
+        return {"stem": r"^[01]\.", "blocks": r"^(\d+)\."}
+
 
 class LinearNetwork(ImageNetwork, nn.Sequential):
     """A linear map of an image's pixels: (B, C, H, W) to (B, min(128, C·H·W))."""

@@ -6,6 +6,7 @@ it.
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,9 @@ class ResNet(ImageNetwork, TorchvisionResNet):
         """(B, C, H, W) to (B, D, h, w), whose mean over h and w is the feature vector."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def group_matcher(self, coarse: bool) -> dict[str, Any]:
+        return {"stem": r"^conv1|^bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
 class ViT(ImageNetwork, VisionTransformer):
@@ -86,6 +90,10 @@ class ViT(ImageNetwork, VisionTransformer):
         first = (self.class_token + positions[:, :1]).expand(patches.shape[0], -1, -1)  # not len(), for exports
         tokens = self.encoder.dropout(torch.cat([first, patches], 1))
         return self.encoder.ln(self.encoder.layers(tokens))[:, 1:]
+
+    def group_matcher(self, coarse: bool) -> dict[str, Any]:
+        stem, blocks = r"^class_token|^conv_proj|^encoder\.pos_embedding", r"^encoder\.layers\.encoder_layer_(\d+)"
+        return {"stem": stem, "blocks": [(blocks, None), (r"^encoder\.ln", (99999,))]}
 
     def _positions(self, height: int, width: int) -> Tensor:
         table = self.encoder.pos_embedding

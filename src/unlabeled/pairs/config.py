@@ -95,6 +95,7 @@ class PairAugmentation(Augmentation):
 class PairPretraining(Pretraining):
     """The training loop, as for images, for two networks."""
 
+    starts_from_weights: ClassVar[bool] = False
     encoder: Literal[
         "small_resnet", "resnet18", "resnet34", "resnet50", "small_vit", "vit_tiny", "vit_small", "vit_base"
     ] = "small_resnet"

@@ -83,5 +83,6 @@ class Packing(Block):
 class TextPretraining(Pretraining):
     """The training loop, as for images, for a transformer."""
 
+    starts_from_weights: ClassVar[bool] = False
     encoder: Literal["tiny_transformer", "small_transformer", "base_transformer"] = "tiny_transformer"
     epochs: Count = 20

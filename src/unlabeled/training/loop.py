@@ -62,7 +62,7 @@ def pretrain(
             step = history.step
             rate = learning_rate(step, steps, history.warmup, config.learning_rate)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["lr_scale"]
             torch.manual_seed(step_seed(config.seed, 2, step))  # for a method with random draws: masks, dropout
             batch = supply.batch(step)  # in float32
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from unlabeled.config import Pretraining
+from unlabeled.method import Method
 
 
 class LARS(Optimizer):
@@ -49,19 +50,39 @@ class LARS(Optimizer):
         weight.add_(state["momentum_buffer"], alpha=-group["lr"])
 
 
-def build_optimizer(model: nn.Module, config: Pretraining) -> Optimizer:
-    """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": config.weight_decay * config.decay_all},
+def build_optimizer(model: Method, config: Pretraining) -> Optimizer:
+    """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`.
+
+    A group's `lr_scale` is its learning rate as a fraction of that of the step.
+    """
+    scales = layer_scales(model.encoder, config.layer_decay) if config.layer_decay < 1 else {}
+    groups: list[dict[str, Any]] = []
+    trained = [
+        (parameter, scales.get(id(parameter), 1.0)) for parameter in model.parameters() if parameter.requires_grad
     ]
+    for scale in sorted({1.0, *scales.values()}, reverse=True):
+        own = [parameter for parameter, its in trained if its == scale]
+        decays = config.weight_decay, config.weight_decay * config.decay_all
+        parts = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
+        groups += [
+            {"params": part, "weight_decay": decay, "lr_scale": scale}
+            for part, decay in zip(parts, decays, strict=True)
+        ]
     if config.optimizer == "sgd":
         return SGD(groups, config.learning_rate, config.momentum, fused=True)
     if config.optimizer == "adamw":
         return AdamW(groups, config.learning_rate, fused=True)
-    groups[1]["adapt"] = False
+    for group in groups[1::2]:
+        group["adapt"] = False
     return LARS(groups, config.learning_rate, config.momentum)
+
+
+def layer_scales(encoder: Any, decay: float) -> dict[int, float]:
+    """Learning rate of each parameter of an `ImageNetwork`, by its id, as a fraction of that of the last layer: decay
+    to the power of the layers above it."""
+    layers = encoder.layers()
+    last = max(layers.values())
+    return {id(parameter): decay ** (last - layers[name]) for name, parameter in encoder.named_parameters()}
 
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ LOOP_VERSION = 2
 """Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
 resumed across the change."""
 
+UNDECISIVE = {"monitor_every", "checkpoint_seconds", "min_embedding_std"}
+"""Parameters of pretraining that do not decide the weights."""
 LEARNED_FROM = ("sha256", "checksum", "text", "split")
 """Columns of a manifest that a training without labels depends on."""
 STORED_AS = ("channels", "image_size", "pixel_range", "mean", "std", "tokenizer", "vocabulary")
@@ -88,26 +90,34 @@ def as_config_error() -> Generator[None]:
         yield
     except ValueError as error:
         key, _, _ = str(error).partition(":")
-        place = "pretraining." if key == "encoder" else "pretraining.method." if key.isidentifier() else ""
+        place = "pretraining." if key in ("encoder", "freeze") else "pretraining.method." if key.isidentifier() else ""
         raise ConfigError(f"{place}{error}") from error
 
 
 def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: Block, **more: Any) -> str:
-    """Digest of everything that decides the weights; `more`: the inputs that only one kind of data has."""
+    """Digest of everything that decides the weights.
+
+    Args:
+        more: Inputs that only one kind of data has, such as the digest of the weights that a training starts from.
+    """
+    has_pace = config.freeze or config.layer_decay != 1
+    unsaid = {"weights"} if has_pace else {"weights", "freeze", "layer_decay"}  # fingerprints of before are kept
     what = {
         "method": method,
         "data": summary["data_digest"],
         "torch": torch.__version__,
         "loop": LOOP_VERSION,
-        "config": config.model_dump(exclude={"monitor_every", "checkpoint_seconds", "min_embedding_std"}),
+        "config": config.model_dump(exclude=UNDECISIVE | unsaid),
         "recipe": recipe.model_dump(),
         **more,
     }
     return digest_of(what)
 
 
-def lesson_of(method: str, manifest: pd.DataFrame, summary: Summary, config: Pretraining, recipe: Block) -> str:
-    """Digest of everything that a training learns from, its code included.
+def lesson_of(
+    method: str, manifest: pd.DataFrame, summary: Summary, config: Pretraining, recipe: Block, **more: Any
+) -> str:
+    """Digest of everything that a training learns from, its code included; `more`: as in `fingerprint_of`.
 
     It differs from the fingerprint in that it leaves out labels, unless the method is supervised, and the paths and
     the order of the rows, which a relabelling may change.
@@ -116,4 +126,4 @@ def lesson_of(method: str, manifest: pd.DataFrame, summary: Summary, config: Pre
     rows = rows_digest(manifest, [*LEARNED_FROM, *(["label"] if supervised else [])])
     stored = {key: summary.get(key) for key in STORED_AS}
     code = [code_digest("unlabeled"), code_digest(METHODS[method])]
-    return fingerprint_of(method, {**summary, "data_digest": rows}, config, recipe, stored=stored, code=code)
+    return fingerprint_of(method, {**summary, "data_digest": rows}, config, recipe, stored=stored, code=code, **more)

@@ -88,6 +88,7 @@ class Spectrograms(Block):
 class VideoPretraining(Pretraining):
     """The training loop, as for images, for two networks."""
 
+    starts_from_weights: ClassVar[bool] = False
     encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
     """Architecture of the network that embeds each frame."""
     sound_encoder: Literal["small_resnet", "resnet18", "resnet34", "resnet50"] = "small_resnet"
