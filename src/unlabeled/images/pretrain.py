@@ -128,7 +128,6 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
     anything = Normalisation((0.0,) * 3, (1.0,) * 3)
     if size is None:
         size = _fitting_size(config.encoder)
-    start = start_of(config)
     with tentatively():
         encoder, model = build_method(method, config.model_copy(update={"weights": None}), 3, size, anything, classes=2)
         if config.layer_decay < 1:
@@ -139,8 +138,8 @@ def check(method: str, config: Pretraining, size: int | None = None) -> None:
             labels = [torch.zeros(config.batch_size, dtype=torch.int64)] if model.supervised else []
             with _misfit_as_config_error(method, config.encoder), as_config_error():
                 model(views, *labels)
-    if start:
-        match(encoder.network, config.encoder, start)  # outside, as it computes
+    if start := start_of(config):
+        match(encoder.network, config.encoder, start)  # outside, as it needs values
 
 
 def start_of(config: Pretraining) -> Start | None:

@@ -1,7 +1,7 @@
 """Weights that a training starts from: where they are read from, and what they bring with them."""
 
 import json
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -109,15 +109,12 @@ def _local(path: Path, architecture: str) -> Start:
             f"pretraining.weights: received {str(path)!r}, which does not exist; expected null, {PRETRAINED}, a file, "
             f"a folder, {HUB}… or {REGISTRY}name@alias"
         )
-    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {".safetensors": _safetensors}
-    tensors = readers.get(path.suffix.lower(), _pickled)(path)
-    if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
         return _earlier(path)
-    return (
-        _with_normalisation_of(architecture, path.name, tensors)
-        if architecture not in NETWORKS
-        else Start(path.name, tensors)
-    )
+    tensors = (_safetensors if path.suffix == ".safetensors" else _pickled)(path)
+    if architecture in NETWORKS:
+        return Start(path.name, tensors)
+    return _with_normalisation_of(architecture, path.name, tensors)
 
 
 def _in_folder(folder: Path) -> Start:
@@ -161,7 +158,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _pickled(path: Path) -> dict[str, Tensor]:
     """The tensors in a file of torch, read without running what it may hold."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about pickles that it then refuses
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ConfigError(
             f"pretraining.weights: {path} does not hold tensors alone, and unpickling the rest could run code of "
