@@ -1,10 +1,15 @@
 """Weights that a training starts from: where they are read from, and what they bring with them."""
 
 import json
+import socket
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import torch
 from safetensors.torch import load_file
@@ -91,7 +96,8 @@ def _downloaded(model: str, name: str) -> Start:
     import timm  # seconds
 
     try:
-        made = timm.create_model(model, pretrained=True)
+        with _from_the_cache_without_a_network():
+            made = timm.create_model(model, pretrained=True)
     except Exception as error:  # timm, the hub's client and the network raise kinds of their own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
@@ -99,6 +105,27 @@ def _downloaded(model: str, name: str) -> Start:
         ) from error
     said: Any = made.pretrained_cfg
     return Start(name, made.state_dict(), tuple(said["mean"]), tuple(said["std"]))
+
+
+@contextmanager
+def _from_the_cache_without_a_network() -> Generator[None]:
+    """Context in which the hub's client looks only into its cache where the hub's name cannot be resolved; otherwise it
+    would try again for most of a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not (getproxies() or _resolves(constants.ENDPOINT))
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _resolves(url: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(urlparse(url).hostname, None))
+    except OSError:
+        return False
 
 
 def _local(path: Path, architecture: str) -> Start:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -155,6 +156,23 @@ def test_without_a_network_published_weights_are_refused_with_what_to_do(monkeyp
         ConfigError, match=r"cannot be downloaded \(the hub cannot be reached\): without a network, name a "
     ):
         read_start(weights, "test_resnet")
+
+
+@pytest.mark.parametrize("resolves", [True, False])
+def test_the_hub_is_asked_only_where_its_name_is_known(monkeypatch, resolves):
+    asked = []
+
+    def create(*_, **__):
+        asked.append(constants.HF_HUB_OFFLINE)
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(start_files, "getproxies", dict)
+    monkeypatch.setattr(start_files, "_resolves", lambda url: resolves)
+    with pytest.raises(ConfigError, match="cannot be downloaded"):
+        read_start("pretrained", "test_resnet")
+    assert asked == [not resolves] and constants.HF_HUB_OFFLINE is False
 
 
 def test_the_digest_of_the_start_belongs_to_the_fingerprint(file):
