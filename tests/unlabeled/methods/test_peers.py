@@ -130,6 +130,20 @@ def test_a_training_ends_with_the_weights_of_lightlys_modules_and_schedule(name)
     check_equal(ours, peer)
 
 
+def test_byol_at_a_quarter_of_the_rate_and_four_times_the_decay_takes_the_steps_of_lightlys_own_loss():
+    ours, peer = build_equal("byol")
+    peer.offset, peer.scale = 0.0, 1.0
+    changed = {"learning_rate": CONFIG.learning_rate / 4, "weight_decay": 4 * CONFIG.weight_decay}
+    optimizer, reference, views = build_optimizer(ours, CONFIG.model_copy(update=changed)), plain_sgd(peer), Views(2)
+    for step in range(STEPS):
+        (batch,) = views.batch(step)
+        loss_of(ours, batch, step), loss_of(peer, batch, step)
+        optimizer.step(), reference.step()
+        ours.after_step((step + 1) / STEPS), peer.after_step(step + 1, STEPS)
+    optimizer.zero_grad(), reference.zero_grad()
+    check_equal(ours, peer)
+
+
 @pytest.mark.parametrize("side, error", [(0, ValueError), (1, AssertionError)])
 def test_a_parameter_without_a_counterpart_is_an_error(side, error):
     pair = build_equal("byol")
