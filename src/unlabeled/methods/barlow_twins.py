@@ -3,7 +3,12 @@
     L = Σᵢ (1 − Cᵢᵢ)² + λ Σᵢ Σⱼ≠ᵢ Cᵢⱼ²,   C = Ẑ₁ᵀ Ẑ₂ / B
 
 with each feature standardised over the batch (Zbontar et al. 2021, arXiv:2103.03230, equation 1). The variance is
-biased and has 1e-5 added to it, as in BatchNorm.
+biased and has 1e-5 added to it, as in BatchNorm. The projector's last layer has no bias, as in the authors' code;
+lightly's has one, which no gradient reaches.
+
+Where we differ: both views go through the network as one batch, so that its BatchNorm normalises over both and its
+running statistics move once a step; the authors' code and lightly's take one view at a time. All parameters have one
+learning rate; the authors' biases and norms have another.
 """
 
 from torch import Tensor

@@ -1,4 +1,8 @@
-"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which decay only if configured."""
+"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which decay only if configured.
+
+Most papers of the methods leave biases and norms without decay; MoCo's and SimSiam's code and lightly's benchmark on
+CIFAR-10 decay all parameters (`pretraining.decay_all`).
+"""
 
 import math
 from typing import Any
@@ -50,7 +54,10 @@ class LARS(Optimizer):
 
 
 def build_optimizer(model: nn.Module, config: Pretraining) -> Optimizer:
-    """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`."""
+    """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`.
+
+    Biases and norms are the parameters of one dimension; tokens and positions have more, and decay.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},

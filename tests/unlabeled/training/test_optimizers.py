@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from lightly.models.utils import get_weight_decay_parameters
 from lightly.utils import lars
 from torch import nn
 
@@ -59,6 +60,27 @@ def test_lars_is_lightlys(momentum):
     expected = trained(theirs, lars.LARS(groups, lr=0.3, momentum=momentum))
     for a, b in zip(trained(ours, build_optimizer(ours, config)), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_lars_without_adaptation_is_torchs_sgd(momentum, decay):
+    ours, theirs = small_model(), small_model()
+    optimizer = LARS([{"params": ours.parameters(), "adapt": False}], 0.1, momentum=momentum, weight_decay=decay)
+    plain = torch.optim.SGD(theirs.parameters(), 0.1, momentum, weight_decay=decay, foreach=False)
+    for a, b in zip(trained(ours, optimizer, 20), trained(theirs, plain, 20), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_sgd_is_torchs_plain_one_with_decay_where_lightly_has_it(decay_all):
+    ours, theirs = small_model(), small_model()
+    config = Pretraining(optimizer="sgd", learning_rate=0.1, weight_decay=0.1, decay_all=decay_all)
+    decayed, others = get_weight_decay_parameters([theirs], decay_norm=decay_all, decay_bias=decay_all)
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others}]
+    plain = torch.optim.SGD(groups, 0.1, config.momentum, foreach=False)
+    for a, b in zip(trained(ours, build_optimizer(ours, config), 20), trained(theirs, plain, 20), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("what", ["weight", "gradient"])
