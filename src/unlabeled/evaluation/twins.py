@@ -90,5 +90,5 @@ def _edges(images: Tensor) -> Tensor:
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
     """Correlation of each pair of images, over the last axes, (n,)."""
-    centred = (each.flatten(1) - each.flatten(1).mean(1, keepdim=True) for each in (first, second))
-    return functional.cosine_similarity(*centred, eps=1e-6)
+    first, second = (each.flatten(1) - each.flatten(1).mean(1, keepdim=True) for each in (first, second))
+    return functional.cosine_similarity(first, second, eps=1e-6)
