@@ -18,7 +18,7 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from unlabeled.evaluation.probe import nearest
-from unlabeled.evaluation.twins import are_twins
+from unlabeled.evaluation.twins import find_twins
 
 THUMBNAIL = 8
 """Pixels a side of the thumbnails that find the nearest image."""
@@ -58,7 +58,7 @@ def main() -> None:
     test, train = np.flatnonzero(split == "test"), np.flatnonzero(split == "train")
     features = np.load(options.features) if options.features else thumbnails(images)
     _, found = nearest(features, test, train, 1)
-    likeness, same = are_twins(images, test, found[:, 0], images[train].mean(0, dtype=np.float32))
+    likeness, same = find_twins(images, test, found[:, 0], train)
     order = np.flatnonzero(same)[np.argsort(-likeness[same], kind="stable")]
     if len(order):
         sheet(images, [(test[i], found[i, 0]) for i in order]).save(options.sheet)

@@ -13,7 +13,7 @@ from unlabeled.config import Pretraining
 from unlabeled.evaluation.health import MAX_ROWS
 from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
-from unlabeled.evaluation.twins import are_twins
+from unlabeled.evaluation.twins import find_twins
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.records import Measured, Metrics
 from unlabeled.runtime.counts import counted
@@ -169,14 +169,13 @@ def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.nd
 
 def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | Undecided | None:
     """Near-duplicates of training images among the test images: a test image and its nearest training image in the
-    embedding, if they show the same picture (`are_twins`)."""
+    embedding, if they show the same picture (`find_twins`)."""
     split = manifest.split.to_numpy()
     test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
     if not len(test) or not len(train):
         return Undecided("there is no test split beside a train split")
     _, found = nearest(features, test, train, 1)
-    mean = images[spread(train, MAX_SEARCHED_ROWS)].mean(0, dtype=np.float32)
-    alike, same = are_twins(images, test, found[:, 0], mean)
+    alike, same = find_twins(images, test, found[:, 0], train)
     twins = np.flatnonzero(same)
     if len(twins) <= MIN_LEAKED_SHARE * len(test):
         return None
