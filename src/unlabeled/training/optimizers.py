@@ -18,7 +18,8 @@ class LARS(Optimizer):
     """SGD whose step is scaled to the size of the weights, layer by layer (You et al. 2017, arXiv:1708.03888).
 
     Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes. With
-    `clip`, a layer moves at the lower of its own rate and `lr` (LARC, as in solo-learn's recipes), not at their product.
+    `clip`, a layer moves at the lower of its own rate and `lr` (LARC, as in solo-learn's recipes), not at their
+    product.
     """
 
     def __init__(
