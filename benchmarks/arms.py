@@ -3,9 +3,10 @@
     python -m benchmarks.arms [--params=ingestion.path=FOLDER_OF_PARQUET] [--env=cifar10] [--out=arms] [--minutes=9]
         [--steps=2]
 
-`ours` is the recipe of the run of 200 epochs in docs/results.md, which had BYOL's transform. Every other arm of BYOL
-changes one thing of it; `supervised` is the ceiling on these images. kNN and linear probe learn from the training
-split, and are measured on the validation split, never on test.
+`ours` is the recipe of the run of 200 epochs in docs/results.md, with the transform and the crops of then. Every other
+arm of BYOL changes one thing of it, but for `today's recipe`, which has the published transform and torchvision's
+crops. `supervised` is the ceiling on these images. kNN and linear probe learn from the training split, and are measured
+on the validation split, never on test.
 
 Needs one GPU. Each arm appends a line of JSON to `<out>/arms.jsonl`. After `--minutes` the script stops within an epoch
 and a measurement; called again, it does no arm twice, and goes on within the arm that it stopped in. `--steps` cuts
@@ -15,6 +16,7 @@ every arm to so many steps, to try the script where there is no GPU. `--params` 
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,12 +33,11 @@ from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
 from lightly.models.utils import update_momentum
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torchvision.transforms import RandomResizedCrop
 
 from benchmarks.peer import MOMENTUM, lightly_network
 from benchmarks.recipes import merged
 from benchmarks.throughput import HIDDEN, PROJECTION
-from unlabeled.config import Evaluation, Pretraining
+from unlabeled.config import Augmentation, Evaluation, Pretraining
 from unlabeled.errors import TrainingError, UnlabeledError
 from unlabeled.evaluation.probe import Labels, fit_linear_probe, knn_accuracy
 from unlabeled.images.augment import resample
@@ -53,9 +54,7 @@ from unlabeled.training.setup import rows_to_train_on
 
 EPOCHS = {"pretraining.epochs": 40, "pretraining.checkpoint_seconds": 20}
 AS_MEASURED = {"augmentation.saturation": 0.2, "augmentation.solarize": [0.0, 0.2]}
-"""What the run of 200 epochs had and the environment cifar10 has not: BYOL's transform."""
-BOXES = 20_000
-"""Number of torchvision's boxes that are drawn in advance, as one takes it some 40 µs."""
+"""What the run of 200 epochs had and the environment cifar10 has no more: BYOL's transform."""
 
 
 class LightlyBYOL(Method):
@@ -82,24 +81,34 @@ class LightlyBYOL(Method):
         update_momentum(self.projector, self.target[1], m=MOMENTUM)
 
 
-class TorchvisionCrops(Views):
-    """Views whose boxes torchvision's RandomResizedCrop has drawn."""
-
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        like, scale, ratio = self._store[0], list(self.recipe.crop_scale), list(self.recipe.crop_ratio)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(self.seed)
-            like = torch.empty(like.shape)
-            boxes = [RandomResizedCrop.get_params(like, scale, ratio) for _ in range(BOXES)]
-        self._boxes = torch.tensor(boxes, dtype=torch.float32, device=self.device)
+class NarrowedCrops(Views):
+    """Views of the run of 200 epochs: a box that does not fit is narrowed. Today it is drawn again, as torchvision
+    does."""
 
     def _fresh(self, rows: Tensor) -> Tensor:
-        shape = len(rows), self.count
-        picked = torch.randint(len(self._boxes), shape, generator=self._generator, device=self.device)
         images = self._taken(rows).float()
+        shape = len(images), self.count
+        draw = torch.rand(4, shape[0] * shape[1], generator=self._generator, device=self.device)
+        boxes = narrowed_boxes(draw, *images.shape[-2:], self.recipe).unflatten(0, shape)
         size = self.recipe.crop_size or images.shape[-1]
-        return resample(images, self._boxes[picked], size).transpose(0, 1).flatten(0, 1)
+        return resample(images, boxes, size).transpose(0, 1).flatten(0, 1)
+
+
+def narrowed_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> Tensor:
+    """Boxes of a random area and aspect ratio inside an image; a box that would stick out is narrowed to fit.
+
+    Args:
+        draw: Shape (4, n), float32, uniform in [0, 1).
+
+    Returns:
+        Tensor of shape (n, 4), float32: top, left, height, width in pixels, not rounded.
+    """
+    low, high = recipe.crop_scale
+    area = (low + (high - low) * draw[0]) * height * width
+    low, high = map(math.log, recipe.crop_ratio)
+    ratio = torch.exp(low + (high - low) * draw[1])
+    tall, wide = (area / ratio).sqrt().clamp(max=height), (area * ratio).sqrt().clamp(max=width)
+    return torch.stack([draw[2] * (height - tall), draw[3] * (width - wide), tall, wide], 1)
 
 
 Builder = Callable[[str, Pretraining, int, int, Normalisation, int], tuple[ImageEncoder, Method]]
@@ -130,7 +139,7 @@ class Arm:
     changes: Mapping[str, Any]
     method: str = "byol"
     build: Builder = build_method
-    views: type[Views] = Views
+    views: type[Views] = NarrowedCrops
 
 
 MILD = {"augmentation.crop_scale": [0.5, 1.0], "augmentation.jitter": 0.0, "augmentation.gray": 0.0}
@@ -139,9 +148,10 @@ ARMS = {
     "ours": Arm(AS_MEASURED),
     "lightly's network and BatchNorm by view": Arm(AS_MEASURED | LIGHTLY, build=build_lightly),
     "published transform": Arm({}),
-    "supervised": Arm(MILD, method="supervised"),
+    "torchvision's crops": Arm(AS_MEASURED, views=Views),
+    "today's recipe": Arm({}, views=Views),
+    "supervised": Arm(MILD, method="supervised", views=Views),
     "without the stem's ReLU": Arm(AS_MEASURED, build=build_without_stem_relu),
-    "torchvision's crops": Arm(AS_MEASURED, views=TorchvisionCrops),
     "normalised projections": Arm(AS_MEASURED | {"pretraining.method.projection_norm": True}),
     "float32": Arm(AS_MEASURED | {"pretraining.precision": "fp32"}),
 }

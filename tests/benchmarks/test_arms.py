@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from benchmarks import arms
+from unlabeled.config import Augmentation
 from unlabeled.errors import TrainingError
+from unlabeled.images.augment import CROP_DRAWS, crop_boxes
 
 SETTINGS = "pretraining.encoder=small_resnet,pretraining.batch_size=8,pretraining.device=cpu"
 """What makes the arms small; a batch has to fit into the training split."""
@@ -133,3 +135,15 @@ def test_a_network_without_the_stems_relu_has_all_others():
     kinds = [[type(each) for each in method.modules()] for method in (ours, without)]
     relus = [kind.count(torch.nn.ReLU) for kind in kinds]
     assert relus[0] - relus[1] == 2  # the online network's and the target's
+
+
+def test_narrowed_crops_cover_more_of_an_image_than_torchvisions():
+    recipe, generator = Augmentation(crop_scale=(0.08, 1.0)), torch.Generator().manual_seed(0)
+
+    def covered(boxes):
+        return (boxes[:, 2] * boxes[:, 3] / 32**2).mean().item()
+
+    narrowed = arms.narrowed_boxes(torch.rand(4, 100_000, generator=generator), 32, 32, recipe)
+    today = crop_boxes(torch.rand(CROP_DRAWS, 100_000, generator=generator), 32, 32, recipe)
+    assert covered(narrowed) == pytest.approx(0.534, abs=0.005) and covered(today) == pytest.approx(0.491, abs=0.005)
+    assert (narrowed[:, :2] >= 0).all() and (narrowed[:, :2] + narrowed[:, 2:] <= 32 + 1e-4).all()
