@@ -19,7 +19,7 @@ from unlabeled.method import Method
 from unlabeled.nn.heads import deep_mlp
 from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.precision import full_precision
-from unlabeled.training.constants import check_range
+from unlabeled.training.constants import check_positive, check_range
 
 
 @full_precision
@@ -42,15 +42,19 @@ class BarlowTwins(Method):
     encoder: (B, C, H, W) to (B, D), with D in its attribute `feature_dim`.
     projection_dim: P, the width of all three layers of the projector.
     redundancy: λ.
+    loss_scale: Factor of the loss (`scale-loss` in the authors' code), which LARS's plain steps and its clip feel.
     """
 
-    def __init__(self, encoder: ImageNetwork, *, projection_dim: Count = 8192, redundancy: float = 0.005):
+    def __init__(
+        self, encoder: ImageNetwork, *, projection_dim: Count = 8192, redundancy: float = 0.005, loss_scale: float = 1.0
+    ):
         super().__init__()
         check_range("redundancy", redundancy, 0, float("inf"))
-        self.encoder, self.redundancy = encoder, redundancy
+        check_positive("loss_scale", loss_scale)
+        self.encoder, self.redundancy, self.loss_scale = encoder, redundancy, loss_scale
         self.projector = deep_mlp(encoder.feature_dim, projection_dim)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of two views as one batch, shape (2B, C, h, w)."""
         first, second = self.projector(self.encoder(batch)).chunk(2)
-        return barlow_twins_loss(first, second, self.redundancy)
+        return self.loss_scale * barlow_twins_loss(first, second, self.redundancy)

@@ -17,7 +17,9 @@ from unlabeled.config import Pretraining
 class LARS(Optimizer):
     """SGD whose step is scaled to the size of the weights, layer by layer (You et al. 2017, arXiv:1708.03888).
 
-    Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes.
+    Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes. With
+    `clip`, a layer moves at the lower of its own rate and `lr` (LARC, as in solo-learn's recipes), not at their
+    product.
     """
 
     def __init__(
@@ -27,8 +29,10 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust: float = 0.001,
+        clip: bool = False,
     ):
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        defaults |= {"trust": trust, "clip": clip, "adapt": True}
         super().__init__(groups, defaults)
 
     @torch.no_grad()
@@ -45,6 +49,8 @@ class LARS(Optimizer):
         if group["adapt"]:
             size, slope = weight.norm(), gradient.norm()
             ratio = group["trust"] * size / (slope + decay * size)
+            if group["clip"]:
+                ratio = (ratio / group["lr"]).clamp(max=1)
             change *= torch.where((size > 0) & (slope > 0), ratio, 1.0)
         state = self.state[weight]
         if "momentum_buffer" not in state:
@@ -68,7 +74,7 @@ def build_optimizer(model: nn.Module, config: Pretraining) -> Optimizer:
     if config.optimizer == "adamw":
         return AdamW(groups, config.learning_rate, fused=True)
     groups[1]["adapt"] = False
-    return LARS(groups, config.learning_rate, config.momentum)
+    return LARS(groups, config.learning_rate, config.momentum, trust=config.lars_trust, clip=config.lars_clip)
 
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:

@@ -28,12 +28,13 @@ def trained(model, optimizer, steps=5):
     return [parameter.detach() for parameter in model.parameters()]
 
 
-def slow_lars(weights, gradients, rate, momentum, decay, trust, adapt):
+def slow_lars(weights, gradients, rate, momentum, decay, trust, adapt, clip=False):
     """You et al., algorithm 1, a number at a time: w after a step for each gradient in turn."""
     velocity = [0.0] * len(weights)
     for gradient in gradients:
         size, slope = math.sqrt(sum(w * w for w in weights)), math.sqrt(sum(g * g for g in gradient))
         local = trust * size / (slope + decay * size) if adapt and size > 0 and slope > 0 else 1.0
+        local = min(local, rate) / rate if adapt and clip else local
         velocity = [momentum * v + local * (g + decay * w) for v, g, w in zip(velocity, gradient, weights, strict=True)]
         weights = [w - rate * v for w, v in zip(weights, velocity, strict=True)]
     return weights
@@ -49,6 +50,21 @@ def test_lars_is_the_slow_loop(adapt, decay):
         weight.grad = gradient.clone()
         optimizer.step()
     assert weight.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("trust", [0.001, 5.0], ids=["lower than the rate", "higher than the rate"])
+def test_clipped_lars_moves_a_layer_at_the_lower_of_its_own_rate_and_the_given_one(trust):
+    weight = nn.Parameter(torch.randn(6, generator=torch.Generator().manual_seed(0)).double())
+    gradients = torch.randn(4, 6, generator=torch.Generator().manual_seed(1)).double()
+    expected = slow_lars(weight.tolist(), gradients.tolist(), 0.5, 0.9, 0.1, trust, True, clip=True)
+    config = Pretraining(optimizer="lars", learning_rate=0.5, weight_decay=0.1, lars_trust=trust, lars_clip=True)
+    model = nn.Module()
+    model.weight = nn.Parameter(weight.detach().clone()[None])
+    optimizer = build_optimizer(model, config)
+    for gradient in gradients:
+        model.weight.grad = gradient.clone()[None]
+        optimizer.step()
+    assert model.weight[0].tolist() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
