@@ -72,13 +72,14 @@ def main() -> None:
         "moco_queue_cost_resnet18": queue_cost("resnet18", options, device),
     }
     print(f"a step of MAE takes {shares['mae_over_full_vit']:.2f} of the full ViT's; ", end="")
-    print(f"4,096 keys instead of one batch's cost MoCo {100 * shares['moco_queue_cost']:.1f} % of a step, ", end="")
+    keys = len(build("moco").queue)
+    print(f"{keys:,} keys instead of one batch's cost MoCo {100 * shares['moco_queue_cost']:.1f} % of a step, ", end="")
     print(f"{100 * shares['moco_queue_cost_resnet18']:.1f} % of a ResNet-18's")
     print(json.dumps({"methods": table, **shares, "device": device.type, "torch": torch.__version__}))
 
 
 def queue_cost(architecture: str, options: argparse.Namespace, device: torch.device) -> float:
-    """Fraction of a step's time by which 4,096 keys take longer than the keys of one batch."""
+    """Fraction of a step's time by which the recipe's queue takes longer than the keys of one batch."""
     short = build("moco", architecture, queue_size=2 * options.batch_size)
     return ratio_of_steps(build("moco", architecture), short, options, device) - 1
 

@@ -82,7 +82,11 @@ def compared(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple
 
 def blocks_of(recipe: str, method: str, env: str | None) -> dict[str, Any]:
     """The parameters of a recipe by block, merged as by `kedro run --params`."""
-    given = OmegaConf.to_container(OmegaConf.from_dotlist([*filter(None, recipe.split(","))]))
+    return merged(OmegaConf.to_container(OmegaConf.from_dotlist([*filter(None, recipe.split(","))])), method, env)
+
+
+def merged(given: dict[str, Any], method: str, env: str | None) -> dict[str, Any]:
+    """The parameters of an environment by block, overridden by given ones, which are nested as in its files."""
     if unknown := given.keys() - {kind.block for kind in BLOCKS} - {method}:
         raise ConfigError(f"received {min(unknown)}, expected {', '.join(kind.block for kind in BLOCKS)}")
     loader = MethodConfigLoader(str(CONF), env=env, runtime_params=given, **CONFIG_LOADER_ARGS)

@@ -166,8 +166,8 @@ CHANGES: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
 
 
 def leakage() -> Iterator[Case]:
-    def speaks(rng: Generator, kind: str, count: int, change: str) -> bool:
-        images, where = pictures(rng, kind, count), split(count)
+    def speaks(rng: Generator, kind: str, count: int, change: str, side: int) -> bool:
+        images, where = pictures(rng, kind, count, side), split(count)
         manifest = pd.DataFrame({"split": where})
         features = images.reshape(count, -1).astype(np.float32)  # raw pixels find the nearest twin
         features -= features.mean(1, keepdims=True)
@@ -180,10 +180,12 @@ def leakage() -> Iterator[Case]:
 
     for kind, count in product(KINDS, (100, 1000, 10_000)):
         draws = {100: 100, 1000: 20, 10_000: 1}[count]
-        yield Case("leakage", f"{kind}, {count} images", "", draws, lambda r, s=(kind, count, ""): speaks(r, *s))
-    for kind, change in product(("blobs", "dark"), CHANGES):
-        fault = f"2 % of the images have a twin: {change} ({kind})"
-        yield Case("leakage", "", fault, 20, lambda r, s=(kind, 500, change): speaks(r, *s))
+        for side in (16, 64) if count < 10_000 else (16,):
+            situation = f"{kind}, {count} images of {side} pixels"
+            yield Case("leakage", situation, "", draws, lambda r, s=(kind, count, "", side): speaks(r, *s))
+    for kind, change, side in product(("blobs", "dark"), CHANGES, (16, 64)):
+        fault = f"2 % of the images have a twin: {change} ({kind}, {side} pixels)"
+        yield Case("leakage", "", fault, 20, lambda r, s=(kind, 500, change, side): speaks(r, *s))
 
 
 def label_noise() -> Iterator[Case]:

@@ -361,6 +361,11 @@ class Pretraining(Block):
     """Peak learning rate for this batch size; it is not scaled automatically."""
     momentum: Fraction = 0.9
     """Momentum of SGD and LARS. (A method's own is in `method`.)"""
+    lars_trust: Positive = 0.001
+    """LARS: trust coefficient η. A layer's own rate is η times the norm of its weights over that of its gradient."""
+    lars_clip: bool = False
+    """LARS: whether a layer moves at the lower of its own rate and `learning_rate` (as in LARC), not at their
+    product."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     """Weight decay; not applied to biases and normalisation, unless `decay_all` is set."""
     decay_all: bool = False

@@ -6,6 +6,7 @@ from pipelines.settings import CONFIG_LOADER_ARGS
 from unlabeled.catalogue import IMAGE_METHODS, TEXT_METHODS
 from unlabeled.config import Augmentation, Evaluation, Ingestion, Pretraining, Registration
 from unlabeled.errors import ConfigError
+from unlabeled.images.pretrain import check
 from unlabeled.text.config import Packing, TextIngestion, TextPretraining
 
 BLOCKS = {block.block: block for block in (Ingestion, Augmentation, Pretraining, Evaluation, Registration)}
@@ -58,7 +59,7 @@ def test_a_block_has_to_be_a_block(parameters):
         parameters(BASE, pretraining=3)
 
 
-@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_cpu", "photos"])
+@pytest.mark.parametrize("env", ["base", "cifar10", "cifar10_cpu", "cifar10_long", "photos"])
 @pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_every_environment_of_the_project_is_valid(request, env, method):
     conf = request.config.rootpath / "conf"
@@ -70,10 +71,24 @@ def test_every_environment_of_the_project_is_valid(request, env, method):
         BLOCKS[block].model_validate(parameters[method][block])
 
 
+PUBLISHED = {  # by lightly and by solo-learn, on CIFAR-10
+    "cifar10": ("byol", "simclr", "moco", "simsiam", "dino", "barlow_twins"),
+    "cifar10_long": ("byol", "simclr", "moco", "simsiam", "dino", "barlow_twins", "vicreg"),
+}
+
+
+@pytest.mark.parametrize("env, method", [(env, method) for env, methods in PUBLISHED.items() for method in methods])
+def test_a_recipe_with_a_published_number_builds_its_method(request, env, method):
+    loader = MethodConfigLoader(str(request.config.rootpath / "conf"), env=env, **CONFIG_LOADER_ARGS)
+    config = Pretraining.model_validate(loader["parameters"][method]["pretraining"])
+    check(method, config, size=32)
+    assert (config.encoder, config.epochs) == ("resnet18", 1000 if env == "cifar10_long" else 200)
+
+
 OF_A_TRAINING = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup_epochs")
 
 
-@pytest.mark.parametrize("env", ["cifar10", "cifar10_cpu", "photos"])
+@pytest.mark.parametrize("env", ["cifar10", "cifar10_cpu", "cifar10_long", "photos"])
 @pytest.mark.parametrize("method", IMAGE_METHODS)
 def test_what_a_method_has_of_its_own_for_digits_hides_nothing_that_an_environment_says(request, env, method):
     conf = request.config.rootpath / "conf"

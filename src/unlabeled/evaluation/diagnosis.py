@@ -13,6 +13,7 @@ from unlabeled.config import Pretraining
 from unlabeled.evaluation.health import MAX_ROWS
 from unlabeled.evaluation.probe import Labels, LinearProbe, nearest
 from unlabeled.evaluation.significance import effective_count, wilson_interval
+from unlabeled.evaluation.twins import find_twins
 from unlabeled.evaluation.verdict import Accuracy
 from unlabeled.records import Measured, Metrics
 from unlabeled.runtime.counts import counted
@@ -26,10 +27,6 @@ FEW_ERRORS = 3
 """Wrong answers below which an accuracy has no room left to rise."""
 MONITORED_ROWS = 512
 """Validation rows measured at each look during training, where there are as many (see pretrain.embedding_monitor)."""
-IDENTICAL = 0.99
-"""Correlation of two images' differences from the mean image, above which they show the same picture."""
-EVEN = 1.0
-"""Standard deviation of an image's levels, of 255, below which nothing in it is recognisable."""
 MIN_LEAKED_SHARE = 0.005
 """Fraction of test images with a near-duplicate in training that visibly changes an accuracy."""
 MAX_SEARCHED_ROWS = 3_000
@@ -171,20 +168,15 @@ def _tried(probe: LinearProbe, features: np.ndarray, labels: Labels, rows: np.nd
 
 
 def leakage(features: np.ndarray, images: np.ndarray, manifest: pd.DataFrame) -> Finding | Undecided | None:
-    """Near-duplicates of training images among the test images, up to brightness, contrast and a little noise.
-
-    A test image and its nearest training image in the embedding are near-duplicates if both differ from the mean image
-    in the same way.
-    """
+    """Near-duplicates of training images among the test images: a test image and its nearest training image in the
+    embedding, if they show the same picture (`find_twins`)."""
     split = manifest.split.to_numpy()
     test, train = spread(np.flatnonzero(split == "test"), MAX_SEARCHED_ROWS), np.flatnonzero(split == "train")
     if not len(test) or not len(train):
         return Undecided("there is no test split beside a train split")
     _, found = nearest(features, test, train, 1)
-    mean = images[spread(train, MAX_SEARCHED_ROWS)].mean(0, dtype=np.float32)
-    parts = range(0, len(test), 256)
-    alike = np.concatenate([_correlations(images, test[i : i + 256], found[i : i + 256, 0], mean) for i in parts])
-    twins = np.flatnonzero(alike > IDENTICAL)
+    alike, same = find_twins(images, test, found[:, 0], train)
+    twins = np.flatnonzero(same)
     if len(twins) <= MIN_LEAKED_SHARE * len(test):
         return None
     listed = twins[np.argsort(-alike[twins], kind="stable")][:MAX_LISTED_ROWS]
@@ -269,17 +261,6 @@ def _least_gap(first: float, first_count: float, second: float, second_count: fl
     """Lower bound, at 97.5 %, of the difference of two independent fractions (Newcombe 1998, method 10)."""
     low, high = wilson_interval(first, first_count)[0], wilson_interval(second, second_count)[1]
     return first - second - math.hypot(first - low, high - second)
-
-
-def _correlations(images: np.ndarray, first: np.ndarray, second: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Correlation of pairs of images after the mean image is subtracted, in [-1, 1]; 0 where one of them is uniform."""
-    directions, shows = [], np.ones(len(first), bool)
-    for each in (first, second):
-        pixels = (images[each] - mean).reshape(len(each), -1)
-        pixels -= pixels.mean(1, keepdims=True)
-        directions.append(pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6))
-        shows &= images[each].std((1, 2, 3)) >= EVEN
-    return np.where(shows, (directions[0] * directions[1]).sum(1), 0)
 
 
 def _chance_of(successes: int, trials: int, share: float) -> float:

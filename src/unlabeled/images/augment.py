@@ -20,27 +20,37 @@ YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.31
 FROM_YIQ = tuple(map(tuple, torch.linalg.inv(torch.tensor(YIQ, dtype=torch.float64)).tolist()))
 
 
-CROP_DRAWS, AFFINE_DRAWS = 4, 6
+CROP_ATTEMPTS = 10
+"""Boxes drawn for a crop, of which the first that fits is taken."""
+CROP_DRAWS, AFFINE_DRAWS = 2 * CROP_ATTEMPTS + 2, 6
 DRAWS = CROP_DRAWS + AFFINE_DRAWS
 """Number of uniform random numbers that determine the geometry of a view."""
 
 
 def crop_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> Tensor:
-    """Boxes of a random area and aspect ratio inside an image; a box that would stick out is narrowed to fit.
+    """Boxes of a random area and aspect ratio inside an image, distributed as those of torchvision's RandomResizedCrop:
+    the first of CROP_ATTEMPTS that fits, else the largest about the centre that has an allowed aspect ratio.
 
     Args:
-        draw: Shape (4, n), float32, uniform in [0, 1).
+        draw: Shape (CROP_DRAWS, n), float32, uniform in [0, 1).
 
     Returns:
-        Tensor of shape (n, 4), float32: top, left, height, width in pixels, not rounded.
+        Tensor of shape (n, 4), float32: top, left, height, width in whole pixels.
     """
+    areas, ratios, (down, right) = draw.split([CROP_ATTEMPTS, CROP_ATTEMPTS, 2])
     low, high = recipe.crop_scale
-    area = (low + (high - low) * draw[0]) * height * width
+    areas = (low + (high - low) * areas) * height * width
     low, high = map(math.log, recipe.crop_ratio)
-    ratio = torch.exp(low + (high - low) * draw[1])
-    crop_height = (area / ratio).sqrt().clamp(max=height)
-    crop_width = (area * ratio).sqrt().clamp(max=width)
-    return torch.stack([draw[2] * (height - crop_height), draw[3] * (width - crop_width), crop_height, crop_width], 1)
+    ratios = torch.exp(low + (high - low) * ratios)
+    heights, widths = (areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()
+    fits = (heights <= height) & (widths <= width) & (heights > 0) & (widths > 0)
+    first, drawn = fits.int().argmax(0, keepdim=True), fits.any(0)
+    narrowest, widest = recipe.crop_ratio
+    crop_height = torch.where(drawn, heights.gather(0, first)[0], min(height, round(width / narrowest)))
+    crop_width = torch.where(drawn, widths.gather(0, first)[0], min(width, round(height * widest)))
+    top = torch.where(drawn, down * (height - crop_height + 1), (height - crop_height) / 2).floor()
+    left = torch.where(drawn, right * (width - crop_width + 1), (width - crop_width) / 2).floor()
+    return torch.stack([top, left, crop_height, crop_width], 1)
 
 
 def resample(images: Tensor, boxes: Tensor, size: int) -> Tensor:

@@ -4,9 +4,13 @@
     1)/2
 
 with the predictor q on the online side only, no gradient into the target ξ, and bars for L2 normalisation (Grill et
-al. 2020, arXiv:2006.07733, equations 2 and 3, section 3.3). Both views go through a network as one batch, so that
-BatchNorm normalises over both; the paper's code takes one view at a time. The target stays in train mode and
-normalises by its own batch, as there; the average covers its parameters, and its running statistics are its own.
+al. 2020, arXiv:2006.07733, equations 2 and 3, section 3.3). The target stays in train mode and normalises by its own
+batch, as in the paper's code; the average covers its parameters, and its running statistics are its own.
+
+Where we differ: both views go through a network as one batch, so that BatchNorm normalises over both and its running
+statistics move once a step; the paper's code and lightly's take one view at a time. k, the step of τ, counts from 1;
+theirs counts from 0. The loss is the paper's: 4 + 4 times lightly's, which is the mean of both −cos. With SGD, a
+quarter of lightly's learning rate and four times its weight decay give lightly's steps.
 """
 
 from copy import deepcopy
@@ -21,6 +25,7 @@ from unlabeled.method import Method
 from unlabeled.nn.ema import cosine_momentum, follow
 from unlabeled.nn.heads import mlp
 from unlabeled.nn.network import ImageNetwork
+from unlabeled.nn.precision import at_least_float32
 from unlabeled.training.constants import check_range
 
 
@@ -81,7 +86,7 @@ class BYOL(Method):
         prediction = self.predictor(self.projector(self.encoder(batch)))
         with torch.no_grad():
             target = self.target(batch)
-        (p1, p2), (t1, t2) = prediction.float().chunk(2), target.float().chunk(2)
+        (p1, p2), (t1, t2) = (at_least_float32(x).chunk(2) for x in (prediction, target))
         return byol_loss(p1, t2) + byol_loss(p2, t1)
 
     def after_step(self, progress: float) -> None:

@@ -3,9 +3,15 @@
     L = mean over pairs of different views of −P_t(x₁) · log P_s(x₂),
     P_t = softmax((g_t − c) / T_t),   P_s = softmax(g_s / T_s),   c ← m_c c + (1 − m_c) mean(g_t)
 
-(Caron et al. 2021, arXiv:2104.14294, equations 1 to 4). The two large views are the batch's; the small ones are cut out
-of them here (multi-crop). The teacher's momentum rises to 1 on a cosine. The last layer is weight-normalised with unit
-gain. Left out are the paper's frozen last layer of the first epoch, rising weight decay and warm-up of T_t.
+(Caron et al. 2021, arXiv:2104.14294, equations 1 to 4). The teacher's momentum rises to 1 on a cosine. The last layer
+is weight-normalised with unit gain. Views of one size go through a network as one batch, as in the paper's code;
+lightly's example takes one view at a time.
+
+Where we differ: the two large views are the batch's, and the small ones are cut out of them, not out of the image
+(multi-crop). Left out are the paper's frozen last layer of the first epoch, rising weight decay and warm-up of T_t; its
+clipping is `pretraining.clip_gradient`. The step of the momentum's cosine counts from 1; the paper's code counts
+from 0. The head's layers start with torch's default weights and the prototypes with a deviation of .02; there it is the
+other way round. Layers before BatchNorm have biases, as there; lightly's have none, and no gradient reaches ours.
 """
 
 import math
@@ -19,8 +25,9 @@ from unlabeled.config import Count
 from unlabeled.images.augment import resample
 from unlabeled.method import Method
 from unlabeled.nn.ema import cosine_momentum, follow
+from unlabeled.nn.heads import Prototypes
 from unlabeled.nn.network import ImageNetwork
-from unlabeled.nn.precision import full_precision
+from unlabeled.nn.precision import at_least_float32, full_precision
 from unlabeled.training.constants import check_positive, check_range
 
 MIN_SMALL_SIDE = 8
@@ -43,21 +50,6 @@ def dino_loss(
     crossed = -torch.einsum("tbp,vbp->tv", targets, log_predictions) / teacher.shape[1]
     different = 1 - torch.eye(*crossed.shape, device=crossed.device)
     return (crossed * different).sum() / different.sum()
-
-
-class Prototypes(nn.Module):
-    """A head of three layers and cosine similarity with prototypes: (B, D) to (B, prototypes)."""
-
-    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int, batch_norm: bool):
-        super().__init__()
-        norm = nn.BatchNorm1d if batch_norm else nn.Identity
-        wide = [layer for size in (inputs, hidden) for layer in (nn.Linear(size, hidden), norm(hidden), nn.GELU())]
-        self.layers = nn.Sequential(*wide, nn.Linear(hidden, bottleneck))
-        self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
-        nn.init.trunc_normal_(self.prototypes, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(self.layers(x), dim=-1) @ F.normalize(self.prototypes, dim=-1).T
 
 
 class DINO(Method):
@@ -108,11 +100,11 @@ class DINO(Method):
     def forward(self, batch: Tensor) -> Tensor:
         """Loss of two large views as one batch, shape (2B, C, h, w)."""
         with torch.no_grad():
-            teacher = self.teacher(batch).float()
+            teacher = at_least_float32(self.teacher(batch))
         self.teacher_mean = teacher.mean(0)
-        outputs = [self.head(self.encoder(batch)).float()]
+        outputs = [self.head(self.encoder(batch))]
         if self.small_views:
-            outputs.append(self.head(self.encoder(self.cut_small(batch))).float())
+            outputs.append(self.head(self.encoder(self.cut_small(batch))))
         student = torch.cat(outputs).unflatten(0, (-1, len(batch) // 2))
         teacher = teacher.unflatten(0, (2, -1))
         return dino_loss(teacher, student, self.center, self.teacher_temperature, self.temperature)
@@ -123,7 +115,7 @@ class DINO(Method):
         side = batch.shape[-1]
         small = max(MIN_SMALL_SIDE, round(side * math.sqrt(high)))
         # From torch's own generator, which the loop seeds at each step.
-        area, top, left = torch.rand(3, len(batch), self.small_views, device=batch.device)
+        area, top, left = torch.rand(3, len(batch), self.small_views, device=batch.device, dtype=batch.dtype)
         length = side * (low + (high - low) * area).sqrt()
         boxes = torch.stack([top * (side - length), left * (side - length), length, length], -1)
         crops = resample(batch, boxes, small).transpose(0, 1).flatten(0, 1)

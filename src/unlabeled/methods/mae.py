@@ -3,8 +3,12 @@
     L = mean over masked patches of ‖ŷ − y‖² / pixels,   y a patch's pixels, standardised within the patch
 
 (He et al. 2021, arXiv:2111.06377, section 3). The encoder sees visible patches only; a narrow decoder sees their
-tokens, and a learned mask token with its position for each masked patch. Where we differ: the positions of the encoder
-and of the decoder are learned; the paper's are fixed sines and cosines.
+tokens, and a learned mask token with its position for each masked patch.
+
+Where we differ: the positions of the encoder and of the decoder are learned, and decay as weights do; the paper's are
+fixed sines and cosines. The class token does not enter the decoder. The number of visible patches is rounded to the
+nearest; the authors' code and lightly's round it down. Weights start as torchvision's and torch's do, with tokens at 0;
+theirs are Xavier's, with tokens of deviation .02. A patch's pixels lie channel by channel; theirs lie pixel by pixel.
 """
 
 import torch
@@ -14,6 +18,7 @@ from torch.nn import functional as F
 from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.network import ImageNetwork
+from unlabeled.nn.precision import at_least_float32
 from unlabeled.nn.torchvision_networks import transformer_block
 from unlabeled.training.constants import check_share
 
@@ -65,7 +70,7 @@ class MAE(Method):
         self.positions = nn.Parameter(0.02 * torch.randn(1, patches, decoder_dim))
         self.decoder = nn.Sequential(
             *(transformer_block(decoder_dim, decoder_heads) for _ in range(decoder_depth)),
-            nn.LayerNorm(decoder_dim),
+            nn.LayerNorm(decoder_dim, eps=1e-6),
             nn.Linear(decoder_dim, encoder.channels * self.patch_size**2),
         )
 
@@ -73,7 +78,7 @@ class MAE(Method):
         """Loss of one view, shape (B, C, h, w)."""
         patches = patchify(batch, self.patch_size)
         order = self.draw_order(patches)
-        predicted = self.predict(batch, order[:, : self.visible]).float()
+        predicted = at_least_float32(self.predict(batch, order[:, : self.visible]))
         mean, variance = patches.mean(2, keepdim=True), patches.var(2, keepdim=True)
         error = (predicted - (patches - mean) / (variance + 1e-6).sqrt()).square().mean(2)
         return error.gather(1, order[:, self.visible :]).mean()
@@ -96,7 +101,7 @@ class MAE(Method):
         patches = patchify(images, self.patch_size)
         visible = self.draw_order(patches)[:, : self.visible]
         mean, std = patches.mean(2, keepdim=True), patches.std(2, keepdim=True)
-        predicted = self.predict(images, visible).float() * std + mean
+        predicted = at_least_float32(self.predict(images, visible)) * std + mean
         shown = torch.zeros_like(patches[..., :1]).scatter(1, visible[..., None], 1)
         rows = {"image": patches, "what it sees": patches * shown}
         rows["predicted"] = torch.where(shown > 0, patches, predicted)

@@ -2,9 +2,14 @@
 
     ℓ = −log exp(q·k₊ / T) / (exp(q·k₊ / T) + Σ_queue exp(q·kᵢ / T)),   θ_k ← mθ_k + (1 − m)θ_q
 
-(He et al. 2019, arXiv:1911.05722, equations 1 and 2; Chen et al. 2020, arXiv:2003.04297, with the MLP head). Here the
-loss is symmetrised, as in the authors' later code and lightly's recipe: each view is a query once. One GPU needs no
-shuffled BatchNorm; keys are normalised by a forward pass of their own network over the other order of views.
+(He et al. 2019, arXiv:1911.05722, equations 1 and 2; Chen et al. 2020, arXiv:2003.04297, with the MLP head).
+
+Where we differ: the loss is symmetrised, as in the authors' later code and lightly's recipe, and is the mean over both
+views: each view is a query once. The queue takes the keys of both views after the step; in lightly's recipe the second
+view's queries already meet the keys of the first. Both views go through a network as one batch, over which BatchNorm
+normalises, and the batch is not shuffled, because there is one device. The projector has BatchNorm after its hidden
+layer; the paper's and lightly's have none. Biases and norms do not decay, as they do in the authors' code: set
+`pretraining.decay_all` for that.
 """
 
 from copy import deepcopy
@@ -18,7 +23,7 @@ from unlabeled.method import Method
 from unlabeled.nn.ema import follow
 from unlabeled.nn.heads import mlp
 from unlabeled.nn.network import ImageNetwork
-from unlabeled.nn.precision import full_precision
+from unlabeled.nn.precision import at_least_float32, full_precision
 from unlabeled.training.constants import check_positive, check_range
 
 
@@ -68,9 +73,9 @@ class MoCo(Method):
 
     def forward(self, batch: Tensor) -> Tensor:
         """InfoNCE of two views as one batch, shape (2B, C, h, w), against the queue before this step."""
-        queries = F.normalize(self.projector(self.encoder(batch)).float(), dim=1)
+        queries = F.normalize(at_least_float32(self.projector(self.encoder(batch))), dim=1)
         with torch.no_grad():
-            keys = F.normalize(self.key_network(batch).float(), dim=1)
+            keys = F.normalize(at_least_float32(self.key_network(batch)), dim=1)
         if len(keys) > len(self.queue):
             raise ValueError(f"queue_size: received {len(self.queue)}, expected the {len(keys)} keys of a step or more")
         self.new_keys = keys

@@ -3,7 +3,10 @@
     ℓ(i, j) = −log exp(sim(zᵢ, zⱼ) / T) / Σₖ≠ᵢ exp(sim(zᵢ, zₖ) / T)
 
 averaged over the 2B views, with cosine similarity (Chen et al. 2020, arXiv:2002.05709, equation 1). BatchNorm
-normalises over both views, as there.
+normalises over both views, as there; lightly's example takes one view at a time.
+
+Where we differ: the projector has BatchNorm after its hidden layer only, and a bias at its output. The authors' code
+and lightly's have a second BatchNorm in place of that bias.
 """
 
 import torch

@@ -2,8 +2,12 @@
 
     L = ½ D(p₁, stop(z₂)) + ½ D(p₂, stop(z₁)),   D(p, z) = −cos(p, z)
 
-(Chen & He 2020, arXiv:2011.10566, equations 1 to 4). Both views go through the network as one batch, so that BatchNorm
-normalises over both; the paper's code takes one view at a time.
+(Chen & He 2020, arXiv:2011.10566, equations 1 to 4).
+
+Where we differ: both views go through the network as one batch, so that BatchNorm normalises over both and its running
+statistics move once a step; the paper's code and lightly's take one view at a time. Biases and norms do not decay, as
+they do in the authors' code: set `pretraining.decay_all` for that. The predictor's learning rate falls with the others;
+an option of the authors' code keeps it constant.
 """
 
 from torch import Tensor, nn
@@ -13,6 +17,7 @@ from unlabeled.config import Count
 from unlabeled.method import Method
 from unlabeled.nn.heads import deep_mlp, mlp
 from unlabeled.nn.network import ImageNetwork
+from unlabeled.nn.precision import at_least_float32
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -38,5 +43,5 @@ class SimSiam(Method):
         """Symmetrised loss of two views as one batch, shape (2B, C, h, w)."""
         projection = self.projector(self.encoder(batch))
         prediction = self.predictor(projection)
-        (z1, z2), (p1, p2) = projection.float().chunk(2), prediction.float().chunk(2)
+        (z1, z2), (p1, p2) = (at_least_float32(x).chunk(2) for x in (projection, prediction))
         return (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2

@@ -3,7 +3,11 @@
     L = λ MSE(Z₁, Z₂) + μ ½ (v(Z₁) + v(Z₂)) + ν (c(Z₁) + c(Z₂))
     v(Z) = mean over features of max(0, 1 − √(Var + ε)),   c(Z) = Σᵢ Σⱼ≠ᵢ Cov(Z)ᵢⱼ² / P
 
-(Bardes et al. 2021, arXiv:2105.04906, equations 1 to 6; the half is in the authors' code).
+(Bardes et al. 2021, arXiv:2105.04906, equations 1 to 6; the half is in the authors' code). The expander's last layer
+has no bias, as there; lightly's has one, which no gradient reaches.
+
+Where we differ: both views go through the network as one batch, so that its BatchNorm normalises over both and its
+running statistics move once a step; the authors' code and lightly's take one view at a time.
 """
 
 from torch import Tensor

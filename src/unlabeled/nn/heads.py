@@ -1,6 +1,8 @@
 """Small networks that methods put on an encoder during training."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -21,6 +23,21 @@ def deep_mlp(inputs: int, width: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Linear(width, width, bias=False),
     )
+
+
+class Prototypes(nn.Module):
+    """DINO's head: three layers, then cosine similarity with prototypes, (B, D) to (B, prototypes)."""
+
+    def __init__(self, inputs: int, hidden: int, bottleneck: int, prototypes: int, batch_norm: bool):
+        super().__init__()
+        norm = nn.BatchNorm1d if batch_norm else nn.Identity
+        wide = [layer for size in (inputs, hidden) for layer in (nn.Linear(size, hidden), norm(hidden), nn.GELU())]
+        self.layers = nn.Sequential(*wide, nn.Linear(hidden, bottleneck))
+        self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
+        nn.init.trunc_normal_(self.prototypes, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.layers(x), dim=-1) @ F.normalize(self.prototypes, dim=-1).T
 
 
 class Decoder(nn.Module):

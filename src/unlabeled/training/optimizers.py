@@ -1,4 +1,8 @@
-"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which decay only if configured."""
+"""SGD, AdamW and LARS over two groups of parameters: weights, and biases with norms, which decay only if configured.
+
+Most papers of the methods leave biases and norms without decay; MoCo's and SimSiam's code and lightly's benchmark on
+CIFAR-10 decay all parameters (`pretraining.decay_all`).
+"""
 
 import math
 from typing import Any
@@ -14,7 +18,9 @@ from unlabeled.method import Method
 class LARS(Optimizer):
     """SGD whose step is scaled to the size of the weights, layer by layer (You et al. 2017, arXiv:1708.03888).
 
-    Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes.
+    Groups with `adapt` false (biases, norms) get plain SGD with momentum, as in BYOL's and SimCLR's recipes. With
+    `clip`, a layer moves at the lower of its own rate and `lr` (LARC, as in solo-learn's recipes), not at their
+    product.
     """
 
     def __init__(
@@ -24,8 +30,10 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust: float = 0.001,
+        clip: bool = False,
     ):
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        defaults |= {"trust": trust, "clip": clip, "adapt": True}
         super().__init__(groups, defaults)
 
     @torch.no_grad()
@@ -42,6 +50,8 @@ class LARS(Optimizer):
         if group["adapt"]:
             size, slope = weight.norm(), gradient.norm()
             ratio = group["trust"] * size / (slope + decay * size)
+            if group["clip"]:
+                ratio = (ratio / group["lr"]).clamp(max=1)
             change *= torch.where((size > 0) & (slope > 0), ratio, 1.0)
         state = self.state[weight]
         if "momentum_buffer" not in state:
@@ -53,7 +63,8 @@ class LARS(Optimizer):
 def build_optimizer(model: Method, config: Pretraining) -> Optimizer:
     """The optimizer over all trainable parameters; biases and norms are decayed if `decay_all`.
 
-    A group's `lr_scale` is its learning rate as a fraction of that of the step.
+    Biases and norms are the parameters of one dimension; tokens and positions have more, and decay. A group's
+    `lr_scale` is its learning rate as a fraction of that of the step.
     """
     scales = layer_scales(model.encoder, config.layer_decay) if config.layer_decay < 1 else {}
     groups: list[dict[str, Any]] = []
@@ -74,7 +85,7 @@ def build_optimizer(model: Method, config: Pretraining) -> Optimizer:
         return AdamW(groups, config.learning_rate, fused=True)
     for group in groups[1::2]:
         group["adapt"] = False
-    return LARS(groups, config.learning_rate, config.momentum)
+    return LARS(groups, config.learning_rate, config.momentum, trust=config.lars_trust, clip=config.lars_clip)
 
 
 def layer_scales(encoder: Any, decay: float) -> dict[int, float]:

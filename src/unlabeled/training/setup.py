@@ -17,7 +17,7 @@ from unlabeled.method import load_method
 from unlabeled.records import Summary
 from unlabeled.storage.freshness import code_digest, digest_of, rows_digest
 
-LOOP_VERSION = 2
+LOOP_VERSION = 3
 """Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
 resumed across the change."""
 

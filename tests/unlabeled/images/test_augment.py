@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.stats import binomtest, kstest
+from scipy.stats import binomtest, ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from unlabeled.config import Augmentation
 from unlabeled.images.augment import (
@@ -78,17 +79,34 @@ def test_boxes_lie_inside_the_image(height, width):
     assert (top + h).max() <= height + 1e-4 and (left + w).max() <= width + 1e-4
 
 
-def test_areas_are_uniform_and_ratios_log_uniform():
-    recipe = Augmentation(crop_scale=(0.1, 0.5), crop_ratio=(3 / 4, 4 / 3))  # too small to be narrowed
-    _, _, height, width = crop_boxes(drawn(5000), 100, 100, recipe).double().T
-    assert kstest(height * width / 1e4, "uniform", (0.1, 0.4)).pvalue > 1e-3
-    assert kstest((width / height).log(), "uniform", (math.log(3 / 4), math.log(16 / 9))).pvalue > 1e-3
+def described(boxes, height, width):
+    """Area, aspect ratio and relative place of boxes, and the overlap (IoU) of each with the next."""
+    top, left, h, w = np.asarray(boxes, float).T
+    both = np.maximum(0, np.minimum(top + h, np.roll(top + h, 1)) - np.maximum(top, np.roll(top, 1)))
+    both *= np.maximum(0, np.minimum(left + w, np.roll(left + w, 1)) - np.maximum(left, np.roll(left, 1)))
+    overlap = both / (h * w + np.roll(h * w, 1) - both)
+    place = top / np.maximum(height - h, 1), left / np.maximum(width - w, 1)
+    return h * w / (height * width), w / h, *place, overlap
 
 
-def test_places_are_uniform():
-    top, left, height, width = crop_boxes(drawn(5000), 50, 70, Augmentation(crop_scale=(0.1, 0.5))).double().T
-    assert kstest(top / (50 - height), "uniform").pvalue > 1e-3
-    assert kstest(left / (70 - width), "uniform").pvalue > 1e-3
+@pytest.mark.parametrize(
+    "height, width, scale, ratio",
+    [
+        (32, 32, (0.08, 1), (3 / 4, 4 / 3)),
+        (96, 96, (0.08, 1), (3 / 4, 4 / 3)),
+        (150, 224, (0.9, 1), (0.5, 2)),
+        (300, 60, (0.6, 1), (1, 1)),  # no box fits
+    ],
+)
+def test_boxes_are_distributed_as_torchvisions(height, width, scale, ratio):
+    image = torch.empty(1, height, width)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = [RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(20_000)]
+    recipe = Augmentation(crop_scale=scale, crop_ratio=ratio)
+    ours = crop_boxes(drawn(20_000), height, width, recipe)
+    pairs = zip(described(theirs, height, width), described(ours, height, width), strict=True)
+    assert max(ks_2samp(theirs, ours).statistic for theirs, ours in pairs) < 0.02
 
 
 def test_crop_scale_one_is_the_whole_square():
@@ -120,7 +138,7 @@ def test_affine_without_any_range_changes_nothing():
 def test_views_are_crops_that_are_moved_where_the_recipe_says_so():
     images, recipe = random_images(4, 1, 12, 12).float(), Augmentation(crop_size=8)
     draw = drawn(8, of=DRAWS).unflatten(1, (4, 2))
-    boxes = crop_boxes(draw[:4].flatten(1), 12, 12, recipe).unflatten(0, (4, 2))
+    boxes = crop_boxes(draw[:CROP_DRAWS].flatten(1), 12, 12, recipe).unflatten(0, (4, 2))
     assert torch.equal(cut_views(images, draw, recipe), resample(images, boxes, 8))
     moved = cut_views(images, draw, Augmentation(crop_size=8, translate=0.3))
     assert moved.shape == (4, 2, 1, 8, 8) and not torch.equal(moved, resample(images, boxes, 8))

@@ -12,7 +12,7 @@ import torch
 
 import unlabeled.images.crops
 from unlabeled.config import Augmentation
-from unlabeled.images.augment import DRAWS, crop_boxes, resample
+from unlabeled.images.augment import CROP_DRAWS, DRAWS, crop_boxes, resample
 from unlabeled.images.crops import cache_views, open_views
 
 
@@ -49,7 +49,7 @@ def test_cached_crops_are_the_crops_one_would_cut_directly(tmp_path):
     for image, content, views in zip(images, contents_of(images), cache, strict=True):
         philox = np.random.Philox(key=[int(content[-16:], 16), 7])
         draw = np.random.Generator(philox).random((DRAWS, 3), np.float32)
-        boxes = crop_boxes(torch.from_numpy(draw[:4]), 16, 16, recipe)
+        boxes = crop_boxes(torch.from_numpy(draw[:CROP_DRAWS]), 16, 16, recipe)
         direct = resample(torch.from_numpy(image[None]).float(), boxes[None], 9)[0]
         np.testing.assert_array_equal(views, direct.round().clamp(0, 255).byte())
 

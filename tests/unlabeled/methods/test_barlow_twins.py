@@ -61,6 +61,12 @@ def test_forward_is_the_loss_of_the_two_halves():
     assert barlow(batch).item() == pytest.approx(barlow_twins_loss(first, second, 0.005).item(), rel=1e-5)
 
 
+def test_the_loss_has_a_scale():
+    assert method(loss_scale=0.1)(images(8)).item() == pytest.approx(0.1 * method()(images(8)).item(), rel=1e-5)
+    with pytest.raises(ValueError, match="loss_scale: received 0, expected a number above 0"):
+        method(loss_scale=0)
+
+
 def test_some_steps_lower_the_loss():
     barlow, view = method(), images(32)
     batch = torch.cat([view, view + 0.1 * images(32, 1)])

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from lightly.models.utils import get_weight_decay_parameters
 from lightly.utils import lars
 from torch import nn
 
@@ -27,12 +28,13 @@ def trained(model, optimizer, steps=5):
     return [parameter.detach() for parameter in model.parameters()]
 
 
-def slow_lars(weights, gradients, rate, momentum, decay, trust, adapt):
+def slow_lars(weights, gradients, rate, momentum, decay, trust, adapt, clip=False):
     """You et al., algorithm 1, a number at a time: w after a step for each gradient in turn."""
     velocity = [0.0] * len(weights)
     for gradient in gradients:
         size, slope = math.sqrt(sum(w * w for w in weights)), math.sqrt(sum(g * g for g in gradient))
         local = trust * size / (slope + decay * size) if adapt and size > 0 and slope > 0 else 1.0
+        local = min(local, rate) / rate if adapt and clip else local
         velocity = [momentum * v + local * (g + decay * w) for v, g, w in zip(velocity, gradient, weights, strict=True)]
         weights = [w - rate * v for w, v in zip(weights, velocity, strict=True)]
     return weights
@@ -50,6 +52,21 @@ def test_lars_is_the_slow_loop(adapt, decay):
     assert weight.tolist() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("trust", [0.001, 5.0], ids=["lower than the rate", "higher than the rate"])
+def test_clipped_lars_moves_a_layer_at_the_lower_of_its_own_rate_and_the_given_one(trust):
+    weight = nn.Parameter(torch.randn(6, generator=torch.Generator().manual_seed(0)).double())
+    gradients = torch.randn(4, 6, generator=torch.Generator().manual_seed(1)).double()
+    expected = slow_lars(weight.tolist(), gradients.tolist(), 0.5, 0.9, 0.1, trust, True, clip=True)
+    config = Pretraining(optimizer="lars", learning_rate=0.5, weight_decay=0.1, lars_trust=trust, lars_clip=True)
+    model = nn.Module()
+    model.weight = nn.Parameter(weight.detach().clone()[None])
+    optimizer = build_optimizer(model, config)
+    for gradient in gradients:
+        model.weight.grad = gradient.clone()[None]
+        optimizer.step()
+    assert model.weight[0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_lars_is_lightlys(momentum):
     ours, theirs = small_model(), small_model()
@@ -59,6 +76,27 @@ def test_lars_is_lightlys(momentum):
     expected = trained(theirs, lars.LARS(groups, lr=0.3, momentum=momentum))
     for a, b in zip(trained(ours, build_optimizer(ours, config)), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_lars_without_adaptation_is_torchs_sgd(momentum, decay):
+    ours, theirs = small_model(), small_model()
+    optimizer = LARS([{"params": ours.parameters(), "adapt": False}], 0.1, momentum=momentum, weight_decay=decay)
+    plain = torch.optim.SGD(theirs.parameters(), 0.1, momentum, weight_decay=decay, foreach=False)
+    for a, b in zip(trained(ours, optimizer, 20), trained(theirs, plain, 20), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("decay_all", [False, True])
+def test_sgd_is_torchs_plain_one_with_decay_where_lightly_has_it(decay_all):
+    ours, theirs = small_model(), small_model()
+    config = Pretraining(optimizer="sgd", learning_rate=0.1, weight_decay=0.1, decay_all=decay_all)
+    decayed, others = get_weight_decay_parameters([theirs], decay_norm=decay_all, decay_bias=decay_all)
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others}]
+    plain = torch.optim.SGD(groups, 0.1, config.momentum, foreach=False)
+    for a, b in zip(trained(ours, build_optimizer(ours, config), 20), trained(theirs, plain, 20), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("what", ["weight", "gradient"])
