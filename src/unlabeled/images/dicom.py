@@ -9,7 +9,7 @@ import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -50,12 +50,13 @@ class DicomImage(ImageFile.ImageFile):
     format_description = "Digital Imaging and Communications in Medicine"
 
     def _open(self) -> None:
-        head = self.fp.read(PREAMBLE + len(MAGIC))
+        self._file = cast(IO[bytes], self.fp)
+        head = self._file.read(PREAMBLE + len(MAGIC))
         if head[PREAMBLE:] != MAGIC and not head.startswith(NAKED):
             raise SyntaxError("not a DICOM file")  # Pillow asks the next format
         check_package("pydicom", "pydicom", "DICOM")
         with _one_sentence():
-            dataset = _read(self.fp, pixels=False)
+            dataset = _read(self._file, pixels=False)
             width, height = int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)
         if not width or not height:
             raise UndecodableError("a DICOM file without an image")
@@ -65,7 +66,7 @@ class DicomImage(ImageFile.ImageFile):
     def load(self) -> Any:
         if self._waiting:
             with _one_sentence():
-                self.im = Image.fromarray(_pixels(_read(self.fp, pixels=True)), self.mode).im
+                self.im = Image.fromarray(_pixels(_read(self._file, pixels=True)), self.mode).im
             self._waiting = False
         return Image.Image.load(self)
 
@@ -91,7 +92,7 @@ def _read(file: IO[bytes], pixels: bool) -> "Dataset":
     file.seek(0)
     has_preamble = file.read(PREAMBLE + len(MAGIC))[PREAMBLE:] == MAGIC
     file.seek(PREAMBLE + len(MAGIC) if has_preamble else 0)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    meta = read_dataset(cast(Any, file), False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     if meta.get("TransferSyntaxUID") in DEFLATED:  # pydicom would inflate it without a limit
         raise UndecodableError("a deflated DICOM file: store it without compression, or as JPEG 2000")
     file.seek(0)

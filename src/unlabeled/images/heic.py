@@ -9,6 +9,9 @@ from unlabeled.images.undecodable import check_package
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 """Major brands of HEIF files. (AVIF has its own, and is read by Pillow.)"""
 
+OPTIONS = {"THUMBNAILS": False, "DEPTH_IMAGES": False, "AUX_IMAGES": False, "DECODE_THREADS": 1}
+"""Settings of pillow-heif. One thread, as images are decoded side by side already."""
+
 
 def is_heif(prefix: bytes) -> bool:
     return prefix[4:8] == b"ftyp" and prefix[8:12] in BRANDS
@@ -23,6 +26,6 @@ def open_heif(file: IO[bytes], name: str | bytes) -> ImageFile.ImageFile:
     check_package("pillow_heif", "pillow-heif", "HEIC")
     from pillow_heif import HeifImageFile, options  # loads libheif, which few data need
 
-    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
-    options.DECODE_THREADS = 1  # images are decoded side by side already
+    for option, value in OPTIONS.items():
+        setattr(options, option, value)
     return HeifImageFile(file, name)
