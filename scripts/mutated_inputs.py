@@ -172,6 +172,42 @@ def _read_image(folder: Path, file: str) -> None:
             values(folder / file)
 
 
+def _dicoms() -> dict[str, bytes]:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+
+    grey, made = np.arange(32 * 24, dtype=np.uint8).reshape(32, 24), {}
+    packed = encapsulate([_encoded(Image.fromarray(grey), "JPEG2000", no_jp2=True)])
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless):
+        dataset, file = Dataset(), BytesIO()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+        dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.PatientName = "1.2.840.10008.5.1.4.1.1.7", "1.2.3", "Doe"
+        dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 32, 24, 1
+        dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.WindowCenter, dataset.WindowWidth, dataset.RescaleSlope, dataset.RescaleIntercept = 100, 90, 2, -9
+        dataset.PixelData = packed if syntax == JPEG2000Lossless else grey.tobytes()
+        dataset["PixelData"].VR = "OB"
+        if syntax == RLELossless:
+            dataset.compress(RLELossless)
+        dataset.save_as(file, enforce_file_format=True)
+        made[f"{syntax.name}.dcm".replace("/", " ")] = file.getvalue()
+    return made
+
+
+def _heics() -> dict[str, bytes]:
+    from pillow_heif import from_pillow
+
+    made = {}
+    for mode in ("RGB", "L", "RGBA"):
+        file = BytesIO()
+        from_pillow(_picture(64).convert(mode)).save(file)
+        made[f"{mode}.heic"] = file.getvalue()
+    return made
+
+
 def _parquets() -> dict[str, bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -376,6 +412,8 @@ def _specs() -> dict[str, bytes]:
 
 READERS = {
     "image": Reader(_images, _read_image),
+    "dicom": Reader(_dicoms, _read_image),
+    "heic": Reader(_heics, _read_image),
     "parquet": Reader(_parquets, _read_parquet, lambda: {"a.png": _encoded(_picture())}),
     "csv": Reader(_tables, _read_folder, lambda: {f"{number}.png": b"an image" for number in range(4)}),
     "text": Reader(_texts, _read_text),

@@ -39,7 +39,7 @@ RAW = "data/01_raw"
 """Default folder of the data to ingest."""
 BUILT_IN = ("digits", "captioned_digits")
 """Sources of images without a path."""
-SOURCE_SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32}
+SOURCE_SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "fashion_mnist": 28, "stl10": 96, "svhn": 32, "eurosat": 64}
 """Pixels a side of a source's images, where known before one is read."""
 
 
@@ -177,7 +177,18 @@ class Ingestion(Block):
     path: Location = None
     """A folder (`image_folder`), a Parquet file or a folder of them (`parquet`, and `torchvision` where there are
     some), or the folder to download to (`torchvision`; None: data/01_raw)."""
-    dataset: Literal["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"] = "cifar10"
+    dataset: Literal[
+        "cifar10",
+        "cifar100",
+        "fashion_mnist",
+        "stl10",
+        "svhn",
+        "imagenette",
+        "oxford_iiit_pet",
+        "flowers102",
+        "food101",
+        "eurosat",
+    ] = "cifar10"
     """Name of the torchvision data set, where `source` is `torchvision`."""
     label: LabelColumn = None
     image: Name | None = None

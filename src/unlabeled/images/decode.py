@@ -20,6 +20,9 @@ from PIL.Image import Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from unlabeled.images import dicom, heic
+from unlabeled.images.undecodable import UndecodableError
+
 Result = TypeVar("Result")
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "ICO", "ICNS"),
@@ -27,6 +30,10 @@ FORMATS = (
 )
 """Pillow formats that are opened, regardless of a file's name. EPS is left out: Pillow would start Ghostscript on it.
 TGA, which has no signature, comes last."""
+OPENED = ("DICOM", "HEIF", *FORMATS)
+"""All formats that are opened: Pillow's, and those of the modules `dicom` and `heic`."""
+Image.register_open("DICOM", dicom.DicomImage)
+Image.register_open("HEIF", heic.open_heif, heic.is_heif)
 DRAFT_RATIO = 2
 """Least ratio of a JPEG's decoded size to the wanted size: decoding at reduced size is faster, and as good once
 resized."""
@@ -65,7 +72,7 @@ BYTES_BY_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;1
 """Bytes a pixel of Pillow's modes; all others take 4."""
 ROW_BYTES = 8
 """Bytes that Pillow takes for each row of an image."""
-EXTRA_BYTES_BY_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2}
+EXTRA_BYTES_BY_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 2, "HEIF": 12, "DICOM": 24}
 """Bytes a pixel that a decoder takes in addition to the image that it makes."""
 SCAN_BYTES = 6
 """Bytes a pixel that a JPEG of several scans takes in addition to its image, for its coefficients."""
@@ -77,10 +84,6 @@ SCAN, MARKER = b"\xff\xda", re.compile(rb"\xff+[^\x00\xff\xd0-\xd8]")
 BAND_PIXELS = 2**22
 """Pixels that are converted at a time: an intermediate mode takes several times their memory. Larger images are cut
 first. Smaller ones are not, as resizing rounds by the shape of its input."""
-
-
-class UndecodableError(ValueError):
-    """An image cannot be decoded; the message is the reason in the quarantine."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def pixel_limit(pixels: int) -> Generator[None]:
     (Process-wide.)"""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", module="PIL|pydicom")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = pixels
         _limits.append(Limit(pixels, f"ingestion.max_pixels={pixels}"))
@@ -351,7 +354,7 @@ def _opened(content: Path | bytes | np.ndarray) -> Generator[Image.Image]:
         if isinstance(content, np.ndarray):
             yield Image.fromarray(content)
         else:
-            with Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as image:
+            with Image.open(BytesIO(content) if isinstance(content, bytes) else content, formats=OPENED) as image:
                 if math.prod(image.size) > _limits[-1].pixels:
                     raise UndecodableError(f"larger than {_limits[-1].name}")
                 yield image

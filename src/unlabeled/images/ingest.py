@@ -15,6 +15,7 @@ import PIL
 
 from unlabeled.config import Ingestion
 from unlabeled.images import decode as decoding
+from unlabeled.images import dicom, heic
 from unlabeled.images.choices import SAMPLE_SIZE, check_values, choose_shape, look_at, misfits
 from unlabeled.images.decode import Decoded, UndecodableError, pixel_limit
 from unlabeled.images.pixels import Content, PixelFormat, read_content, read_image_file, read_pixels
@@ -81,7 +82,7 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
             check_values(sample, config.max_quarantined)
         records, rejects, dim, sums = [], [], 0, np.zeros((3, pixel_format.channels), np.int64)
         chosen = {"shape": pixel_format.shape, "pixels": config.max_pixels, "range": config.pixel_range}
-        how = made_by([decoding], **chosen, pillow=PIL.__version__)
+        how = made_by([decoding, dicom, heic], **chosen, pillow=PIL.__version__)
         earlier = earlier_rows(partial(_read_earlier, folder), how, pixel_format.shape)
         stamps = Stamps(folder / "stamps.parquet")
         rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)

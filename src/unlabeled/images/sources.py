@@ -1,7 +1,8 @@
 """Sources of images: each is a stream of encoded images or arrays, with the labels that are known."""
 
+import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from unlabeled.ingestion.items import Item, Source, Understood, sample_of, sprea
 from unlabeled.ingestion.layout import read_layout, with_folder_names
 from unlabeled.ingestion.metadata import Metadata, read_metadata, unread_labels, with_metadata
 from unlabeled.ingestion.parquet import find_parquet, holds_parquet, read_parquet
-from unlabeled.ingestion.walk import IMAGES, Found, find_files
+from unlabeled.ingestion.walk import IMAGES, Found, below, find_files
 
 TORCHVISION = {
     "cifar10": "CIFAR10",
@@ -26,6 +27,18 @@ TORCHVISION = {
     "stl10": "STL10",
     "svhn": "SVHN",
 }
+PHOTOGRAPHS = {
+    "imagenette": ("Imagenette", {"train": {"split": "train"}, "test": {"split": "val"}}),
+    "oxford_iiit_pet": ("OxfordIIITPet", {"train": {"split": "trainval"}, "test": {"split": "test"}}),
+    "flowers102": (
+        "Flowers102",
+        {"train": {"split": "train"}, "validation": {"split": "val"}, "test": {"split": "test"}},
+    ),
+    "food101": ("Food101", {"train": {"split": "train"}, "test": {"split": "test"}}),
+    "eurosat": ("EuroSAT", {None: {}}),
+}
+"""torchvision's data sets that are files: their class, and its arguments by our split. Imagenette's `val`, on which its
+accuracies are reported, is the test split. None: splits are drawn."""
 DOWNLOAD_TIMEOUT = 30
 """Seconds without data after which a download is aborted; urllib itself would wait for ever."""
 
@@ -48,7 +61,8 @@ def _open(config: Ingestion) -> Source:
         return image_folder(path, config.label, config.group)
     files = find_parquet(path)
     if config.source == "torchvision" and not holds_parquet(files):
-        return _torchvision(config.dataset, path)
+        read = _photographs if config.dataset in PHOTOGRAPHS else _torchvision
+        return read(config.dataset, path)
     if not path.exists():
         raise DataError(f"ingestion.path: {path} does not exist")
     return read_parquet(files, config.label, config.image, config.group)
@@ -67,22 +81,13 @@ def digits() -> Source:
 def _torchvision(name: str, path: Path) -> Source:
     from torchvision import datasets  # seconds to import
 
-    within = path / name  # the path names this folder or its parent
-    folder = path if path.name == name and not within.exists() else within
-    kind = getattr(datasets, TORCHVISION[name])
+    folder, kind = _folder_of(name, path), getattr(datasets, TORCHVISION[name])
     splits = {"train": {"train": True}, "test": {"train": False}}
     if name == "svhn":
         splits = {"train": {"split": "train"}, "test": {"split": "test"}}
     elif name == "stl10":
         splits = {"train": {"split": "train+unlabeled"}, "test": {"split": "test"}}
-    try:
-        with _download_timeout():
-            parts = {split: kind(folder, download=True, **options) for split, options in splits.items()}
-    except Exception as error:  # urllib, ssl, tarfile and torchvision's own
-        raise DataError(
-            f"{name} could not be downloaded to {folder} ({' '.join(str(error).split())}): put torchvision's files "
-            f"there, or read the images from Parquet with ingestion.source=parquet and ingestion.path"
-        ) from error
+    parts = _downloaded(name, kind, folder, splits)
 
     def items() -> Iterator[Item]:
         for split, part in parts.items():
@@ -103,6 +108,60 @@ def _torchvision(name: str, path: Path) -> Source:
         ]
 
     return Source(items(), sum(map(len, parts.values())), Understood(official), sample=sample)
+
+
+def _photographs(name: str, path: Path) -> Source:
+    """The files of a data set of torchvision, which its class finds and we decode."""
+    from torchvision import datasets  # seconds to import
+
+    kind, splits = PHOTOGRAPHS[name]
+    folder = path if path.name == name else path / name
+    parts = _downloaded(name, getattr(datasets, kind), folder, splits)
+    items = [
+        _listed(folder, file, class_name(label, _classes(part), str(file)), split)
+        for split, part in parts.items()
+        for file, label in _files(part)
+    ]
+    official = {split: f"{name}'s {options['split']}" for split, options in splits.items() if split}
+    return Source(iter(items), len(items), Understood(official), sample=partial(sample_of, items))
+
+
+def _listed(folder: Path, file: Path, label: str | None, split: str | None) -> Item:
+    """A file that a list of torchvision names; one outside of the folder is not read."""
+    inside = below(folder, file)
+    reason = None if inside else "listed, but outside of the folder"
+    return Item(os.path.relpath(file, folder), inside, label, split, reason=reason)
+
+
+def _files(part: Any) -> list[tuple[Path, int]]:
+    """Files and labels of one of PHOTOGRAPHS, which torchvision keeps under different names."""
+    pairs = getattr(part, "samples", None) or getattr(part, "_samples", None)
+    if pairs is None:
+        files = part._images if hasattr(part, "_images") else part._image_files
+        pairs = zip(files, part._labels, strict=True)
+    return [(Path(file), int(label)) for file, label in pairs]
+
+
+def _classes(part: Any) -> list[str]:
+    """Names of classes; Imagenette has several for each."""
+    return [each if isinstance(each, str) else each[0] for each in part.classes]
+
+
+def _folder_of(name: str, path: Path) -> Path:
+    within = path / name  # the path names this folder or its parent
+    return path if path.name == name and not within.exists() else within
+
+
+def _downloaded(name: str, kind: Callable[..., Any], folder: Path, splits: Mapping[Any, dict]) -> dict[Any, Any]:
+    """torchvision's data set for each split, downloaded where it is not there. Raises DataError where that fails."""
+    try:
+        with _download_timeout():
+            return {split: kind(folder, download=True, **options) for split, options in splits.items()}
+    except Exception as error:  # urllib, ssl, tarfile and torchvision's own
+        raise DataError(
+            f"{name} could not be downloaded to {folder} ({' '.join(str(error).split())}): put torchvision's files "
+            f"there, or read the images from Parquet with ingestion.source=parquet and ingestion.path"
+        ) from error
 
 
 def _picture(image: Any) -> np.ndarray:

@@ -44,7 +44,7 @@ NOTES = Names(_NOTES)
 
 PICTURES = words(
     "png apng jpg jpeg jpe jfif jp2 j2k jpx gif bmp dib tif tiff webp avif heic heif ico icns ppm pgm pbm pnm pfm pcx "
-    "tga dds psd xbm xpm sgi rgb ras svg eps raw dng cr2 cr3 nef arw orf rw2 raf exr hdr"
+    "tga dds psd xbm xpm sgi rgb ras svg eps raw dng cr2 cr3 nef arw orf rw2 raf exr hdr dcm dicom"
 )
 VIDEOS = words("mp4 m4v mov qt webm mkv avi wmv flv f4v mpg mpeg mpe m2v m2ts mts vob ogv 3gp 3g2 mxf")
 SOUNDS = words("wav mp3 flac ogg oga opus m4a aac wma aif aiff au amr mid midi")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from unlabeled.images.decode import (
-    FORMATS,
+    OPENED,
     PNG,
     Limit,
     UndecodableError,
@@ -527,7 +527,7 @@ def test_a_large_image_is_converted_in_bands_of_its_middle(mode, monkeypatch):
 @pytest.mark.parametrize("ending", sorted(endings.PICTURES - {"eps", "psd"}))
 def test_what_pillow_reads_of_the_endings_of_pictures_is_opened(ending):
     known = Image.registered_extensions().get(f".{ending}")
-    assert known in {None, "MPO", "MSP", *FORMATS} and (known is None or known in Image.OPEN or known == "MPO")
+    assert known in {None, "MPO", "MSP", *OPENED} and (known is None or known in Image.OPEN or known == "MPO")
 
 
 def test_postscript_is_no_image_and_starts_no_program(tmp_path, monkeypatch):

@@ -449,7 +449,82 @@ def test_parquet_files_that_nobody_has_pointed_to_are_not_torchvisions(tmp_path,
         open_source(Ingestion(source="torchvision"))
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"])
+def imagenette(root, monkeypatch):
+    names = [f"imagenette2/{part}/{word}/a.jpeg" for part in ("train", "val") for word in ("n01440764", "n03000684")]
+    folder_of(root, *names)
+    return [(names[0], "tench", "train"), (names[1], "chain saw", "train")] + [
+        (names[2], "tench", "test"),
+        (names[3], "chain saw", "test"),
+    ]
+
+
+def oxford_iiit_pet(root, monkeypatch):
+    base = folder_of(root, "oxford-iiit-pet/images/Abyssinian_1.jpg") / "oxford-iiit-pet"
+    (base / "annotations").mkdir()
+    for part, number in (("trainval", 1), ("test", 2)):
+        (base / f"annotations/{part}.txt").write_text(f"Abyssinian_{number} 1 1 1\ngreat_pyrenees_{number} 2 2 1\n")
+    at = "oxford-iiit-pet/images"
+    return [
+        (f"{at}/{animal}_{number}.jpg", label, split)
+        for number, split in ((1, "train"), (2, "test"))
+        for animal, label in (("Abyssinian", "Abyssinian"), ("great_pyrenees", "Great Pyrenees"))
+    ]
+
+
+def flowers102(root, monkeypatch):
+    from scipy.io import savemat
+    from torchvision.datasets import Flowers102
+
+    base = folder_of(root, "flowers-102/jpg/image_00001.jpg") / "flowers-102"
+    savemat(base / "imagelabels.mat", {"labels": [1, 2, 1, 2, 1, 2]})
+    savemat(base / "setid.mat", {"trnid": [1, 2], "valid": [3, 4], "tstid": [5, 6]})
+    files = {key: (name, None) for key, (name, _) in Flowers102._file_dict.items()}  # the checksums of the real ones
+    monkeypatch.setattr(Flowers102, "_file_dict", files)
+    labels, splits = ("pink primrose", "hard-leaved pocket orchid"), ("train", "validation", "test")
+    return [
+        (f"flowers-102/jpg/image_{number:05d}.jpg", labels[(number - 1) % 2], splits[(number - 1) // 2])
+        for number in range(1, 7)
+    ]
+
+
+def food101(root, monkeypatch):
+    base = folder_of(root, "food-101/images/pho/1.jpg") / "food-101"
+    (base / "meta").mkdir()
+    (base / "meta/train.json").write_text('{"pho": ["pho/1", "../../../../outside"], "tacos": ["tacos/1"]}')
+    (base / "meta/test.json").write_text('{"pho": ["pho/2"], "tacos": ["tacos/2"]}')
+    found = [
+        (f"food-101/images/{word}/{number}.jpg", word, split)
+        for number, split in ((1, "train"), (2, "test"))
+        for word in ("pho", "tacos")
+    ]
+    return [found[0], ("../../outside.jpg", "pho", "train"), *found[1:]]
+
+
+def eurosat(root, monkeypatch):
+    names = [f"eurosat/2750/{word}/{word}_1.jpg" for word in ("Forest", "River")]
+    folder_of(root, *names)
+    return [(names[0], "Forest", None), (names[1], "River", None)]
+
+
+@pytest.mark.parametrize("layout", [imagenette, oxford_iiit_pet, flowers102, food101, eurosat])
+def test_torchvisions_photographs_keep_their_splits_and_classes(tmp_path, monkeypatch, layout):
+    name = layout.__name__
+    expected = layout(tmp_path / name, monkeypatch)
+    assert items("torchvision", tmp_path, dataset=name) == expected
+    stream = opened("torchvision", tmp_path / name, dataset=name)
+    assert stream.understood.official.keys() == {split for *_, split in expected if split}
+    assert len(list(stream.sample(100))) == len(expected)
+    outside = {item.path for item in stream.items if item.reason}
+    assert outside == {path for path, *_ in expected if path.startswith("..")}
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        *("cifar10", "cifar100", "fashion_mnist", "stl10", "svhn"),
+        *("imagenette", "oxford_iiit_pet", "flowers102", "food101", "eurosat"),
+    ],
+)
 def test_a_download_that_fails_says_what_else_can_be_done(tmp_path, monkeypatch, dataset):
     # The opener itself, not the environment's proxies: urllib reads those once a process.
     closed = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}
