@@ -3,7 +3,12 @@
 import pandas as pd
 import pytest
 
-from pipelines.stages.freshness import check_crops_current, check_metrics_current, check_train_split_current
+from pipelines.stages.freshness import (
+    check_crops_current,
+    check_metrics_current,
+    check_resize_current,
+    check_train_split_current,
+)
 from unlabeled.config import Augmentation, Evaluation
 from unlabeled.errors import ConfigError
 from unlabeled.storage.freshness import contents_of
@@ -50,3 +55,10 @@ def test_metrics_of_anything_else_are_refused(other, what):
     check_metrics_current(METRICS, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
     with pytest.raises(ConfigError, match=f"^the metrics are of {what}: run the stage evaluation again$"):
         check_metrics_current(METRICS | other, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
+
+
+def test_an_encoder_of_images_resized_in_another_way_is_refused():
+    check_resize_current("pad", {"resize": "pad"})
+    check_resize_current("crop", {})  # by an earlier release
+    with pytest.raises(ConfigError, match="trained with ingestion.resize=crop, and today's images are stored with pad"):
+        check_resize_current("crop", {"resize": "pad"})
