@@ -12,7 +12,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -24,11 +25,14 @@ from safetensors.torch import load_file
 from unlabeled.config import Evaluation, Ingestion
 from unlabeled.evaluation.probe import Labels, measure
 from unlabeled.evaluation.protocol import pixels_of
-from unlabeled.images.ingest import ingest
+from unlabeled.images.ingest import Ingested, ingest
+from unlabeled.records import Accuracies
 
 SIZE = 224
 """Pixels a side of the stored images: the size that the frozen network was trained on."""
 BATCH_SIZE = 32
+Kind = Callable[[np.ndarray, pd.DataFrame], np.ndarray]
+"""A function that computes features, float32 (N, D), of images, uint8 (N, C, H, W), and their manifest."""
 CHOICES = get_args(Ingestion.model_fields["resize"].annotation)
 
 
@@ -38,50 +42,55 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--bf16", action="store_true", help="the frozen network computes in bfloat16")
     options = parser.parse_args()
-    network = frozen(options.weights, options.bf16) if options.weights else None
+    kinds: dict[str, Kind] = {"PCA": pca_of, "raw pixels": lambda images, _: pixels_of(images)}
+    if options.weights:
+        kinds = {"frozen network": frozen(options.weights, options.bf16), **kinds}
     config, results = Evaluation(), {}
     print(
         "split | features | resize | linear probe | kNN | " + " | ".join(f"{shots} a class" for shots in config.shots)
     )
-    for choice in CHOICES:
-        for name, features, manifest in features_of(options.data, choice, network, config):
-            for split, labels in {"validation": for_choosing(manifest), "test": Labels.of(manifest)}.items():
+    with tempfile.TemporaryDirectory() as folder:
+        data = {choice: ingested(options.data, choice, Path(folder, choice)) for choice in CHOICES}
+        for (name, features_of), (choice, found) in product(kinds.items(), data.items()):
+            features = features_of(found.images, found.manifest)
+            for split, labels in splits_of(found.manifest).items():
                 numbers, _ = measure(features, labels, config)
                 results[f"{split} {name} {choice}"] = numbers
-                few = (numbers["few_label"][str(shots)] for shots in config.shots)
-                told = [f"{100 * numbers[f'{kind}_accuracy']:.1f}" for kind in ("linear_probe", "knn")]
-                told += [f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}" for each in few]
-                print(" | ".join([split, name, choice, *told]), flush=True)
+                print(" | ".join([split, name, choice, *told(numbers, config)]), flush=True)
     print(json.dumps(results))
 
 
-def features_of(
-    data: Path, choice: str, network: Callable[[np.ndarray], np.ndarray] | None, config: Evaluation
-) -> Iterator[tuple[str, np.ndarray, pd.DataFrame]]:
-    """Each kind of features of the images stored with a choice: its name, float32 (N, D), and the manifest."""
+def ingested(data: Path, choice: str, folder: Path) -> Ingested:
+    folder.mkdir()
+    return ingest(Ingestion(source="image_folder", path=str(data), image_size=SIZE, resize=choice), folder)
+
+
+def splits_of(manifest: pd.DataFrame) -> dict[str, Labels]:
+    """The labels to choose by, whose test split is the validation split, and those of the test split."""
+    labels = Labels.of(manifest)
+    choosing = Labels(labels.targets, labels.train, np.empty(0, np.int64), labels.validation, labels.groups)
+    return {"validation": choosing, "test": labels}
+
+
+def told(numbers: Accuracies, config: Evaluation) -> list[str]:
+    """Accuracies in percent, in the order of the table's columns."""
+    few = (numbers["few_label"][str(shots)] for shots in config.shots)
+    shares = numbers["linear_probe_accuracy"], numbers["knn_accuracy"]
+    return [f"{100 * share:.1f}" for share in shares] + [
+        f"{100 * each['mean']:.1f} ± {100 * each['std']:.1f}" for each in few
+    ]
+
+
+def pca_of(images: np.ndarray, manifest: pd.DataFrame) -> np.ndarray:
+    """The protocol's principal components of the pixels, float32 (N, D)."""
     from sklearn.decomposition import PCA  # a second to import
 
-    with tempfile.TemporaryDirectory() as folder:
-        found = ingest(Ingestion(source="image_folder", path=str(data), image_size=SIZE, resize=choice), Path(folder))
-        pixels = pixels_of(found.images)
-        yield "raw pixels", pixels, found.manifest
-        train = (found.manifest.split == "train").to_numpy()
-        pca = PCA(config.pca_dims, random_state=config.seed).fit(pixels[train])
-        yield "PCA", pca.transform(pixels).astype(np.float32), found.manifest
-        if network:
-            began = time.perf_counter()
-            features = network(found.images)
-            print(f"({len(features):,} images embedded in {time.perf_counter() - began:.0f} s)")
-            yield "frozen network", features, found.manifest
+    pixels, config = pixels_of(images), Evaluation()
+    pca = PCA(config.pca_dims, random_state=config.seed).fit(pixels[(manifest.split == "train").to_numpy()])
+    return pca.transform(pixels).astype(np.float32)
 
 
-def for_choosing(manifest: pd.DataFrame) -> Labels:
-    """Labels with the validation split in place of the test split, which is left out."""
-    labels = Labels.of(manifest)
-    return Labels(labels.targets, labels.train, np.empty(0, np.int64), labels.validation, labels.groups)
-
-
-def frozen(weights: Path, bf16: bool) -> Callable[[np.ndarray], np.ndarray]:
+def frozen(weights: Path, bf16: bool) -> Kind:
     """A function from uint8 images (N, 3, SIZE, SIZE) to the frozen network's features, float32 (N, 1280)."""
     import timm  # seconds to import
 
@@ -91,12 +100,13 @@ def frozen(weights: Path, bf16: bool) -> Callable[[np.ndarray], np.ndarray]:
     network.eval().to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def embed(images: np.ndarray) -> np.ndarray:
-        parts = []
+    def embed(images: np.ndarray, manifest: pd.DataFrame) -> np.ndarray:
+        parts, began = [], time.perf_counter()
         for start in range(0, len(images), BATCH_SIZE):
             batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).float() / 127.5 - 1
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 parts.append(network(batch.contiguous(memory_format=torch.channels_last)).float().numpy())
+        print(f"({len(images):,} images embedded in {time.perf_counter() - began:.0f} s)", flush=True)
         return np.concatenate(parts)
 
     return embed
