@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,9 @@ import torch
 from safetensors.torch import load_file
 
 from unlabeled.config import Evaluation, Ingestion
+from unlabeled.encoders import Saved
 from unlabeled.evaluation.probe import Labels, measure
-from unlabeled.evaluation.protocol import pixels_of
+from unlabeled.evaluation.protocol import baselines_of, pixels_of
 from unlabeled.images.ingest import Ingested, ingest
 from unlabeled.records import Accuracies
 
@@ -82,12 +83,9 @@ def told(numbers: Accuracies, config: Evaluation) -> list[str]:
 
 
 def pca_of(images: np.ndarray, manifest: pd.DataFrame) -> np.ndarray:
-    """The protocol's principal components of the pixels, float32 (N, D)."""
-    from sklearn.decomposition import PCA  # a second to import
-
-    pixels, config = pixels_of(images), Evaluation()
-    pca = PCA(config.pca_dims, random_state=config.seed).fit(pixels[(manifest.split == "train").to_numpy()])
-    return pca.transform(pixels).astype(np.float32)
+    """The protocol's baseline, float32 (N, D)."""
+    no_encoder = cast(Saved, None)  # only other baselines have one
+    return baselines_of(no_encoder, images, lambda: pixels_of(images), manifest, Evaluation())["pca"]()
 
 
 def frozen(weights: Path, bf16: bool) -> Kind:
