@@ -10,7 +10,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.datasets.files import read_json
-from pipelines.stages.freshness import WEIGHTS, check_train_split_current
+from pipelines.stages.freshness import WEIGHTS, check_resize_current, check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Augmentation, Finetuning
 from unlabeled.errors import ConfigError
@@ -42,6 +42,7 @@ def finetune(
     check_train_split_current(run, manifest)
     remedy = f"run the stage pretraining of {config.method} again, or restore it (dvc checkout)"
     encoder = cast(ImageEncoder, load_encoder(folder, run.get(WEIGHTS), remedy))  # the method is one of images
+    check_resize_current(encoder.normalisation.resize, summary)
     results = finetune(encoder, images, manifest, config, recipe.model_copy(update={"views": "fresh"}))
     for setting, starts in results.items():
         for start, each in starts.items():

@@ -34,7 +34,7 @@ def search(config: Search, ingestion: EarlierIngestion, folder: Path, reporting_
         )
     with pixel_limit(ingestion.max_pixels):
         found = nearest_files(folder / FILE, embed_file(encoder, image), config.top, _place(image, source.folder))
-        page = similar_page(image, found, source, encoder.normalisation.pixel_range)
+        page = similar_page(image, found, source, encoder.pixel_format)
     for path, similarity in found.to_numpy():
         logger.info("%.3f %s", similarity, path)
     logger.info("their page: %s", os.path.relpath(reporting_folder / "similar.html"))

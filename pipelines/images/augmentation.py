@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 def cache_views(
     images: np.ndarray, manifest: pd.DataFrame, summary: Summary, recipe: Augmentation, folder: Path
 ) -> dict[str, Any]:
-    from unlabeled.images.crops import cache_views  # imports torch
+    from unlabeled.images.crops import cache_views, keys_of  # imports torch
 
-    views = cache_views(images, manifest.sha256.tolist(), recipe, folder)
+    views = cache_views(images, keys_of(manifest), recipe, folder)
     logger.info("crops: %d of each image, %.0f MB", views.shape[1], views.nbytes / 1e6)
     return {"views": views, "views_of": recipe.crops_of(summary["data_digest"], order_of(manifest))}
 

@@ -8,7 +8,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.stages.evaluation import complete
-from pipelines.stages.freshness import check_train_split_current
+from pipelines.stages.freshness import check_resize_current, check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.config import Evaluation
 from unlabeled.records import RunRecord, Summary
@@ -27,6 +27,7 @@ def evaluate(
     from unlabeled.images.evaluate import evaluate  # imports torch
 
     check_train_split_current(run, manifest)
+    check_resize_current(encoder.normalisation.resize, summary)
     return complete(*evaluate(encoder, images, manifest, config, folder), manifest, summary, history, run, config)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from kedro.pipeline import Pipeline
 
 from pipelines.stages.evaluation import complete
-from pipelines.stages.freshness import check_train_split_current
+from pipelines.stages.freshness import check_resize_current, check_train_split_current
 from pipelines.stages.stage import stage
 from unlabeled.pairs.config import PairEvaluation
 from unlabeled.records import RunRecord, Summary
@@ -25,6 +25,7 @@ def evaluate(
     from unlabeled.pairs.evaluate import evaluate  # imports torch
 
     check_train_split_current(run, manifest)
+    check_resize_current(encoder.first.normalisation.resize, summary)
     metrics, features, probe, shown = evaluate(encoder, images, manifest, summary["classes"], config)
     return {**complete(metrics, features, probe, manifest, summary, history, run, config), "shown": shown}
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from unlabeled.config import Evaluation
 from unlabeled.errors import ConfigError
+from unlabeled.records import Summary
 from unlabeled.storage.freshness import Parts, contents_of, difference, is_other
 from unlabeled.storage.intact import check_array, check_rows, check_weights
 from unlabeled.storage.reuse import checksum
@@ -110,6 +111,20 @@ def check_train_split_current(run: Parts, manifest: pd.DataFrame) -> None:
     if is_other(contents_of(manifest, "train"), run.get(TRAINED_ON)):
         raise ConfigError(
             "the encoder was trained on other data than today's train split: run the stage pretraining again"
+        )
+
+
+def check_resize_current(trained: str, summary: Summary) -> None:
+    """Raises ConfigError where today's images became squares in another way than those that the encoder was trained on.
+
+    Args:
+        trained: The encoder's `ingestion.resize`.
+    """
+    stored = summary.get("resize", "crop")  # absent from summaries of earlier releases
+    if trained != stored:
+        raise ConfigError(
+            f"the encoder was trained with ingestion.resize={trained}, and today's images are stored with {stored}: "
+            f"run the stage pretraining again"
         )
 
 

@@ -199,8 +199,12 @@ class Ingestion(Block):
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Fraction of the images to keep, chosen by content; an official test split is kept whole."""
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
-    """Pixels a side of the stored square: the shorter side is resized to it and the centre kept. None: the median size
-    of a sample of the images, at most 96."""
+    """Pixels a side of the stored square. None: the median of the shorter sides of a sample of the images, at most
+    96."""
+    resize: Literal["crop", "pad", "squash"] = "crop"
+    """How an image that is not square becomes one. `crop`: the shorter side is resized to `image_size` and the centre
+    kept; `pad`: the longer side is resized to it, and a border in the mean colour of the image's outermost pixels fills
+    the square; `squash`: both sides are resized to it. The encoder keeps the choice."""
     channels: Literal[1, 3] | None = None
     """None: 1 where a sample of the images is all grey, else 3."""
     pixel_range: Annotated[tuple[float, float] | None, Field(strict=False), BeforeValidator(_as_range)] = None

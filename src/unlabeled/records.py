@@ -53,6 +53,7 @@ class Summary(TypedDict):
         image_size: Pixels a side.
         mean, std: Mean and standard deviation of each channel, for pixels in [0, 1].
         pixel_range: The stored values that become black and white; None: those of the files' type.
+        resize: How images that are not square became squares: crop, pad or squash.
         tokenizer, vocabulary: Kind of the tokenizer, and its number of tokens.
         frames, seconds, rate: Stored frames of a clip, seconds of its sound, and samples of sound a second.
         padding: Fraction of the packed tokens that are padding.
@@ -82,6 +83,7 @@ class Summary(TypedDict):
     mean: NotRequired[list[float]]
     std: NotRequired[list[float]]
     pixel_range: NotRequired[Any]
+    resize: NotRequired[str]
     tokenizer: NotRequired[str]
     vocabulary: NotRequired[int]
     frames: NotRequired[int]

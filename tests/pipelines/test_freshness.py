@@ -1,15 +1,27 @@
 """A stage does not start from what is of other data or parameters, and says in which part it differs."""
 
+import inspect
+
 import pandas as pd
 import pytest
 
-from pipelines.stages.freshness import check_crops_current, check_metrics_current, check_train_split_current
+from pipelines.images import evaluation as images_evaluation
+from pipelines.pairs import evaluation as pairs_evaluation
+from pipelines.stages.freshness import (
+    check_crops_current,
+    check_metrics_current,
+    check_resize_current,
+    check_train_split_current,
+)
 from unlabeled.config import Augmentation, Evaluation
 from unlabeled.errors import ConfigError
+from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.pairs.towers import PairEncoder
 from unlabeled.storage.freshness import contents_of
 
 CROPS = Augmentation().crops_of("data", "order")
 MANIFEST = pd.DataFrame({"sha256": ["a", "b"], "split": ["train", "test"]})
+RESIZED = "trained with ingestion.resize=crop, and today's images are stored with pad"
 METRICS = {"data_digest": "data", "protocol": Evaluation().digest(), "weights": "w"}
 
 
@@ -50,3 +62,20 @@ def test_metrics_of_anything_else_are_refused(other, what):
     check_metrics_current(METRICS, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
     with pytest.raises(ConfigError, match=f"^the metrics are of {what}: run the stage evaluation again$"):
         check_metrics_current(METRICS | other, {"data_digest": "data"}, Evaluation(), {"weights": "w"})
+
+
+def test_an_encoder_of_images_resized_in_another_way_is_refused():
+    check_resize_current("pad", {"resize": "pad"})
+    check_resize_current("crop", {})  # by an earlier release
+    with pytest.raises(ConfigError, match=RESIZED):
+        check_resize_current("crop", {"resize": "pad"})
+
+
+def test_evaluation_refuses_such_an_encoder_before_it_measures():
+    images = ImageEncoder("linear", 1, 8, Normalisation((0.5,), (0.5,)))
+    pairs = PairEncoder(images, ImageEncoder("linear", 1, 8, Normalisation((0.5,), (0.5,))), 4)
+    for evaluate, encoder in ((images_evaluation.evaluate, images), (pairs_evaluation.evaluate, pairs)):
+        given = dict.fromkeys(inspect.signature(evaluate).parameters)
+        given |= {"encoder": encoder, "manifest": MANIFEST, "run": {}, "summary": {"resize": "pad"}}
+        with pytest.raises(ConfigError, match=RESIZED):
+            evaluate(**given)

@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -302,4 +303,28 @@ def test_a_large_linear_network_takes_no_memory_before_its_weights_are_known(tmp
 def test_a_json_of_another_shape_is_refused(copied, content):
     copied.with_suffix(".json").write_text(content)
     with pytest.raises(DataError, match="not a saved encoder"):
+        read_encoder(copied)
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_an_encoder_resizes_arrays_and_files_as_it_was_trained(saved, tmp_path, resize):
+    trained = ImageEncoder("small_resnet", 1, 8, replace(HALF[1], resize=resize), saved[1].network)
+    trained.save(tmp_path / "encoder.safetensors")
+    encoder, pixels = load_encoder(tmp_path), images_of(1, size=40)[0, 0, :20]
+    assert encoder.normalisation.resize == encoder.pixel_format.resize == resize
+    expected = saved[1].embed(decode(pixels, 8, 1, resize=resize).pixels[None])
+    np.testing.assert_allclose(encoder.embed(pixels[None, None]), expected, atol=1e-6)
+    assert not np.allclose(expected, saved[1].embed(pixels[None, None]))
+
+
+def test_an_encoder_saved_before_there_was_a_choice_crops(saved):
+    written = json.loads((saved[0] / "encoder.json").read_text())
+    assert "resize" not in written  # as in files of earlier releases, so that their digest still holds
+    assert load_encoder(saved[0]).normalisation.resize == "crop"
+
+
+def test_a_json_with_an_unknown_way_to_resize_is_refused(copied):
+    spec = json.loads(copied.with_suffix(".json").read_text()) | {"resize": "stretch"}
+    copied.with_suffix(".json").write_text(json.dumps(spec))
+    with pytest.raises(DataError, match="resize: received 'stretch', expected crop, pad, squash"):
         read_encoder(copied)

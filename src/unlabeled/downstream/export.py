@@ -55,8 +55,9 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
     """Writes a folder that can be used without this project, after its ONNX file has been checked against torch.
 
     `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
-    architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std,
-    classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is this project's own.
+    architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std, resize
+    where it is not crop, classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is
+    this project's own.
 
     Args:
         images: Images to check with, uint8 (N, C, size, size) of the encoder's channels and size, N ≥ 1.
@@ -158,7 +159,7 @@ def images_to_check(encoder: ImageEncoder, ingested: Path, given: Path | None) -
             "export: there are no ingested images to check the files on: run kedro run --pipeline=ingestion, or name "
             "an image, or a folder of them, with export.image"
         )
-    return fit(spread(open_array(ingested), MAX_CHECKED_IMAGES), encoder.channels, encoder.image_size)
+    return fit(spread(open_array(ingested), MAX_CHECKED_IMAGES), encoder.pixel_format)
 
 
 def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarray]:

@@ -50,7 +50,7 @@ def channels_first(array: np.ndarray, channels: int) -> np.ndarray:
 
 def _read(row: Any, pixel_format: PixelFormat) -> np.ndarray:
     """One image as uint8 (C, size, size). Raises ValueError, OSError or DataError."""
-    size, channels, _ = pixel_format
+    channels = pixel_format.channels
     if isinstance(row, Image.Image):
         return read_alone(_pixels(row), pixel_format)
     if isinstance(row, list | tuple) or hasattr(row, "__array__"):
@@ -58,7 +58,7 @@ def _read(row: Any, pixel_format: PixelFormat) -> np.ndarray:
         images = as_images(channels_first(array[None] if array.ndim == 2 else array, channels), channels)
         if len(images) != 1:
             raise ValueError(f"received {len(images)} images in an array of shape {array.shape}, expected one in a row")
-        return fit(images, channels, size)[0]
+        return fit(images, pixel_format)[0]
     try:
         return read_alone(file_of(row), pixel_format)
     except ValueError as error:

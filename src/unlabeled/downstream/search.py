@@ -17,6 +17,12 @@ from unlabeled.reports.page import LARGE_SIDE, Section, Tile, Tiles, picture, re
 
 ROWS_IN_MEMORY = 4096
 """Rows of the file of embeddings in memory at a time."""
+SHOWN = {
+    "crop": "The middle square of an image is shown",
+    "pad": "An image is shown whole, on a border",
+    "squash": "An image is shown stretched to a square",
+}
+"""What a page shows of an image, by `PixelFormat.resize`."""
 
 
 @dataclass(frozen=True)
@@ -88,26 +94,24 @@ def _batches(embeddings: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 yield rows["path"].to_numpy(zero_copy_only=False), features
 
 
-def similar_page(
-    image: Path, found: pd.DataFrame, source: Origin, pixel_range: tuple[float, float] | None = None
-) -> str:
+def similar_page(image: Path, found: pd.DataFrame, source: Origin, pixel_format: PixelFormat) -> str:
     """The query and the images found as an HTML page, with pictures of the files that still exist.
 
     Args:
-        pixel_range: Value of `PixelFormat.pixel_range`.
+        pixel_format: The format that the encoder sees; pictures are larger, and have colours.
     """
     nearest = found.iloc[0]
     sentence = f"Most like {image.name} is {nearest.path}, with a cosine similarity of {nearest.similarity:.3f}."
     neighbours = [
-        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}", pixel_range)
+        _tile(Path(source.folder, path), path, f"{similarity:.3f}  {path}", pixel_format)
         for path, similarity in found.to_numpy()
     ]
     facts = [("files", f"{source.rows:,}"), ("model", source.model), ("version", source.version)]
     caption = (
-        f"Nearest first, with their cosine similarity; of {source.folder}. The middle square of an image is "
-        f"shown, which is what the encoder sees."
+        f"Nearest first, with their cosine similarity; of {source.folder}. {SHOWN[pixel_format.resize]}, which is what "
+        f"the encoder sees."
     )
-    query = Tiles([("", [_tile(image, image.name, image.name, pixel_range)])], large=True)
+    query = Tiles([("", [_tile(image, image.name, image.name, pixel_format)])], large=True)
     sections = [
         Section("The image", [query], layout="wide"),
         Section("Like it", [Tiles([("", neighbours)], caption, large=True)], layout="wide"),
@@ -115,12 +119,12 @@ def similar_page(
     return render(f"Images like {image.name}", sentence, facts, sections)
 
 
-def _tile(file: Path, alt: str, caption: str, pixel_range: tuple[float, float] | None) -> Tile:
+def _tile(file: Path, alt: str, caption: str, pixel_format: PixelFormat) -> Tile:
     try:
         content = read_content(file)
-        found = read_pixels(content, PixelFormat(LARGE_SIDE, 3, pixel_range))
+        found = read_pixels(content, pixel_format._replace(size=LARGE_SIDE, channels=3))
         side = min(LARGE_SIDE, found.width, found.height)  # a tiny image as it is, not a smooth enlargement
-        pixels = read_pixels(content, PixelFormat(side, 3, pixel_range)).pixels
+        pixels = read_pixels(content, pixel_format._replace(size=side, channels=3)).pixels
     except (UndecodableError, OSError):
         pixels, caption = np.full((3, 1, 1), 128, np.uint8), f"{caption} (cannot be read any more)"
     return Tile(picture(pixels, LARGE_SIDE), alt, caption)

@@ -103,7 +103,8 @@ def misfits(
             f"{coloured:,} {every} have colours and are stored grey, as the {looked_at:,} that were looked at are: set "
             f"ingestion.channels=3 to keep them"
         )
-    sides = manifest[["width", "height"]].min(axis=1)
+    resized = manifest[["width", "height"]]
+    sides = resized.max(axis=1) if config.resize == "pad" else resized.min(axis=1)
     if small := int((sides < size).sum()):
         yield (
             f"{small:,} {every} are smaller than the {size} pixels a side that are stored, the smallest has "

@@ -41,7 +41,7 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
 
     Args:
         images: uint8 of shape (N, C, H, W), any split.
-        contents: The sha256 of each image's content, in hexadecimal.
+        contents: The key of each image, as `keys_of` makes them: hexadecimal, and the last 16 digits decide the views.
         recipe: Its `views` is K; with `fresh` the cache is empty.
         folder: Gets `views.npy` and, as images are added, `views.1.npy` and so on, uint8 of shape (n, K, C, h, w), and
             an index of which row is of which image.
@@ -85,6 +85,15 @@ def cache_views(images: np.ndarray, contents: Sequence[str], recipe: Augmentatio
     index.attrs[MADE_BY] = _how(images, recipe)
     replace_file(folder / INDEX, lambda path: index.to_parquet(path, index=False))
     return open_views(folder)
+
+
+def keys_of(manifest: pd.DataFrame) -> list[str]:
+    """The key of each image's crops: the checksum of its stored pixels, then the sha256 of its content.
+
+    One content is stored as other pixels with another `ingestion.resize` or `ingestion.pixel_range`; its crops are then
+    cut again, at the same places.
+    """
+    return [f"{check:016x}{sha256}" for check, sha256 in zip(manifest.checksum, manifest.sha256, strict=True)]
 
 
 def shape_of(images: np.ndarray, recipe: Augmentation) -> tuple[int, int, int, int]:

@@ -183,9 +183,13 @@ def pixel_limit(pixels: int) -> Generator[None]:
 
 
 def decode(
-    content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None = None
+    content: bytes | np.ndarray,
+    size: int,
+    channels: int,
+    pixel_range: tuple[float, float] | None = None,
+    resize: str = "crop",
 ) -> Decoded:
-    """Decodes, turns upright as EXIF says, cuts the centre square, and resizes it (antialiased bilinear).
+    """Decodes, turns upright as EXIF says, and makes a square (antialiased bilinear).
 
     Of an animation the first frame is taken; transparency is laid on white; more than 8 bits are scaled to 8.
 
@@ -194,6 +198,8 @@ def decode(
         size: Pixels a side of the result.
         channels: 1 (luma) or 3 (RGB).
         pixel_range: The numbers that are black and white in images of more than 8 bits; None: what their format states.
+        resize: A key of SQUARES. `crop`: the centre square; `pad`: the whole image with a border; `squash`: the whole
+            image, stretched.
 
     Raises:
         UndecodableError: The content is empty, truncated, not an image, above the `pixel_limit`, or has values without
@@ -201,11 +207,15 @@ def decode(
     """
     if not len(content):
         raise UndecodableError("empty file")
-    return _read(content, lambda content: _decode(content, size, channels, pixel_range))
+    return _read(content, lambda content: _decode(content, size, channels, pixel_range, resize))
 
 
 def decode_alone(
-    content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None = None
+    content: bytes | np.ndarray,
+    size: int,
+    channels: int,
+    pixel_range: tuple[float, float] | None = None,
+    resize: str = "crop",
 ) -> np.ndarray:
     """Decodes a single image without others to compare it with, as `decode` does: uint8 of shape (C, size, size).
 
@@ -213,7 +223,7 @@ def decode_alone(
         UndecodableError: As in `decode`; or the image has more than 8 bits and is nearly black. It probably uses part
             of its range, as where 12 bits are stored in 16; only other images of the same source could tell.
     """
-    decoded = decode(content, size, channels, pixel_range)
+    decoded = decode(content, size, channels, pixel_range, resize)
     if decoded.is_dim and pixel_range is None:
         raise UndecodableError(
             "it has more than 8 bits and uses less than a quarter of the range that its format states, so it would be "
@@ -301,7 +311,9 @@ def _bare_png(content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None) -> Decoded:
+def _decode(
+    content: bytes | np.ndarray, size: int, channels: int, pixel_range: tuple[float, float] | None, resize: str
+) -> Decoded:
     wanted = "L" if channels == 1 else "RGB"
     with _opened(content) as image:
         (width, height), mode = image.size, _mode(image)
@@ -309,13 +321,15 @@ def _decode(content: bytes | np.ndarray, size: int, channels: int, pixel_range: 
             _check_scans(image, content)
         beside = _beside(image)
         image.draft(wanted, (DRAFT_RATIO * size, DRAFT_RATIO * size))
-        with _limits[-1].room(_memory(image, beside)):
+        with _limits[-1].room(_memory(image, beside, resize == "crop")):
             image.load()  # this turns a TIFF upright, but no other format
             orientation = _orientation(image)
-            square = _converted(image, mode, size, wanted, pixel_range)
+            used = _middle(image, size) if resize == "crop" else (0, 0, *image.size)
+            converted = _converted(image, mode, used, wanted, pixel_range)
             if orientation in UPRIGHT:  # before it is resized: Pillow rounds columns, then rows
-                square = square.transpose(UPRIGHT[orientation])
-            pixels = np.asarray(_centre_square(square, size)).reshape(size, size, channels).transpose(2, 0, 1)
+                converted = converted.transpose(UPRIGHT[orientation])
+            square = converted if converted.size == (size, size) else SQUARES[resize](converted, size)
+            pixels = np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
     return Decoded(np.ascontiguousarray(pixels), width, height, mode)
 
 
@@ -339,11 +353,11 @@ def _beside(image: Image.Image) -> int:
     return math.prod(image.size) * EXTRA_BYTES_BY_FORMAT.get(image.format, scans)
 
 
-def _memory(image: Image.Image, beside: int | None = None) -> int:
-    """Approximate memory in bytes of decoding and converting an image; `beside`: the part that `_beside` gives."""
-    held = (
-        math.prod(image.size) * BYTES_BY_MODE.get(image.mode, 4) + ROW_BYTES * image.height + 4 * min(image.size) ** 2
-    )
+def _memory(image: Image.Image, beside: int | None = None, cropped: bool = True) -> int:
+    """Approximate memory in bytes of decoding an image and converting its centre square, or all of it; `beside`: the
+    part that `_beside` gives."""
+    converted = min(image.size) ** 2 if cropped else math.prod(image.size)
+    held = math.prod(image.size) * BYTES_BY_MODE.get(image.mode, 4) + ROW_BYTES * image.height + 4 * converted
     return held + (_beside(image) if beside is None else beside)
 
 
@@ -388,10 +402,14 @@ def _mode(image: Image.Image) -> str:
 
 
 def _converted(
-    image: Image.Image, mode: str, size: int, wanted: str, pixel_range: tuple[float, float] | None
+    image: Image.Image,
+    mode: str,
+    used: tuple[int, int, int, int],
+    wanted: str,
+    pixel_range: tuple[float, float] | None,
 ) -> Image.Image:
-    """A loaded image with values from 0 to 255 in the wanted mode. A large image in another mode is cut to the part
-    that `_centre_square` needs."""
+    """A loaded image with values from 0 to 255 in the wanted mode. A large image in another mode is cut to the box that
+    is used."""
     if not is_deep(mode):
         scaled = None
     elif is_grey(mode):
@@ -407,9 +425,9 @@ def _converted(
         return image
     if math.prod(image.size) <= BAND_PIXELS:
         return _to_mode(image, wanted, scaled)
-    left, top, right, bottom = box = _middle(image, size)
+    left, top, right, bottom = used
     made = Image.new(wanted, (right - left, bottom - top))
-    for band in _bands(box):
+    for band in _bands(used):
         made.paste(_to_mode(image.crop(band), wanted, scaled), (0, band[1] - top))
     return made
 
@@ -479,9 +497,33 @@ def _to_mode(image: Image.Image, mode: str, scaled: Callable[[Image.Image], Imag
 
 
 def _centre_square(image: Image.Image, size: int) -> Image.Image:
-    if image.size == (size, size):
-        return image
+    """The centre square, resized; the ends of the longer side are cut off."""
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    """The whole image, resized, in the middle of a square of the mean colour of its outermost pixels."""
+    width, height = (max(1, round(length * size / max(image.size))) for length in image.size)
+    fitted = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    square = Image.new(image.mode, (size, size), _border_colour(fitted))
+    square.paste(fitted, ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def _border_colour(image: Image.Image) -> tuple[int, ...]:
+    """Mean of the first and last rows and columns, a number for each channel."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    outermost = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(outermost.mean(0).round().astype(int).tolist())
+
+
+def _squashed(image: Image.Image, size: int) -> Image.Image:
+    """The whole image, stretched to a square."""
+    return image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+SQUARES = {"crop": _centre_square, "pad": _padded, "squash": _squashed}
+"""Functions that make a square of an image, by the values of `ingestion.resize`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from unlabeled.encoders import Saved
 from unlabeled.errors import DataError
 from unlabeled.images.augment import normalise
+from unlabeled.images.decode import SQUARES
 from unlabeled.images.pixels import PixelFormat, read_pixels
 from unlabeled.nn.network import ImageNetwork
 from unlabeled.nn.normalisation import Normalisation
@@ -41,7 +42,8 @@ class ImageEncoder(Saved):
     @property
     def pixel_format(self) -> PixelFormat:
         """The format that every image is converted to before it is embedded."""
-        return PixelFormat(self.image_size, self.channels, self.normalisation.pixel_range)
+        stored = self.normalisation
+        return PixelFormat(self.image_size, self.channels, stored.pixel_range, stored.resize)
 
     @property
     def batch_size(self) -> int:
@@ -53,7 +55,7 @@ class ImageEncoder(Saved):
 
         Args:
             images: Whole numbers from 0 to 255, of shape (N, C, H, W). Images that are not square or not of the
-                training's size are cut to the centre square and resized, as ingestion does with a file.
+                training's size are resized as the training's files were (`pixel_format`).
             batch_size: Images that go through the network at a time; None: what its device takes.
 
         Returns:
@@ -75,16 +77,19 @@ class ImageEncoder(Saved):
 
     def prepare(self, images: np.ndarray) -> Tensor:
         """The network's input: uint8 images as normalised float32 of its size, channels_last, on its device."""
-        batch = torch.from_numpy(fit(images, self.channels, self.image_size)).to(self.device).float() / 255
+        batch = torch.from_numpy(fit(images, self.pixel_format)).to(self.device).float() / 255
         return normalise(batch, *self.normalisation.tensors(self.device))
 
     def spec(self) -> dict[str, Any]:
+        stored = asdict(self.normalisation)
+        if stored["resize"] == "crop":  # absent from encoders of earlier releases, whose digest is of the whole spec
+            del stored["resize"]
         return {
             **spec_of(self.architecture, self.network),
             "channels": self.channels,
             "image_size": self.image_size,
             "feature_dim": self.feature_dim,
-            **asdict(self.normalisation),
+            **stored,
         }
 
     @classmethod
@@ -94,6 +99,8 @@ class ImageEncoder(Saved):
         for key, value, most in zip(("channels", "image_size"), shape, (MOST_CHANNELS, LARGEST_SIZE), strict=True):
             if not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"{key}: received {value!r}, expected a whole number from 1 to {most}")
+        if normalisation.resize not in SQUARES:
+            raise ValueError(f"resize: received {normalisation.resize!r}, expected {', '.join(SQUARES)}")
         if len(normalisation.mean) != shape[0]:
             raise ValueError(f"mean: received {list(normalisation.mean)}, expected a number for each channel")
         return cls(spec["architecture"], *shape, normalisation, rebuild(spec, *shape))
@@ -124,17 +131,16 @@ def as_images(data: np.ndarray, channels: int) -> np.ndarray:
     return data.astype(np.uint8)
 
 
-def fit(images: np.ndarray, channels: int, size: int) -> np.ndarray:
-    """Crops and resizes arrays as `decode` does files: to the centre square, in the wanted size.
+def fit(images: np.ndarray, pixel_format: PixelFormat) -> np.ndarray:
+    """Converts arrays to a format as `decode` does files.
 
     Args:
         images: uint8 (N, C, H, W), C is 1 or 3; any C where nothing has to be changed.
 
     Returns:
-        uint8 (N, channels, size, size).
+        uint8 (N, C, size, size) of the format's channels and size.
     """
-    if images.shape[1:] == (channels, size, size):
+    if images.shape[1:] == pixel_format.shape:
         return np.array(images)  # in memory, and writable: torch warns of arrays that are not
-    made = PixelFormat(size, channels)
     pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in images)
-    return np.stack([read_pixels(np.ascontiguousarray(picture), made).pixels for picture in pictures])
+    return np.stack([read_pixels(np.ascontiguousarray(picture), pixel_format).pixels for picture in pictures])

@@ -77,12 +77,12 @@ def ingest(config: Ingestion, folder: Path, source: Source | None = None) -> Ing
     source, grouper = source or open_source(config), Grouper(config.group)
     with pixel_limit(config.max_pixels):
         sample = look_at(source.sample(SAMPLE_SIZE))
-        pixel_format = PixelFormat(*choose_shape(sample, config), config.pixel_range)
+        pixel_format = PixelFormat(*choose_shape(sample, config), config.pixel_range, config.resize)
         if config.pixel_range is None:
             check_values(sample, config.max_quarantined)
         records, rejects, dim, sums = [], [], 0, np.zeros((3, pixel_format.channels), np.int64)
         chosen = {"shape": pixel_format.shape, "pixels": config.max_pixels, "range": config.pixel_range}
-        how = made_by([decoding, dicom, heic], **chosen, pillow=PIL.__version__)
+        how = made_by([decoding, dicom, heic], **chosen, resize=config.resize, pillow=PIL.__version__)
         earlier = earlier_rows(partial(_read_earlier, folder), how, pixel_format.shape)
         stamps = Stamps(folder / "stamps.parquet")
         rule = SplitRule(source.understood.official, config.validation_fraction, config.test_fraction)
@@ -259,6 +259,7 @@ def _summary(
 ) -> Summary:
     lines = sorted(manifest.sha256 + manifest.split + manifest.label.fillna("") + named_groups(manifest, config.group))
     stored = "x".join(map(str, pixel_format.shape)) + (f" {config.pixel_range}" if config.pixel_range else "")
+    stored += f" {config.resize}" if config.resize != "crop" else ""
     digest = hashlib.sha256("\n".join([stored, *lines]).encode()).hexdigest()
     return {
         "source": config.name,
@@ -271,6 +272,7 @@ def _summary(
         "channels": pixel_format.channels,
         "image_size": pixel_format.size,
         "pixel_range": config.pixel_range,
+        "resize": config.resize,
         "data_digest": digest[:16],
     }
 

@@ -23,11 +23,13 @@ class PixelFormat(NamedTuple):
         size: Pixels a side.
         channels: 1 (luma) or 3 (RGB).
         pixel_range: The numbers that are black and white in images of more than 8 bits; None: what their format states.
+        resize: How an image that is not square becomes one: `crop`, `pad` or `squash`.
     """
 
     size: int
     channels: int
     pixel_range: tuple[float, float] | None = None
+    resize: str = "crop"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from unlabeled.config import Augmentation, Pretraining
-from unlabeled.images.crops import count_missing, cut_some, shape_of
+from unlabeled.images.crops import count_missing, cut_some, keys_of, shape_of
 from unlabeled.images.encoder import Normalisation
 from unlabeled.images.pretrain import build_method, fingerprint
 from unlabeled.images.views import Views
@@ -65,7 +65,7 @@ def plan_training(
     if not steps:
         return None
     pace = partial(_pace, method, images[rows[: config.batch_size]], summary)
-    missing, sample = count_missing(images, manifest.sha256, recipe, crops), images[: min(len(images), TIMED_IMAGES)]
+    missing, sample = count_missing(images, keys_of(manifest), recipe, crops), images[: min(len(images), TIMED_IMAGES)]
     device, now = choose_device(config.device), pace(config, recipe)
     plan = Plan(
         steps,

@@ -25,7 +25,7 @@ UNDECISIVE = {"monitor_every", "checkpoint_seconds", "min_embedding_std"}
 """Parameters of pretraining that do not decide the weights."""
 LEARNED_FROM = ("sha256", "checksum", "text", "split")
 """Columns of a manifest that a training without labels depends on."""
-STORED_AS = ("channels", "image_size", "pixel_range", "mean", "std", "tokenizer", "vocabulary")
+STORED_AS = ("channels", "image_size", "pixel_range", "resize", "mean", "std", "tokenizer", "vocabulary")
 STORED_AS += ("frames", "seconds", "rate")
 """Keys of a summary that say how the data are stored."""
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,20 @@ def test_it_is_checked_on_ingested_images_or_on_those_that_are_given(tmp_path):
     for name in ("images.npy", "empty"):
         with pytest.raises(DataError, match="export.image: .* holds no image that can be read"):
             images_to_check(encoder, tmp_path / "images.npy", tmp_path / name)
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
+def test_the_script_resizes_images_as_the_encoder_does(tmp_path, resize):
+    model = model_of("linear", probe=False)
+    model.encoder.normalisation = replace(model.encoder.normalisation, resize=resize)
+    export_model(model, images_of(model), tmp_path / "export")
+    pixels = np.random.default_rng(2).integers(0, 256, (20, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "long.png")
+    command = [sys.executable, tmp_path / "export/use.py", tmp_path / "long.png"]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    expected = model.encoder.embed(pixels.transpose(2, 0, 1)[None])[0]
+    np.testing.assert_allclose(answer["embedding"], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(
+        images_to_check(model.encoder, tmp_path / "none.npy", tmp_path / "long.png")[0],
+        decode(pixels, 16, 3, resize=resize).pixels,
+    )

@@ -47,11 +47,13 @@ def forms(image, path):
     return [*one, np.array(text), np.array([content])], two
 
 
-def test_an_image_is_the_same_in_every_form(forms, path):
-    expected = read_alone(path, COLOUR)
+@pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
+def test_an_image_is_the_same_in_every_form(forms, path, resize):
+    pixel_format = COLOUR._replace(resize=resize)
+    expected = read_alone(path, pixel_format)
     for number, images in enumerate(forms, 1):
         for given in images:
-            read = read_images(given, COLOUR)
+            read = read_images(given, pixel_format)
             assert len(read) == number and read.dtype == np.uint8
             for one in read:  # what came in one array keeps its size, which the encoder changes
                 whole = one.shape != expected.shape

@@ -1,3 +1,7 @@
+import base64
+import re
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,8 +14,10 @@ from unlabeled.downstream.search import Origin, embed_file, nearest_files, origi
 from unlabeled.encoders import read_encoder
 from unlabeled.errors import DataError
 from unlabeled.images.encoder import ImageEncoder, Normalisation
+from unlabeled.images.pixels import PixelFormat
 
 SAID = {"model": "unlabeled-digits", "version": "2", "weights": "abc", "folder": "/photos"}
+FORMAT = PixelFormat(16, 1)
 
 
 def written(path, features, metadata=SAID):
@@ -109,7 +115,7 @@ def test_the_page_shows_the_query_and_its_neighbours(tmp_path, read_page):
         Image.new("RGB", (40, 30), "red").save(tmp_path / name)
     found = pd.DataFrame({"path": names[1:], "similarity": [0.91234, 0.5]})
     page = read_page(
-        similar_page(tmp_path / "q.png", found, Origin(1234, "unlabeled-digits", "2", "abc", str(tmp_path)))
+        similar_page(tmp_path / "q.png", found, Origin(1234, "unlabeled-digits", "2", "abc", str(tmp_path)), FORMAT)
     )
     assert len(page.all("img")) == 3 and page.all("img", alt="<a>.png")
     assert "Most like q.png is <a>.png, with a cosine similarity of 0.912." in page.text
@@ -120,5 +126,22 @@ def test_the_page_shows_the_query_and_its_neighbours(tmp_path, read_page):
 def test_a_tiny_image_is_shown_with_its_own_pixels(tmp_path, width, height, kind):
     Image.new("RGB", (width, height), "red").save(tmp_path / "q.png")
     found = pd.DataFrame({"path": ["q.png"], "similarity": [1.0]})
-    page = similar_page(tmp_path / "q.png", found, Origin(1, "m", "1", "abc", str(tmp_path)))
+    page = similar_page(tmp_path / "q.png", found, Origin(1, "m", "1", "abc", str(tmp_path)), FORMAT)
     assert page.count(f'src="data:image/{kind}') == 2
+
+
+@pytest.mark.parametrize(
+    "resize, sentence, red", [("crop", "The middle square", 0), ("pad", "shown whole", 1), ("squash", "stretched", 1)]
+)
+def test_the_page_shows_of_an_image_what_the_encoder_sees(tmp_path, read_page, resize, sentence, red):
+    image = Image.new("RGB", (90, 30), "blue")
+    image.paste("red", (0, 0, 15, 30))
+    image.save(tmp_path / "q.png")
+    found = pd.DataFrame({"path": ["q.png"], "similarity": [1.0]})
+    page = similar_page(
+        tmp_path / "q.png", found, Origin(1, "m", "1", "abc", str(tmp_path)), FORMAT._replace(resize=resize)
+    )
+    assert sentence in read_page(page).text
+    content = base64.b64decode(re.search(r"data:image/\w+;base64,([^\"]+)", page)[1])
+    pixels = np.asarray(Image.open(BytesIO(content)).convert("RGB")).astype(int)
+    assert (pixels[..., 0] - pixels[..., 2] > 100).any() == red

@@ -7,13 +7,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import unlabeled.images.crops
 from unlabeled.config import Augmentation
 from unlabeled.images.augment import CROP_DRAWS, DRAWS, crop_boxes, resample
-from unlabeled.images.crops import cache_views, open_views
+from unlabeled.images.crops import cache_views, keys_of, open_views
+from unlabeled.storage.reuse import checksum
 
 
 def images_of(n, channels=3, size=16):
@@ -204,3 +206,12 @@ def test_the_cache_is_made_in_memory_that_does_not_grow_with_n(tmp_path):
     few, many = json.loads(done.stdout)
     assert (tmp_path / "1500/views.npy").stat().st_size > 80e6
     assert (many - few) * 1024 < 30e6
+
+
+def test_crops_are_cut_again_where_the_same_files_have_other_pixels(tmp_path):
+    recipe, sha256 = Augmentation(views=3), contents_of(images_of(6))
+    before, after = images_of(6), 255 - images_of(6)
+    for images in (before, after):
+        manifest = pd.DataFrame({"sha256": sha256, "checksum": [checksum(image) for image in images]})
+        views = cache_views(images, keys_of(manifest), recipe, tmp_path / "kept")[:]
+        np.testing.assert_array_equal(views, cache_views(images, sha256, recipe, tmp_path / str(images[0].sum()))[:])

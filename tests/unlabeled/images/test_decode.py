@@ -7,14 +7,17 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from unlabeled.config import Ingestion
 from unlabeled.images.decode import (
     OPENED,
     PNG,
+    SQUARES,
     Limit,
     UndecodableError,
     check_header,
@@ -231,6 +234,69 @@ def test_of_an_oblong_image_the_centre_is_kept():
         assert (decode(encoded(lying), 10, 1).pixels == 200).all()
 
 
+def test_padding_keeps_all_of_an_oblong_image_and_adds_the_colour_of_its_border():
+    pixels = np.full((10, 30, 3), (40, 80, 120), np.uint8)
+    pixels[2:-2, 6:-6] = 200
+    for lying in (pixels, pixels.transpose(1, 0, 2)):
+        square = decode(encoded(lying), 30, 3, resize="pad").pixels.transpose(1, 2, 0)
+        expected = np.full((30, 30, 3), (40, 80, 120), np.uint8)
+        rows, columns = (10, 0) if lying is pixels else (0, 10)
+        expected[rows : rows + lying.shape[0], columns : columns + lying.shape[1]] = lying
+        np.testing.assert_array_equal(square, expected)
+
+
+def test_a_border_of_several_colours_is_padded_with_their_mean():
+    pixels = np.zeros((3, 6), np.uint8)
+    pixels[0], pixels[-1], pixels[1:-1, [0, -1]] = 100, 60, 80
+    square = decode(encoded(pixels), 6, 1, resize="pad").pixels[0]
+    assert set(square[0]) == set(square[-1]) == {80} and (square[1:4] == pixels).all()
+
+
+def test_squashing_stretches_an_oblong_image():
+    pixels = np.repeat(np.array([[0, 90, 200]], np.uint8), 10, 1).repeat(30, 0)
+    expected = np.asarray(Image.fromarray(pixels).resize((10, 10), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(decode(encoded(pixels), 10, 1, resize="squash").pixels[0], expected, atol=3)
+    np.testing.assert_allclose(decode(encoded(pixels.T), 10, 1, resize="squash").pixels[0], expected.T, atol=3)
+
+
+def test_the_names_of_the_choices_are_those_of_the_parameter():
+    assert get_args(Ingestion.model_fields["resize"].annotation) == tuple(SQUARES)
+
+
+@pytest.mark.parametrize("size", [16, 48, 100])
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_a_square_image_is_the_same_however_others_are_resized(resize, size):
+    for content in (encoded(photo()), encoded(photo(), "JPEG"), photo(channels=1)):
+        expected = decode(content, size, 3).pixels
+        np.testing.assert_array_equal(decode(content, size, 3, resize=resize).pixels, expected)
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_an_image_is_turned_upright_before_it_becomes_a_square(orientation, resize):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(encoded(photo(60, 30), exif=exif)))))
+    turned = decode(encoded(photo(60, 30), exif=exif), 16, 3, resize=resize).pixels
+    np.testing.assert_array_equal(turned, decode(encoded(upright), 16, 3, resize=resize).pixels)
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16"])
+def test_of_a_large_image_all_is_converted_where_all_is_kept(mode, resize, monkeypatch):
+    image = Image.fromarray(photo(301, 700))
+    image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    whole = decode(encoded(image), 32, 3, resize=resize).pixels
+    monkeypatch.setattr("unlabeled.images.decode.BAND_PIXELS", 1000)
+    np.testing.assert_allclose(decode(encoded(image), 32, 3, resize=resize).pixels, whole, atol=1)
+
+
+@pytest.mark.parametrize("resize", ["pad", "squash"])
+def test_twelve_bits_are_scaled_however_images_are_resized(resize):
+    numbers = np.full((8, 20), 4095, np.uint16)
+    assert (decode(encoded(numbers), 16, 1, (0, 4095), resize).pixels == 255).all()
+
+
 def test_sizes_are_those_of_the_stored_image():
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -246,11 +312,12 @@ def test_resizing_is_pillows_antialiased_bilinear(size):
     np.testing.assert_allclose(decode(encoded(pixels), size, 1).pixels, [np.asarray(resized)], atol=3)
 
 
+@pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
 @pytest.mark.parametrize("width, height", [(1, 1), (1, 300), (300, 1), (3, 2)])
-def test_an_image_of_hardly_any_pixels_is_an_image(width, height):
+def test_an_image_of_hardly_any_pixels_is_an_image(width, height, resize):
     pixels = np.full((height, width, 3), 9, np.uint8)
     for form in ("PNG", "JPEG"):
-        assert (abs(decode(encoded(pixels, form), 8, 3).pixels.astype(int) - 9) <= 1).all()
+        assert (abs(decode(encoded(pixels, form), 8, 3, resize=resize).pixels.astype(int) - 9) <= 1).all()
 
 
 @pytest.mark.parametrize("content", [b"", np.zeros((0, 4), np.uint8)])

@@ -764,3 +764,30 @@ def test_memory_does_not_grow_with_the_images(tmp_path, source):
         assert found == total
     stored = 3 * count * 256 * 256 * 3 / 2**20  # MiB more in the file
     assert peaks[4 * count] - peaks[count] < 0.2 * stored
+
+
+def test_images_are_decoded_again_where_they_are_resized_in_another_way(tmp_path):
+    root = photos(tmp_path / "photos", 12, width=24, height=12)
+    out = tmp_path / "out"
+    results = {}
+    for resize in ("crop", "pad", "squash"):
+        found = kept(root, out, image_size=12, resize=resize)
+        fresh = ingested(root, tmp_path / resize, image_size=12, resize=resize)
+        np.testing.assert_array_equal(found.images, fresh.images)
+        assert found.summary["resize"] == resize
+        results[found.summary["data_digest"]] = found.images.tobytes()
+    assert len(results) == len(set(results.values())) == 3
+
+
+def test_what_is_no_way_to_resize_is_refused():
+    with pytest.raises(ConfigError, match="ingestion.resize: received 'stretch', expected 'crop', 'pad' or 'squash'"):
+        Ingestion.model_validate({"resize": "stretch"})
+
+
+def test_a_long_image_is_enlarged_where_its_shorter_side_is_resized_and_not_where_it_is_padded(tmp_path, caplog):
+    root = photos(tmp_path / "photos", 10, width=30, height=10)
+    for resize in ("crop", "squash"):
+        kept(root, tmp_path / "out", image_size=20, resize=resize)
+    assert len(warned(caplog)) == 2
+    kept(root, tmp_path / "out", image_size=20, resize="pad")
+    assert len(warned(caplog)) == 2

@@ -24,7 +24,7 @@ def data():
     images = np.random.default_rng(0).integers(0, 256, (24, 1, 8, 8), np.uint8)
     manifest = pd.DataFrame(
         {"split": ["train"] * 20 + ["test"] * 4, "target": 0, "sha256": [f"{number:064x}" for number in range(24)]}
-    )
+    ).assign(checksum=range(24))
     return images, manifest, {"mean": [0.5], "std": [0.3], "data_digest": "x", "classes": ["a"]}
 
 
@@ -73,7 +73,7 @@ def test_only_the_steps_that_a_checkpoint_has_not_done_are_left(tmp_path):
 
 def test_a_plan_leaves_the_training_as_it_would_have_been(data, tmp_path):
     images, manifest, summary = data
-    views = crops.cache_views(images, manifest.sha256.tolist(), RECIPE, tmp_path)
+    views = crops.cache_views(images, crops.keys_of(manifest), RECIPE, tmp_path)
     trained = []
     for planned in (False, True):
         torch.manual_seed(1)
@@ -90,7 +90,7 @@ def test_a_plan_counts_the_steps_and_the_crops_that_are_not_there(data, tmp_path
     found = plan_training(method, *data, CONFIG, RECIPE, tmp_path / "crops")
     assert (found.steps, found.crops) == (2 * (20 // 8), 24 * 2 * 64) and found.cutting > 0 and found.free > 0
     assert 0 < found.pace.memory < found.available
-    crops.cache_views(data[0], data[1].sha256.tolist(), RECIPE, tmp_path / "crops")
+    crops.cache_views(data[0], crops.keys_of(data[1]), RECIPE, tmp_path / "crops")
     again = plan_training(method, *data, CONFIG, RECIPE, tmp_path / "crops")
     assert (again.cutting, again.crops) == (0, 0)
 
@@ -114,5 +114,5 @@ def test_a_long_training_tries_what_would_make_it_shorter(data, tmp_path, monkey
 def test_crops_that_do_not_fit_on_the_disk_are_refused_before_any_is_cut(data, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(DataError, match="the crops of 24 images take .* lower augmentation.views"):
-        crops.cache_views(data[0], data[1].sha256.tolist(), RECIPE, tmp_path)
+        crops.cache_views(data[0], crops.keys_of(data[1]), RECIPE, tmp_path)
     assert not list(tmp_path.iterdir())

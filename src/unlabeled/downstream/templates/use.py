@@ -20,7 +20,7 @@ SESSION = InferenceSession(HERE / "encoder.onnx", providers=["CPUExecutionProvid
 
 def use(files: list[str]) -> dict[str, np.ndarray]:
     """Returns `embedding`, float32 (N, D), and, where a probe was exported, `probability`, float32 (N, classes)."""
-    how = SPEC["image_size"], SPEC["channels"], SPEC["pixel_range"]
+    how = SPEC["image_size"], SPEC["channels"], SPEC["pixel_range"], SPEC.get("resize", "crop")
     images = [decode_alone(Path(file).read_bytes(), *how) for file in files]
     names = [output.name for output in SESSION.get_outputs()]
     answers = map(np.asarray, SESSION.run(names, {"images": np.stack(images)}))
