@@ -9,13 +9,13 @@ from yaml import YAMLError
 
 from pipelines.parameters import flatten
 from pipelines.yaml_limits import check_yaml
-from unlabeled.config import Block, Embedding, Exporting, Finetuning, Ingestion, Registration, Search
+from unlabeled.config import Block, Embedding, Exporting, Finetuning, Ingestion, Pretraining, Registration, Search
 from unlabeled.errors import ConfigError
 from unlabeled.pairs.config import PairsIngestion
 from unlabeled.text.config import TextIngestion
 from unlabeled.video.config import VideoIngestion
 
-TEXT_BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Registration, Search)
+TEXT_BLOCKS: tuple[type[Block], ...] = (Embedding, Exporting, Finetuning, Ingestion, Pretraining, Registration, Search)
 TEXT_BLOCKS += (PairsIngestion, TextIngestion, VideoIngestion)
 """Blocks of parameters that have keys whose values are texts."""
 KEY = r"[A-Za-z_][\w.]*"

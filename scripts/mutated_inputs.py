@@ -198,14 +198,10 @@ def _dicoms() -> dict[str, bytes]:
 
 
 def _heics() -> dict[str, bytes]:
-    from pillow_heif import from_pillow
-
-    made = {}
-    for mode in ("RGB", "L", "RGBA"):
-        file = BytesIO()
-        from_pillow(_picture(64).convert(mode)).save(file)
-        made[f"{mode}.heic"] = file.getvalue()
-    return made
+    return {
+        file.name: file.read_bytes()
+        for file in (Path(__file__).parents[1] / "tests/unlabeled/images/heic").glob("*.heic")
+    }
 
 
 def _parquets() -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""HEIC and HEIF, the photographs of phones, as a format of Pillow; read by pillow-heif where it is installed."""
+"""HEIC and HEIF, the photographs of phones, as a format of Pillow; read by pi-heif where it is installed."""
 
 from typing import IO
 
@@ -10,7 +10,7 @@ BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"
 """Major brands of HEIF files. (AVIF has its own, and is read by Pillow.)"""
 
 OPTIONS = {"THUMBNAILS": False, "DEPTH_IMAGES": False, "AUX_IMAGES": False, "DECODE_THREADS": 1}
-"""Settings of pillow-heif. One thread, as images are decoded side by side already."""
+"""Settings of pi-heif (the wheels of pillow-heif, which also writes HEIC, are under the GPL). One thread, as images are decoded side by side already."""
 
 
 def is_heif(prefix: bytes) -> bool:
@@ -21,10 +21,10 @@ def open_heif(file: IO[bytes], name: str | bytes) -> ImageFile.ImageFile:
     """The primary image of a file, upright. Thumbnails in the file are not used.
 
     Raises:
-        UndecodableError: pillow-heif is not installed.
+        UndecodableError: pi-heif is not installed.
     """
-    check_package("pillow_heif", "pillow-heif", "HEIC")
-    from pillow_heif import HeifImageFile, options  # loads libheif, which few data need
+    check_package("pi_heif", "pi-heif", "HEIC")
+    from pi_heif import HeifImageFile, options  # loads libheif, which few data need
 
     for option, value in OPTIONS.items():
         setattr(options, option, value)
