@@ -10,7 +10,8 @@ BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"
 """Major brands of HEIF files. (AVIF has its own, and is read by Pillow.)"""
 
 OPTIONS = {"THUMBNAILS": False, "DEPTH_IMAGES": False, "AUX_IMAGES": False, "DECODE_THREADS": 1}
-"""Settings of pi-heif (the wheels of pillow-heif, which also writes HEIC, are under the GPL). One thread, as images are decoded side by side already."""
+"""Settings of pi-heif, which reads HEIC alone: the wheels of pillow-heif, which writes it too, are under the GPL. One
+thread, as images are decoded side by side already."""
 
 
 def is_heif(prefix: bytes) -> bool:
