@@ -12,7 +12,7 @@ with warnings.catch_warnings():  # Kedro's plugin for MLflow warns of its own cl
     import kedro_mlflow.framework.hooks  # noqa: F401
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _as_loud_as_before():
     """A benchmark turns messages off, and later tests read what a run says."""
     levels = {name: logging.getLogger(name).level for name in LOGGERS}

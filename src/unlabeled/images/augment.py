@@ -24,7 +24,9 @@ CROP_ATTEMPTS = 10
 """Boxes drawn for a crop, of which the first that fits is taken."""
 CROP_DRAWS, AFFINE_DRAWS = 2 * CROP_ATTEMPTS + 2, 6
 DRAWS = CROP_DRAWS + AFFINE_DRAWS
-"""Number of uniform random numbers that determine the geometry of a view."""
+"""Number of uniform random numbers that determine the geometry of a view: area, ratio and place of the first box, the
+affine transformation, then areas and ratios of the other boxes. Where the first box fits, the others change nothing."""
+FIRST_BOX = 4
 
 
 def crop_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> Tensor:
@@ -32,12 +34,14 @@ def crop_boxes(draw: Tensor, height: int, width: int, recipe: Augmentation) -> T
     the first of CROP_ATTEMPTS that fits, else the largest about the centre that has an allowed aspect ratio.
 
     Args:
-        draw: Shape (CROP_DRAWS, n), float32, uniform in [0, 1).
+        draw: Shape (CROP_DRAWS, n), float32, uniform in [0, 1): area, ratio and place of the first box, then areas and
+            ratios of the others.
 
     Returns:
         Tensor of shape (n, 4), float32: top, left, height, width in whole pixels.
     """
-    areas, ratios, (down, right) = draw.split([CROP_ATTEMPTS, CROP_ATTEMPTS, 2])
+    (area, ratio, down, right), others = draw[:FIRST_BOX], draw[FIRST_BOX:].unflatten(0, (2, -1))
+    areas, ratios = torch.cat([torch.stack([area, ratio])[:, None], others], 1)
     low, high = recipe.crop_scale
     areas = (low + (high - low) * areas) * height * width
     low, high = map(math.log, recipe.crop_ratio)
@@ -109,8 +113,8 @@ def cut_views(images: Tensor, draw: Tensor, recipe: Augmentation) -> Tensor:
     """
     _, batch, count = draw.shape
     *_, height, width = images.shape
-    crop, move = draw.flatten(1).split([CROP_DRAWS, AFFINE_DRAWS])
-    boxes = crop_boxes(crop, height, width, recipe).unflatten(0, (batch, count))
+    first, move, others = draw.flatten(1).split([FIRST_BOX, AFFINE_DRAWS, CROP_DRAWS - FIRST_BOX])
+    boxes = crop_boxes(torch.cat([first, others]), height, width, recipe).unflatten(0, (batch, count))
     views = resample(images, boxes, recipe.crop_size or height)
     if recipe.degrees or recipe.translate or recipe.shear or recipe.zoom != (1, 1):
         views = affine(views.flatten(0, 1), move, recipe).unflatten(0, (batch, count))

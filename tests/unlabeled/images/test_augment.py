@@ -10,8 +10,10 @@ from torchvision.transforms import RandomResizedCrop
 
 from unlabeled.config import Augmentation
 from unlabeled.images.augment import (
+    AFFINE_DRAWS,
     CROP_DRAWS,
     DRAWS,
+    FIRST_BOX,
     _hue_rotations,
     affine,
     blur,
@@ -138,7 +140,8 @@ def test_affine_without_any_range_changes_nothing():
 def test_views_are_crops_that_are_moved_where_the_recipe_says_so():
     images, recipe = random_images(4, 1, 12, 12).float(), Augmentation(crop_size=8)
     draw = drawn(8, of=DRAWS).unflatten(1, (4, 2))
-    boxes = crop_boxes(draw[:CROP_DRAWS].flatten(1), 12, 12, recipe).unflatten(0, (4, 2))
+    rows = np.r_[:FIRST_BOX, FIRST_BOX + AFFINE_DRAWS : DRAWS]
+    boxes = crop_boxes(draw[rows].flatten(1), 12, 12, recipe).unflatten(0, (4, 2))
     assert torch.equal(cut_views(images, draw, recipe), resample(images, boxes, 8))
     moved = cut_views(images, draw, Augmentation(crop_size=8, translate=0.3))
     assert moved.shape == (4, 2, 1, 8, 8) and not torch.equal(moved, resample(images, boxes, 8))

@@ -13,7 +13,7 @@ import torch
 
 import unlabeled.images.crops
 from unlabeled.config import Augmentation
-from unlabeled.images.augment import CROP_DRAWS, DRAWS, crop_boxes, resample
+from unlabeled.images.augment import AFFINE_DRAWS, DRAWS, FIRST_BOX, crop_boxes, resample
 from unlabeled.images.crops import cache_views, keys_of, open_views
 from unlabeled.storage.reuse import checksum
 
@@ -50,8 +50,9 @@ def test_cached_crops_are_the_crops_one_would_cut_directly(tmp_path):
     cache = cached(images, recipe, tmp_path)
     for image, content, views in zip(images, contents_of(images), cache, strict=True):
         philox = np.random.Philox(key=[int(content[-16:], 16), 7])
+        crop_rows = np.r_[:FIRST_BOX, FIRST_BOX + AFFINE_DRAWS : DRAWS]
         draw = np.random.Generator(philox).random((DRAWS, 3), np.float32)
-        boxes = crop_boxes(torch.from_numpy(draw[:CROP_DRAWS]), 16, 16, recipe)
+        boxes = crop_boxes(torch.from_numpy(draw[crop_rows]), 16, 16, recipe)
         direct = resample(torch.from_numpy(image[None]).float(), boxes[None], 9)[0]
         np.testing.assert_array_equal(views, direct.round().clamp(0, 255).byte())
 
