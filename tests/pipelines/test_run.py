@@ -144,9 +144,9 @@ def test_without_labels_the_encoder_is_registered_all_the_same(project, tmp_path
     assert result.exit_code == 0, result.output
     metrics = project.json("data/08_reporting/byol/metrics.json")
     assert metrics["linear_probe_accuracy"] is None and metrics["rankme"] > 1
-    said = "here are no labels to test with, and its embedding is alive"
-    assert f"T{said}" in (project.path / "data/08_reporting/byol/report.html").read_text()
-    assert f"byol on photos, the champion: t{said}" in " ".join(result.output.split())
+    said = "there are no labels to test with, and its embedding is alive"
+    assert f"After 2 epochs: {said}" in (project.path / "data/08_reporting/byol/report.html").read_text()
+    assert f"byol on photos after 2 epochs, the champion: {said}" in " ".join(result.output.split())
     assert project.client().get_model_version_by_alias("unlabeled-photos", "champion").version == 1
 
 
