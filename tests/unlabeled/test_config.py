@@ -80,7 +80,11 @@ def test_a_key_like_no_other_names_them_all(block):
     "block, key, received, expected",
     [
         (Ingestion, "source", "flickr", "'digits', 'torchvision', 'image_folder' or 'parquet'"),
-        (Ingestion, "dataset", "mnist", "'cifar10', 'cifar100', 'fashion_mnist', 'stl10' or 'svhn'"),
+        (
+            *(Ingestion, "dataset", "mnist"),
+            "'cifar10', 'cifar100', 'fashion_mnist', 'stl10', 'svhn', 'imagenette', 'oxford_iiit_pet', 'flowers102', "
+            "'food101' or 'eurosat'",
+        ),
         (Ingestion, "image_size", 0, "greater than or equal to 4"),
         (Ingestion, "image_size", 5000, "less than or equal to 4096"),
         (Ingestion, "channels", 2, "1 or 3"),
