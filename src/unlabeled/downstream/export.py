@@ -1,6 +1,7 @@
 """Export of a model as files that do not need this project: ONNX, safetensors, and a script that uses them."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,8 @@ MAX_CHECKED_IMAGES = 64
 """Largest number of images that the files are checked on."""
 TOLERANCE = 1e-4
 """Largest allowed difference between ONNX and torch, as a fraction of the largest number that torch gives."""
+DECODERS = ("decode.py", "dicom.py", "heic.py", "undecodable.py")
+"""Files of `unlabeled.images` that `use.py` reads images with, without this project."""
 SCRIPT = Path(__file__).parent / "templates" / "use.py"
 
 
@@ -84,8 +87,9 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
         spec = json.loads((made / "encoder.json").read_text())
         spec |= {"classes": list(model.classes), "model": model.name, "version": model.version}
         (made / "encoder.json").write_text(json.dumps(spec, indent=2) + "\n")
-        for script in (SCRIPT, Path(decoding.__file__)):
-            shutil.copy(script, made / script.name)
+        for script in (SCRIPT, *(Path(decoding.__file__).with_name(name) for name in DECODERS)):
+            alone = re.sub(r"from unlabeled\.images(\.(\w+))? import", _import_beside, script.read_text())
+            (made / script.name).write_text(alone)
         for file in sorted(made.iterdir()):
             replace_file(folder / file.name, lambda partial, file=file: shutil.copyfile(file, partial))
     if model.probe is None:
@@ -166,3 +170,8 @@ def _decoded(files: Iterable[Path], encoder: ImageEncoder) -> Iterator[np.ndarra
     for file in files:
         with suppress(UndecodableError, OSError):
             yield read_pixels(file, encoder.pixel_format).pixels
+
+
+def _import_beside(found: re.Match[str]) -> str:
+    """The import of a module that lies in the same folder."""
+    return f"from {found[2]} import" if found[2] else "import"

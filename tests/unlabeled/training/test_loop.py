@@ -152,8 +152,8 @@ def test_a_missing_device_is_told(name, there):
 
 
 def test_a_method_from_outside_learns_in_the_loop(train):
-    history = train(Toy(), epochs=40, learning_rate=0.01)
-    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+    losses = [row["loss"] for row in train(Toy(), epochs=40, learning_rate=0.01)]
+    assert np.mean(losses[-10:]) < 0.95 * np.mean(losses[:2])
 
 
 def test_the_loop_knows_no_method_by_name():
