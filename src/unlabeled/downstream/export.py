@@ -59,7 +59,7 @@ def export_model(model: LoadedModel[ImageEncoder], images: np.ndarray, folder: P
 
     `encoder.onnx` (uint8 images in, `embedding` and, with a probe, `probability` out), `encoder.safetensors` in the
     architecture's own keys (torchvision's, of a torchvision network), `encoder.json` (size, channels, mean, std, resize
-    where it is not crop, classes, version), `probe.safetensors` where there is one, `use.py`, and `decode.py`, which is
+    where it is not crop, classes, version), `probe.safetensors` where there is one, `use.py`, and DECODERS, which are
     this project's own.
 
     Args:

@@ -239,13 +239,13 @@ def no_gain(
         return None
     mine, other = encoder[-1], max((points[-1] for points in baselines.values()), key=lambda point: point.mean)
     low, high = possible_gain(mine, other)
-    check = f"Check augmentation against the {unit} (what must not matter?), t" if augmented else "T"
+    start = f"Check augmentation against the {unit} (what must not matter?), train" if augmented else "Train"
     return Finding(
         "no gain",
         f"With no number of labels is the encoder clearly better than the best baseline. With {mine.setting} it gains "
         f"{100 * (mine.mean - other.mean):+.1f} points, and anything from {100 * low:+.1f} to {100 * high:+.1f} is "
         f"possible.",
-        f"{check}rain for longer, or bring more {unit}, also to test on.",
+        f"{start} for longer, or bring more {unit}, also to test on.",
         "Newell & Deng 2020, arXiv:2003.14323: how useful is self-supervised pretraining",
     )
 

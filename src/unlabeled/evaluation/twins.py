@@ -84,7 +84,7 @@ def _compare(
 ) -> tuple[np.ndarray, np.ndarray]:
     pair = [torch.from_numpy(images[rows]).float() for rows in (first, second)]
     common = torch.from_numpy(mean)[None]
-    shows = np.logical_and(*(images[rows].std((1, 2, 3)) >= EVEN for rows in (first, second)))
+    shows = np.logical_and(*(each.std((1, 2, 3), correction=0).numpy() >= EVEN for each in pair))
     if images.shape[-1] < COMPARED_SIDE:
         levels = _correlation(*(each - common for each in pair)).numpy()
         return np.where(shows, levels, 0), levels

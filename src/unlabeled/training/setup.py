@@ -21,8 +21,8 @@ LOOP_VERSION = 3
 """Version of the training code, to be raised where the same parameters lead to other weights, so that no checkpoint is
 resumed across the change."""
 
-UNDECISIVE = {"monitor_every", "checkpoint_seconds", "min_embedding_std"}
-"""Parameters of pretraining that do not decide the weights."""
+UNDECISIVE = {"monitor_every", "checkpoint_seconds", "min_embedding_std", "weights"}
+"""Parameters of pretraining that do not decide the weights. Of `weights`, the digest of its file decides."""
 LEARNED_FROM = ("sha256", "checksum", "text", "split")
 """Columns of a manifest that a training without labels depends on."""
 STORED_AS = ("channels", "image_size", "pixel_range", "resize", "mean", "std", "tokenizer", "vocabulary")
@@ -100,14 +100,12 @@ def fingerprint_of(method: str, summary: Summary, config: Pretraining, recipe: B
     Args:
         more: Inputs that only one kind of data has, such as the digest of the weights that a training starts from.
     """
-    has_pace = config.freeze or config.layer_decay != 1
-    unsaid = {"weights"} if has_pace else {"weights", "freeze", "layer_decay"}  # fingerprints of before are kept
     what = {
         "method": method,
         "data": summary["data_digest"],
         "torch": torch.__version__,
         "loop": LOOP_VERSION,
-        "config": config.model_dump(exclude=UNDECISIVE | unsaid),
+        "config": config.model_dump(exclude=UNDECISIVE),
         "recipe": recipe.model_dump(),
         **more,
     }
